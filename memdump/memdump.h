@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memdump moves memory: reader -> pack -> writer, on all CPUs, in bounded memory.
+ *
+ *	reader ──▶ block ──pack──▶ block ──▶ writer
+ *	caller's thread   workers           one thread
+ *
+ * The library stands alone (base/ and the codecs): it prints nothing and keeps no globals, so two
+ * runs may share a process. All lengths are bytes; all target addresses are uint64_t.
+ *
+ * A block is the unit that flows. It holds up to md_opts.block_size bytes of one space (an address
+ * space or a shared segment), made of up to MD_BLOCK_EXTENTS extents in ascending address order, so
+ * that a sparse address space fills blocks as well as a dense one:
+ *
+ *	raw    │ 0x1000..0x3000 │ 0x9000..0xa000 │        raw_len = 0x3000
+ *	offset  0                0x2000
+ *
+ * Blocks arrive at the writer in any order. A block has one owner; whoever has it passes it on or
+ * calls md_block_done(), on every path.
+ */
+#ifndef MEMDUMP_MEMDUMP_H
+#define MEMDUMP_MEMDUMP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+enum {
+	MD_BLOCK_MIN = 64 << 10,
+	MD_BLOCK_MAX = 4 << 20,
+	MD_BLOCK_EXTENTS = 512, /* most extents in one block */
+};
+
+/* Codec numbers are on disk: never renumber. */
+enum md_codec_id {
+	MD_CODEC_NONE = 0, /* payload is the raw bytes */
+	MD_CODEC_LZ4 = 1,  /* one LZ4 block, no frame */
+	MD_CODEC_ZSTD = 2, /* one zstd frame */
+	MD_CODEC_ZERO = 3, /* all bytes zero, no payload */
+};
+
+/* A space: one address space (the pid) or one shared segment (the shmid). On disk as is. */
+#define MD_SPACE_PROC(pid)    ((uint64_t)(uint32_t)(pid))
+#define MD_SPACE_SHMEM(shmid) (1ULL << 56 | (uint64_t)(shmid))
+#define MD_SPACE_KIND(space)  ((unsigned)((space) >> 56)) /* 0 process, 1 shared segment */
+#define MD_SPACE_ID(space)    ((space) & 0xffffffffffffffULL)
+
+struct md_extent {
+	uint64_t addr; /* page aligned; for a shared segment the offset in it */
+	uint64_t len;  /* multiple of the page size */
+};
+
+/* Which pages of a range are wanted. */
+enum md_pick {
+	MD_PICK_PRESENT, /* present or swapped, not the shared zero page: anonymous memory */
+	MD_PICK_COW,	 /* of those only the ones no longer backed by the file: private file maps */
+	MD_PICK_ALL,	 /* every page: vDSO, or a list that was scanned before */
+	MD_PICK_DATA,	 /* of a descriptor: what SEEK_DATA finds */
+};
+
+struct md_range {
+	uint64_t space;
+	uint64_t addr; /* in the target; for MD_PICK_DATA the offset in the file */
+	uint64_t len;
+	int pid; /* read from this process ... */
+	int fd;	 /* ... or, when not -1, from this descriptor (shared memory, memfd) */
+	enum md_pick pick;
+};
+
+struct md_opts {
+	enum md_codec_id codec; /* NONE, LZ4 or ZSTD */
+	int level;		/* lz4: acceleration >= 1; zstd: level, negative allowed */
+	unsigned threads;	/* workers; 0: all CPUs this process may use */
+	uint32_t block_size;	/* 0: the default; MD_BLOCK_MIN..MD_BLOCK_MAX, power of two */
+	size_t pool_bytes;	/* most memory for blocks; 0: the default */
+	/* Called between blocks on the calling thread; true stops the run with -EINTR. May be NULL. */
+	bool (*stop)(void *arg);
+	void *stop_arg;
+	/* Written by the run with relaxed atomics, for a progress display. May be NULL. */
+	struct md_progress *progress;
+};
+
+struct md_progress {
+	uint64_t raw_bytes;    /* read from the target so far */
+	uint64_t packed_bytes; /* given to the writer so far */
+};
+
+struct md_stage_stats {
+	uint64_t busy_ns; /* at work, summed over the stage's threads */
+	uint64_t wait_ns; /* waiting for a block, summed likewise */
+	unsigned threads;
+};
+
+struct md_stats {
+	uint64_t raw_bytes;    /* bytes that were read from the target */
+	uint64_t packed_bytes; /* payload bytes that were written */
+	uint64_t file_bytes;   /* the writer's whole output: headers, payload, index */
+	uint64_t blocks[4];    /* by enum md_codec_id, as stored */
+	uint64_t extents;
+	uint64_t vanished_bytes; /* pages that were gone when their turn came */
+	uint64_t wall_ns;
+	struct md_stage_stats read, pack, write;
+	bool io_uring;		    /* false: pwrite instead */
+	char io_uring_reason[96];   /* why not */
+	const char *bottleneck;	    /* "read", "pack" or "write": static text */
+};
+
+struct md_block {
+	/* set by the reader */
+	uint64_t space;
+	uint64_t space_off; /* raw bytes of this space in the blocks before this one */
+	uint32_t raw_len;
+	uint32_t nextents;
+	struct md_extent *extents; /* MD_BLOCK_EXTENTS of them */
+	uint8_t *raw;		   /* block_size bytes, page aligned */
+	/* set by the pack stage */
+	enum md_codec_id codec;
+	uint32_t packed_len; /* 0 for a zero block */
+	const uint8_t *data; /* what to store: raw, or the packed buffer */
+	uint64_t sum;	     /* XXH3 64 of the raw bytes */
+	/* the pipe's own */
+	struct md_pool *pool;
+	struct md_block *next;
+	uint8_t *packed;
+	unsigned buf_index;
+};
+
+void md_block_done(struct md_block *b);
+
+struct md_reader {
+	/*
+	 * Fills @b (space, extents, raw). 1: filled, 0: end, -errno. Called on one thread.
+	 * A page that is gone is left out, not an error.
+	 */
+	int (*next)(struct md_reader *r, struct md_block *b, uint32_t block_size, struct err *err);
+	void (*close)(struct md_reader *r);
+	uint64_t vanished_bytes; /* reader's thread only; read after the run */
+};
+
+struct md_writer {
+	unsigned holds; /* most blocks kept after put() returned */
+	/* The pool's memory, before the first put(), for registered buffers. May be NULL. */
+	int (*start)(struct md_writer *w, void *mem, size_t len, size_t buf_size, struct err *err);
+	/* Takes @b in every case, success or not. */
+	int (*put)(struct md_writer *w, struct md_block *b, struct err *err);
+	/* Returns, success or not, only when no taken block is in use. */
+	int (*flush)(struct md_writer *w, struct err *err);
+	void (*close)(struct md_writer *w);
+	/* filled by the writer, read after flush() */
+	uint64_t file_bytes;
+	bool io_uring;
+	char io_uring_reason[96];
+};
+
+/*
+ * Moves everything from @r to @w. Owns pool, queues and threads; closes neither plug. After the
+ * first error every stage drains: blocks go back, nothing more is written, threads are joined, and
+ * that error returns. @stats may be NULL; it is filled on failure too.
+ */
+int md_run(struct md_reader *r, struct md_writer *w, const struct md_opts *opts,
+	   struct md_stats *stats, struct err *err);
+
+/*
+ * Reads ranges of processes and descriptors; copies the list. Which pages: PAGEMAP_SCAN (Linux 6.7)
+ * where the kernel has it, else /proc/PID/pagemap. -ESRCH when a process is gone.
+ */
+struct md_reader *md_reader_vm_new(const struct md_range *ranges, size_t n, struct err *err);
+
+/*
+ * The extents of one range that md_reader_vm_new() would read, in ascending order, merged.
+ * @emit returns 0 to go on or -errno, which is passed on. For an image whose page map must be
+ * known before its pages (CRIU's).
+ */
+int md_scan(const struct md_range *range, int (*emit)(void *arg, const struct md_extent *e),
+	    void *arg, struct err *err);
+
+struct md_file_opts {
+	bool direct;	    /* O_DIRECT */
+	bool no_uring;	    /* pwrite from the start */
+	uint32_t page_size; /* of the target; written in the file header */
+};
+
+/*
+ * Writes a block file (docs/FORMAT.md), created with O_EXCL and mode 0600 as @name below @dirfd.
+ * flush() writes index and trailer and fsyncs. close() before a successful flush() leaves a torn file.
+ */
+struct md_writer *md_writer_file_open(int dirfd, const char *name, const struct md_file_opts *opts,
+				      struct err *err);
+
+/*
+ * A block file for random access. Threads: one object belongs to one thread at a time. Every block
+ * is checked against its checksum before a byte of it is handed out.
+ */
+struct md_file;
+enum {
+	MD_FILE_REBUILD = 1, /* a torn file: rebuild the index from the block headers */
+};
+struct md_file *md_file_open(int dirfd, const char *name, unsigned flags, struct err *err);
+void md_file_close(struct md_file *f);
+uint32_t md_file_page_size(const struct md_file *f);
+/* Spaces in ascending order; false at the end. */
+bool md_file_space(const struct md_file *f, size_t i, uint64_t *ret_space);
+/*
+ * The first stored extent of @space that ends above @addr, cut at @addr, merged with its
+ * neighbours; 1 found, 0 none.
+ */
+int md_file_extent(const struct md_file *f, uint64_t space, uint64_t addr,
+		   struct md_extent *ret_extent);
+/*
+ * Copies stored bytes from @addr on, at most @len; the number copied, 0 when the page at @addr is
+ * not stored, -EBADMSG when its block is damaged.
+ */
+ssize_t md_file_read(struct md_file *f, uint64_t space, uint64_t addr, void *buf, size_t len,
+		     struct err *err);
+
+struct md_verify {
+	uint64_t blocks, raw_bytes, packed_bytes;
+	uint64_t blocks_by_codec[4];
+	unsigned bad; /* damaged places found */
+};
+/*
+ * Reads every byte of the file: headers, index, payload checksums, lengths, overlaps, unpacking,
+ * on @threads threads (0: all CPUs). @report gets each finding as one line, on the calling thread.
+ * 0: whole; -EBADMSG: damaged.
+ */
+int md_file_verify(int dirfd, const char *name, unsigned threads,
+		   void (*report)(void *arg, const char *line), void *arg, struct md_verify *ret,
+		   struct err *err);
+
+/* "lz4", "lz4:3", "zstd:-5", "none" -> codec and level. -EINVAL with the reason and what is allowed. */
+int md_codec_parse(const char *text, enum md_codec_id *ret_codec, int *ret_level, struct err *err);
+const char *md_codec_name(enum md_codec_id id);
+
+#endif

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A seized process tree: stop, look, let go.
+ *
+ * All ptrace work is done by a guardian: a child process of the tool that alone holds the ptrace
+ * attachment and fills the model in shared memory. When the tool dies at whatever instant, the
+ * guardian sees its socket close, puts every thread back as it was and lets it go. When the guardian
+ * dies, the kernel detaches and every thread in the middle of a batch finds its own way back through
+ * a signal frame that holds its true state (remote.h).
+ *
+ *	tool                         guardian                     target
+ *	target_open() ── fork ─────▶ waits for commands
+ *	target_freeze() ───────────▶ SEIZE, INTERRUPT, repeat ──▶ stops
+ *	target_collect() ──────────▶ regsets, /proc, batches ───▶ (stopped)
+ *	process_vm_readv ───────────────────────────────────────▶ (stopped)
+ *	target_thaw() ─────────────▶ DETACH ────────────────────▶ runs
+ *
+ * Threads: every call from one thread of the tool. Errors: struct err, first one wins; a class of its
+ * own for every kind of refusal (base/err.h).
+ */
+#ifndef TARGET_TARGET_H
+#define TARGET_TARGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "src/image/model.h"
+
+struct target;
+
+struct target_opts {
+	unsigned freeze_timeout_ms; /* give up when a thread does not stop; 0: 10 s */
+	bool no_injection;	    /* testing: leave out what needs the target's own context */
+};
+
+struct target_times {
+	uint64_t freeze_begin_ns; /* CLOCK_MONOTONIC, first INTERRUPT */
+	uint64_t frozen_ns;	  /* last thread stopped */
+	uint64_t thaw_end_ns;	  /* last thread let go; 0 while frozen */
+	unsigned nthreads, nprocs;
+	unsigned batches;	/* injected runs */
+	unsigned batch_calls;	/* system calls made by them */
+};
+
+/*
+ * Looks at @pid before anything is touched: not there, kernel thread, zombie, 32-bit, another user's,
+ * traced by somebody else, ourselves or an ancestor of ours. 0 when a dump may be tried.
+ */
+int target_precheck(pid_t pid, struct err *err);
+
+/*
+ * Forks the guardian for the tree below @root. @m is a MODEL_SHARED model, filled later. Nothing is
+ * stopped yet. NULL with @err on failure. Call before the tool starts threads.
+ */
+struct target *target_open(pid_t root, struct model *m, const struct target_opts *opts,
+			   struct err *err);
+
+/*
+ * Reads what is slow and may be read while the target runs (smaps, build ids), to shorten the freeze.
+ * Optional. Findings (unsupported state) are appended to the model.
+ */
+int target_survey(struct target *t, struct err *err);
+
+/* Stops every thread of the tree. On failure everything is running again. */
+int target_freeze(struct target *t, struct err *err);
+
+/* Fills the model. On failure everything is still frozen: the caller calls target_release(). */
+int target_collect(struct target *t, struct err *err);
+
+enum target_end {
+	TARGET_RUN,	/* goes on as if nothing had been (stopped tasks stay stopped) */
+	TARGET_STOPPED, /* stays stopped: SIGSTOP, as criu --leave-stopped */
+	TARGET_KILL,	/* SIGKILL to every process of the tree */
+};
+
+/* Lets the tree go. After success target_release() has nothing left to do. */
+int target_thaw(struct target *t, enum target_end end, struct err *err);
+
+/* What happened to the target while frozen: 0, or -ESRCH with the pid when a process was killed. */
+int target_alive(struct target *t, struct err *err);
+
+/*
+ * Always lets the tree run on, however far we got, ends the guardian and frees @t. NULL is allowed.
+ */
+void target_release(struct target *t);
+
+const struct target_times *target_times(const struct target *t);
+
+/* One line of `stasis check`. */
+struct target_feature {
+	const char *name;   /* "PAGEMAP_SCAN" */
+	bool have;
+	const char *since;  /* kernel version */
+	const char *without; /* what is lost without it */
+	char detail[120];   /* errno text, value */
+};
+
+/* Probes the kernel and our privileges once; a static table, ends with name NULL. */
+const struct target_feature *target_features(void);
+
+#endif
