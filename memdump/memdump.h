@@ -65,6 +65,8 @@ struct md_range {
 	uint64_t space;
 	uint64_t addr; /* in the target; for MD_PICK_DATA the offset in the file */
 	uint64_t len;
+	/* Only for a shared segment read through a mapping of it (fd -1): the offset that @addr is. */
+	uint64_t stored_as;
 	int pid; /* read from this process ... */
 	int fd;	 /* ... or, when not -1, from this descriptor (shared memory, memfd) */
 	enum md_pick pick;

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/* Dump by stop-and-copy: freeze, collect, copy the pages, thaw, commit the image. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "src/ops/ops.h"
+#include "src/ops/ranges.h"
+
+struct dump {
+	const struct dump_opts *opts;
+	struct dump_result *res;
+	struct model *model;
+	struct target *target;
+	struct image *image;
+	struct md_writer *writer;
+	struct image_criu_pages *criu;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static void dump_phase(struct dump *d, enum dump_phase phase, uint64_t estimate)
+{
+	if (d->opts->phase)
+		d->opts->phase(d->opts->arg, phase, estimate);
+}
+
+static int dump_interrupted(struct dump *d, struct err *err)
+{
+	if (!d->opts->stop || !d->opts->stop(d->opts->arg))
+		return 0;
+	return err_fail(err, EINTR, ERR_INTERRUPTED,
+			"interrupted by a signal: dump of pid %d given up, no image written",
+			d->opts->pid);
+}
+
+/* Everything that may fail or take time without the target standing still. */
+static int dump_prepare(struct dump *d, struct err *err)
+{
+	const struct dump_opts *o = d->opts;
+	struct target_opts topts = {.freeze_timeout_ms = o->freeze_timeout_ms};
+	struct md_file_opts fopts = {.direct = o->direct, .no_uring = o->no_uring};
+	int ret;
+
+	ret = target_precheck(o->pid, err);
+	if (ret < 0)
+		return ret;
+	d->model = model_new(MODEL_SHARED);
+	if (!d->model)
+		return err_set(err, ENOMEM, "reserve address space for the process tree");
+	/* The guardian first: it must not inherit the image's descriptors. */
+	d->target = target_open(o->pid, d->model, &topts, err);
+	if (!d->target)
+		return -err->errnum;
+	d->image = image_create(o->dir, o->format, err);
+	if (!d->image)
+		return -err->errnum;
+	fopts.page_size = (uint32_t)sysconf(_SC_PAGESIZE);
+	if (o->format == IMAGE_CRIU)
+		d->criu = image_criu_pages_new(d->image, fopts.page_size, err);
+	else
+		d->writer = md_writer_file_open(image_dirfd(d->image), IMAGE_BLOCK_FILE, &fopts, err);
+	if (!d->criu && !d->writer)
+		return -err->errnum;
+	if (FAULT("dump.prepared"))
+		return err_set(err, EIO, "fault injected at dump.prepared");
+	return target_survey(d->target, err);
+}
+
+static int emit_criu(void *arg, uint64_t space, const struct md_extent *e, bool lazy,
+		     struct err *err)
+{
+	struct dump *d = arg;
+
+	return image_criu_add(d->criu, space, e, lazy, err);
+}
+
+/* CRIU's page map must be whole before the first page has a place: one scan ahead of the copy. */
+static int dump_map_criu(struct dump *d, struct ranges *r, struct err *err)
+{
+	int ret = ranges_scan(r, d->model, emit_criu, d, err);
+
+	if (ret < 0)
+		return ret;
+	d->writer = image_criu_writer(d->criu, err);
+	return d->writer ? 0 : -err->errnum;
+}
+
+static int dump_memory(struct dump *d, struct err *err)
+{
+	const struct dump_opts *o = d->opts;
+	struct md_opts mopts = {
+		.codec = o->format == IMAGE_CRIU ? MD_CODEC_NONE : o->codec,
+		.level = o->level,
+		.threads = o->threads,
+		.block_size = o->block_size,
+		.stop = o->stop,
+		.stop_arg = o->arg,
+		.progress = o->progress,
+	};
+	struct ranges r = {0};
+	struct md_reader *reader;
+	struct err gone = {0};
+	int ret;
+
+	ret = ranges_collect(&r, d->model, err);
+	if (ret == 0 && d->criu)
+		ret = dump_map_criu(d, &r, err);
+	if (ret < 0)
+		goto out;
+	dump_phase(d, DUMP_MEMORY, ranges_estimate(d->model));
+	reader = md_reader_vm_new(r.v, r.n, err);
+	if (!reader) {
+		ret = -err->errnum;
+		goto out;
+	}
+	ret = md_run(reader, d->writer, &mopts, &d->res->mem, err);
+	reader->close(reader);
+	if (ret == -EINTR)
+		err->class = ERR_INTERRUPTED;
+	/* A SIGKILL from elsewhere ends even a frozen process: its pages then read as vanished. */
+	if (ret == 0)
+		ret = target_alive(d->target, err);
+	else if (target_alive(d->target, &gone) < 0)
+		*err = gone;
+out:
+	ranges_free(&r);
+	return ret;
+}
+
+/* The freeze window: no file is created here but CRIU's page files, no text is formatted. */
+static int dump_frozen(struct dump *d, struct err *err)
+{
+	uint64_t t0 = now_ns(), t1;
+	int ret;
+
+	ret = target_freeze(d->target, err);
+	t1 = now_ns();
+	d->res->freezing_ns = t1 - t0;
+	if (ret < 0)
+		return ret;
+	if (FAULT("dump.frozen"))
+		return err_set(err, EIO, "fault injected at dump.frozen");
+	ret = target_collect(d->target, err);
+	t0 = now_ns();
+	d->res->collect_ns = t0 - t1;
+	if (ret == 0)
+		ret = dump_interrupted(d, err);
+	if (ret < 0)
+		return ret;
+	if (FAULT("dump.collected"))
+		return err_set(err, EIO, "fault injected at dump.collected");
+	ret = dump_memory(d, err);
+	d->res->memory_ns = now_ns() - t0;
+	return ret;
+}
+
+static uint64_t image_size(int dirfd)
+{
+	cleanup_fd int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	uint64_t sum = 0;
+	struct dirent *de;
+	struct stat st;
+
+	if (!dir)
+		return 0;
+	take_fd(&fd);
+	while ((de = readdir(dir)))
+		if (fstatat(dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+			sum += (uint64_t)st.st_size;
+	return sum;
+}
+
+static int dump_stats(struct dump *d, struct err *err)
+{
+	const struct dump_result *r = d->res;
+	struct image_stats st = {
+		.freezing_us = (uint32_t)(r->freezing_ns / 1000),
+		.frozen_us = (uint32_t)(r->frozen_ns / 1000),
+		.memdump_us = (uint32_t)(r->memory_ns / 1000),
+		.memwrite_us = (uint32_t)(r->memory_ns / 1000),
+		.pages_scanned = r->mem.raw_bytes / d->model->page_size,
+		.pages_written = r->mem.raw_bytes / d->model->page_size,
+	};
+	cleanup_fd int fd = open(d->opts->stats_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_set(err, errno, "open work directory %s", d->opts->stats_dir);
+	return image_write_stats(fd, &st, err);
+}
+
+static int dump_commit(struct dump *d, struct err *err)
+{
+	uint64_t t0 = now_ns();
+	int ret;
+
+	dump_phase(d, DUMP_COMMIT, 0);
+	if (d->writer) {
+		d->writer->close(d->writer);
+		d->writer = NULL;
+	}
+	ret = image_write_model(d->image, d->model, err);
+	if (ret == 0)
+		ret = dump_interrupted(d, err);
+	if (FAULT("dump.before_commit"))
+		return err_set(err, EIO, "fault injected at dump.before_commit");
+	if (ret == 0)
+		ret = image_commit(d->image, d->model, err);
+	if (ret == 0)
+		d->res->image_bytes = image_size(image_dirfd(d->image));
+	d->res->commit_ns = now_ns() - t0;
+	return ret;
+}
+
+static int dump_thaw(struct dump *d, enum target_end end, struct err *err)
+{
+	const struct target_times *t;
+	int ret = target_thaw(d->target, end, err);
+
+	t = target_times(d->target);
+	if (t->thaw_end_ns)
+		d->res->frozen_ns = t->thaw_end_ns - t->freeze_begin_ns;
+	return ret;
+}
+
+static void dump_account(struct dump *d)
+{
+	const struct model *m = d->model;
+	struct dump_result *r = d->res;
+
+	if (!m)
+		return;
+	r->nprocs = m->nprocs;
+	for (uint32_t i = 0; i < m->nprocs; i++) {
+		r->nthreads += m->procs[i].nthreads;
+		r->nvmas += m->procs[i].mm.nvmas;
+	}
+	if (d->target) {
+		r->batches = target_times(d->target)->batches;
+		r->batch_calls = target_times(d->target)->batch_calls;
+	}
+	if (m->nfindings) {
+		r->findings = calloc(m->nfindings, sizeof(*r->findings));
+		if (r->findings) {
+			memcpy(r->findings, m->findings, m->nfindings * sizeof(*r->findings));
+			r->nfindings = m->nfindings;
+		}
+	}
+}
+
+int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struct err *err)
+{
+	struct dump d = {.opts = opts, .res = ret_result};
+	uint64_t t0 = now_ns();
+	int ret;
+
+	memset(ret_result, 0, sizeof(*ret_result));
+	dump_phase(&d, DUMP_SURVEY, 0);
+	ret = dump_prepare(&d, err);
+	if (ret == 0)
+		ret = dump_interrupted(&d, err);
+	if (ret == 0) {
+		dump_phase(&d, DUMP_FREEZE, 0);
+		ret = dump_frozen(&d, err);
+	}
+	/*
+	 * A tree that runs on is thawed before metadata and fsync. One that is to end stays frozen
+	 * until the image is safe on disk: a failed commit must be able to let it run on.
+	 */
+	if (ret == 0 && opts->end == TARGET_RUN)
+		ret = dump_thaw(&d, TARGET_RUN, err);
+	if (ret == 0)
+		ret = dump_commit(&d, err);
+	if (ret == 0 && opts->end != TARGET_RUN)
+		ret = dump_thaw(&d, opts->end, err);
+	if (ret == 0 && opts->stats_dir)
+		ret = dump_stats(&d, err);
+	dump_account(&d);
+	if (d.writer)
+		d.writer->close(d.writer);
+	image_criu_pages_free(d.criu);
+	target_release(d.target);
+	image_close(d.image);
+	model_free(d.model);
+	ret_result->total_ns = now_ns() - t0;
+	return ret;
+}
