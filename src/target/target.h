@@ -92,6 +92,7 @@ const struct target_times *target_times(const struct target *t);
 struct target_feature {
 	const char *name;   /* "PAGEMAP_SCAN" */
 	bool have;
+	bool required;	    /* no dump without it */
 	const char *since;  /* kernel version */
 	const char *without; /* what is lost without it */
 	char detail[120];   /* errno text, value */
