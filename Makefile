@@ -148,6 +148,22 @@ $(FUZZ): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(FUZZING),,$(B)/tests/fuzz
 .PHONY: tests
 tests: all $(UNITS) $(VICTIMS) $(FUZZ)
 
+# --- the commands of the README -----------------------------------------------------------------
+.PHONY: deps demo
+deps:  ## installs what is missing (Debian packages, by name)
+	@tools/setup/deps.sh check
+
+demo:  ## the main job on a real process, from a fresh machine
+	@tools/setup/deps.sh demo
+	@$(MAKE) --no-print-directory all
+	@tools/setup/demo.sh $(B)/stasis
+
+.PHONY: install
+install: all  ## programs, man pages (PREFIX=/usr/local, DESTDIR=)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
+
 .PHONY: print-% clean help
 print-%:
 	@echo '$($*)'

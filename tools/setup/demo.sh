@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The main job on a real process: a redis-server with 512 MiB of data is dumped while clients keep talking to it.
+# Usage: demo.sh PATH-TO-STASIS. Everything happens in a temporary directory, on a unix socket.
+set -euo pipefail
+
+stasis=$(realpath "${1:?usage: demo.sh PATH-TO-STASIS}")
+mib=${DEMO_MIB:-512}
+dir=$(mktemp -d "${TMPDIR:-/tmp}/stasis-demo.XXXXXX")
+sock=$dir/redis.sock
+server=
+load=
+
+finish() {
+	[ -z "$load" ] || kill "$load" 2>/dev/null || true
+	[ -z "$server" ] || kill "$server" 2>/dev/null || true
+	wait 2>/dev/null || true
+	rm -rf "$dir"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+cli() { redis-cli -s "$sock" "$@"; }
+
+say "1. a redis-server with at least $mib MiB of data"
+(cd "$dir" && exec redis-server --port 0 --unixsocket "$sock" --save '' --appendonly no --daemonize no >"$dir/redis.log" 2>&1) &
+server=$!
+for _ in $(seq 100); do
+	cli ping >/dev/null 2>&1 && break
+	sleep 0.1
+done
+fill='local names = {"ada", "grace", "edsger", "barbara", "donald", "frances", "ken", "radia"}
+local seed = tonumber(ARGV[1])
+for i = seed, seed + tonumber(ARGV[2]) - 1 do
+  local h = redis.sha1hex(tostring(i))
+  redis.call("SET", "user:" .. i, string.format(
+    "{\"id\":%d,\"name\":\"%s\",\"token\":\"%s\",\"balance\":%d.%02d,\"tags\":[\"%s\",\"%s\"],\"about\":\"%s\"}",
+    i, names[i % 8 + 1], h, i * 7919 % 100000, i % 100, names[i * 3 % 8 + 1], names[i * 5 % 8 + 1],
+    string.rep("record " .. (i % 977) .. " ", 24)))
+end'
+n=0
+while used=$(cli info memory | tr -d '\r' | sed -n 's/^used_memory:\([0-9]*\)$/\1/p') && [ "$used" -lt $((mib << 20)) ]; do
+	cli eval "$fill" 0 "$n" 50000 >/dev/null
+	n=$((n + 50000))
+done
+echo "redis-server is pid $server: $n keys, $((used >> 20)) MiB"
+
+say "2. clients keep talking to it"
+redis-benchmark -s "$sock" -c 8 -n 100000000 -r "$n" -q SET bench:__rand_int__ hello >/dev/null 2>&1 &
+load=$!
+sleep 1
+before=$(cli info stats | tr -d '\r' | sed -n 's/^total_commands_processed:\(.*\)$/\1/p')
+
+say "3. stasis dump -t $server -D image -R"
+"$stasis" dump -t "$server" -D "$dir/image" -R
+
+sleep 1
+after=$(cli info stats | tr -d '\r' | sed -n 's/^total_commands_processed:\(.*\)$/\1/p')
+if [ "$after" -le "$before" ] || ! kill -0 "$load" 2>/dev/null; then
+	echo "redis-server no longer answers its clients: that is a bug" >&2
+	exit 1
+fi
+echo "the clients noticed nothing but a pause: $((after - before)) commands answered since"
+
+say "4. stasis verify image"
+"$stasis" verify "$dir/image"
+
+say "5. stasis bt image: the stacks of its threads, read from the image"
+"$stasis" bt "$dir/image" >"$dir/bt"
+grep -q epoll_wait "$dir/bt"
+sed -n '1,24p' "$dir/bt"
+rest=$(($(wc -l <"$dir/bt") - 24))
+[ "$rest" -le 0 ] || echo "... and $rest more lines"
+
+say "The image, in CRIU's metadata format and our block file:"
+find "$dir/image" -type f -printf '%10s  %f\n' | sort -k2

@@ -1,0 +1,64 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Installs the Debian packages that are missing, by name, and says so. Arguments: demo, check, cross (more packages).
+set -eu
+
+build="gcc make pkg-config libc6-dev liburing-dev libzstd-dev liblz4-dev libxxhash-dev libprotobuf-c-dev
+protobuf-c-compiler libunwind-dev libjansson-dev libcmocka-dev"
+demo="redis-server redis-tools"
+check="$demo clang-14 libclang-rt-14-dev clang-format-14 shellcheck python3 gdb strace util-linux procps
+psmisc criu python3-protobuf"
+
+want=$build
+for arg in "$@"; do
+	case $arg in
+	demo) want="$want $demo" ;;
+	check) want="$want $check" ;;
+	*)
+		echo "deps.sh: '$arg' is neither demo nor check" >&2
+		exit 2
+		;;
+	esac
+done
+
+missing=
+for pkg in $want; do
+	status=$(dpkg-query -W -f '${db:Status-Status}' "$pkg" 2>/dev/null || true)
+	[ "$status" = installed ] || missing="$missing $pkg"
+done
+[ -n "$missing" ] || exit 0
+
+echo "installing Debian packages:$missing"
+if ! command -v apt-get >/dev/null; then
+	echo "this is not Debian: install the equivalents of the packages named above, then try again" >&2
+	exit 1
+fi
+sudo=
+if [ "$(id -u)" != 0 ]; then
+	if ! command -v sudo >/dev/null; then
+		echo "root is needed to install packages: run 'make deps' as root" >&2
+		exit 1
+	fi
+	sudo=sudo
+fi
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# Services of the packages (redis) must not start by themselves.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+	$sudo chmod 755 "$policy"
+	trap 'rm -f "$log"; $sudo rm -f "$policy"' EXIT
+fi
+install() {
+	# shellcheck disable=SC2086
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing >"$log" 2>&1
+}
+if ! install; then
+	$sudo apt-get update >/dev/null
+	if ! install; then
+		tail -n 20 "$log" >&2
+		echo "the packages could not be installed: see above" >&2
+		exit 1
+	fi
+fi
