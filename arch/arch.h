@@ -19,20 +19,20 @@
 
 /* A register set as the kernel's ptrace GETREGSET knows it. */
 struct arch_regset {
-	uint32_t note;	     /* NT_* type, also the ELF note type */
-	const char *owner;   /* ELF note owner: "CORE" or "LINUX" */
-	const char *name;    /* "NT_PRSTATUS" */
-	uint32_t size;	     /* bytes; 0: varies with the CPU, largest in max_size */
+	uint32_t note;	   /* NT_* type, also the ELF note type */
+	const char *owner; /* ELF note owner: "CORE" or "LINUX" */
+	const char *name;  /* "NT_PRSTATUS" */
+	uint32_t size;	   /* bytes; 0: varies with the CPU, largest in max_size */
 	uint32_t max_size;
-	const char *since;   /* kernel version that brought it and where its layout is documented */
+	const char *since; /* kernel version that brought it and where its layout is documented */
 };
 
 struct arch_desc {
-	const char *name;	  /* "x86_64" */
-	uint16_t elf_machine;	  /* EM_* */
-	uint8_t elf_class;	  /* ELFCLASS64 */
-	uint8_t elf_data;	  /* ELFDATA2LSB or ELFDATA2MSB */
-	uint32_t criu_march;	  /* core_entry.mtype */
+	const char *name;		   /* "x86_64" */
+	uint16_t elf_machine;		   /* EM_* */
+	uint8_t elf_class;		   /* ELFCLASS64 */
+	uint8_t elf_data;		   /* ELFDATA2LSB or ELFDATA2MSB */
+	uint32_t criu_march;		   /* core_entry.mtype */
 	const struct arch_regset *regsets; /* ends with note 0; the first is NT_PRSTATUS */
 	/* byte offsets and widths in the NT_PRSTATUS register set */
 	uint32_t pc_off, sp_off, fp_off, ret_off, sysno_off;
@@ -41,7 +41,7 @@ struct arch_desc {
 		const char *name;
 		uint16_t off;
 		uint8_t size;
-	} *regs;
+	} * regs;
 	/*
 	 * A thread that was stopped inside a restartable system call: changes @prstatus to what it
 	 * must hold so that the call is made again (ERESTARTSYS, NOINTR, NOHAND) or returns EINTR

@@ -55,11 +55,11 @@ static inline int take_fd(int *fd)
 	return ret;
 }
 
-#define take_ptr(p)                                                                                \
-	({                                                                                         \
-		__typeof__(*(p)) take_ptr_ret = *(p);                                              \
-		*(p) = NULL;                                                                       \
-		take_ptr_ret;                                                                      \
+#define take_ptr(p)                                   \
+	({                                            \
+		__typeof__(*(p)) take_ptr_ret = *(p); \
+		*(p) = NULL;                          \
+		take_ptr_ret;                         \
 	})
 
 #endif

@@ -113,8 +113,9 @@ __attribute__((format(printf, 3, 4))) static inline int err_set(struct err *err,
 /*
  * As err_set(), for failures whose reason is not an errno text: @msg is the whole sentence.
  */
-__attribute__((format(printf, 4, 5))) static inline int
-err_fail(struct err *err, int errnum, enum err_class class, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static inline int err_fail(struct err *err, int errnum,
+								 enum err_class class,
+								 const char *fmt, ...)
 {
 	if (errnum <= 0)
 		errnum = EINVAL;

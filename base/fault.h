@@ -46,12 +46,12 @@ static inline bool fault_hit(const char *name, int *passes)
 	return !strncmp(action, "error", 5);
 }
 
-#define FAULT(name)                                                                                \
-	({                                                                                         \
-		static const char *const fault_name                                                \
-			__attribute__((section("stasis_faults"), used)) = name;                    \
-		static int fault_passes;                                                           \
-		fault_hit(fault_name, &fault_passes);                                              \
+#define FAULT(name)                                                             \
+	({                                                                      \
+		static const char *const fault_name                             \
+			__attribute__((section("stasis_faults"), used)) = name; \
+		static int fault_passes;                                        \
+		fault_hit(fault_name, &fault_passes);                           \
 	})
 
 #else

@@ -46,7 +46,7 @@ enum md_codec_id {
 #define MD_SPACE_PROC(pid)    ((uint64_t)(uint32_t)(pid))
 #define MD_SPACE_SHMEM(shmid) (1ULL << 56 | (uint64_t)(shmid))
 #define MD_SPACE_KIND(space)  ((unsigned)((space) >> 56)) /* 0 process, 1 shared segment */
-#define MD_SPACE_ID(space)    ((space) & 0xffffffffffffffULL)
+#define MD_SPACE_ID(space)    ((space)&0xffffffffffffffULL)
 
 struct md_extent {
 	uint64_t addr; /* page aligned; for a shared segment the offset in it */
@@ -56,16 +56,17 @@ struct md_extent {
 /* Which pages of a range are wanted. */
 enum md_pick {
 	MD_PICK_PRESENT, /* present or swapped, not the shared zero page: anonymous memory */
-	MD_PICK_COW,	 /* of those only the ones no longer backed by the file: private file maps */
-	MD_PICK_ALL,	 /* every page: vDSO, or a list that was scanned before */
-	MD_PICK_DATA,	 /* of a descriptor: what SEEK_DATA finds */
+	MD_PICK_COW,  /* of those only the ones no longer backed by the file: private file maps */
+	MD_PICK_ALL,  /* every page: vDSO, or a list that was scanned before */
+	MD_PICK_DATA, /* of a descriptor: what SEEK_DATA finds */
 };
 
 struct md_range {
 	uint64_t space;
 	uint64_t addr; /* in the target; for MD_PICK_DATA the offset in the file */
 	uint64_t len;
-	/* Only for a shared segment read through a mapping of it (fd -1): the offset that @addr is. */
+	/* Only for a shared segment read through a mapping of it (fd -1): the offset that @addr is.
+	 */
 	uint64_t stored_as;
 	int pid; /* read from this process ... */
 	int fd;	 /* ... or, when not -1, from this descriptor (shared memory, memfd) */
@@ -78,7 +79,8 @@ struct md_opts {
 	unsigned threads;	/* workers; 0: all CPUs this process may use */
 	uint32_t block_size;	/* 0: the default; MD_BLOCK_MIN..MD_BLOCK_MAX, power of two */
 	size_t pool_bytes;	/* most memory for blocks; 0: the default */
-	/* Called between blocks on the calling thread; true stops the run with -EINTR. May be NULL. */
+	/* Called between blocks on the calling thread; true stops the run with -EINTR. May be NULL.
+	 */
 	bool (*stop)(void *arg);
 	void *stop_arg;
 	/* Written by the run with relaxed atomics, for a progress display. May be NULL. */
@@ -105,9 +107,9 @@ struct md_stats {
 	uint64_t vanished_bytes; /* pages that were gone when their turn came */
 	uint64_t wall_ns;
 	struct md_stage_stats read, pack, write;
-	bool io_uring;		    /* false: pwrite instead */
-	char io_uring_reason[96];   /* why not */
-	const char *bottleneck;	    /* "read", "pack" or "write": static text */
+	bool io_uring;		  /* false: pwrite instead */
+	char io_uring_reason[96]; /* why not */
+	const char *bottleneck;	  /* "read", "pack" or "write": static text */
 };
 
 struct md_block {
@@ -187,7 +189,8 @@ struct md_file_opts {
 
 /*
  * Writes a block file (docs/FORMAT.md), created with O_EXCL and mode 0600 as @name below @dirfd.
- * flush() writes index and trailer and fsyncs. close() before a successful flush() leaves a torn file.
+ * flush() writes index and trailer and fsyncs. close() before a successful flush() leaves a torn
+ * file.
  */
 struct md_writer *md_writer_file_open(int dirfd, const char *name, const struct md_file_opts *opts,
 				      struct err *err);
@@ -232,7 +235,8 @@ int md_file_verify(int dirfd, const char *name, unsigned threads,
 		   void (*report)(void *arg, const char *line), void *arg, struct md_verify *ret,
 		   struct err *err);
 
-/* "lz4", "lz4:3", "zstd:-5", "none" -> codec and level. -EINVAL with the reason and what is allowed. */
+/* "lz4", "lz4:3", "zstd:-5", "none" -> codec and level. -EINVAL with the reason and what is
+ * allowed. */
 int md_codec_parse(const char *text, enum md_codec_id *ret_codec, int *ret_level, struct err *err);
 const char *md_codec_name(enum md_codec_id id);
 

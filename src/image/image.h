@@ -20,7 +20,8 @@
 #include "memdump/memdump.h"
 #include "src/image/model.h"
 
-/* Our block file's name: unknown to CRIU, so that stock tools refuse instead of restoring garbage. */
+/* Our block file's name: unknown to CRIU, so that stock tools refuse instead of restoring garbage.
+ */
 #define IMAGE_BLOCK_FILE "memory.stasis"
 
 enum image_format {
@@ -36,7 +37,8 @@ struct image;
  */
 struct image *image_create(const char *path, enum image_format format, struct err *err);
 
-/* Opens a finished image for reading. The directory is opened once; nothing outside it is followed. */
+/* Opens a finished image for reading. The directory is opened once; nothing outside it is followed.
+ */
 struct image *image_open(const char *path, struct err *err);
 
 int image_dirfd(const struct image *img);
@@ -63,15 +65,15 @@ void image_close(struct image *img);
 struct model *image_read_model(struct image *img, struct err *err);
 
 /*
- * CRIU's page files. image_criu_pagemap() records that the extents (ascending, merged by the caller's
- * scan) of @space are wanted and assigns their slots; image_criu_writer() is the writer plug that
- * puts blocks there; its flush() writes the pagemap files.
+ * CRIU's page files. image_criu_pagemap() records that the extents (ascending, merged by the
+ * caller's scan) of @space are wanted and assigns their slots; image_criu_writer() is the writer
+ * plug that puts blocks there; its flush() writes the pagemap files.
  */
 struct image_criu_pages;
 struct image_criu_pages *image_criu_pages_new(struct image *img, uint32_t page_size,
-					       struct err *err);
-int image_criu_add(struct image_criu_pages *p, uint64_t space, const struct md_extent *e,
-		   bool lazy, struct err *err);
+					      struct err *err);
+int image_criu_add(struct image_criu_pages *p, uint64_t space, const struct md_extent *e, bool lazy,
+		   struct err *err);
 struct md_writer *image_criu_writer(struct image_criu_pages *p, struct err *err);
 void image_criu_pages_free(struct image_criu_pages *p);
 
@@ -91,11 +93,10 @@ struct image_verify {
 	unsigned bad;
 };
 /*
- * Every checksum and cross-reference. @report gets each finding as one line. 0: whole; -EBADMSG with
- * the number of findings.
+ * Every checksum and cross-reference. @report gets each finding as one line. 0: whole; -EBADMSG
+ * with the number of findings.
  */
-int image_verify(const char *path, unsigned threads,
-		 void (*report)(void *arg, const char *line), void *arg, struct image_verify *ret,
-		 struct err *err);
+int image_verify(const char *path, unsigned threads, void (*report)(void *arg, const char *line),
+		 void *arg, struct image_verify *ret, struct err *err);
 
 #endif

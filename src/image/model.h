@@ -3,9 +3,9 @@
  * A process tree as plain data: the vocabulary shared by target, image and inspect.
  *
  * No protobuf, no ptrace. Pointers point into the model's own arena, which one model_free()
- * releases; nothing in a model is freed alone. An arena may be shared memory (MODEL_SHARED), so that
- * a child process, the guardian, fills it and the parent reads it; it is mapped before the fork, so
- * the addresses agree.
+ * releases; nothing in a model is freed alone. An arena may be shared memory (MODEL_SHARED), so
+ * that a child process, the guardian, fills it and the parent reads it; it is mapped before the
+ * fork, so the addresses agree.
  *
  * Lists are arrays with a count. Pids and tids are those of the innermost pid namespace of the
  * dumped tree. Times are in the unit the name says. Strings end with NUL and may be NULL only where
@@ -55,10 +55,10 @@ struct m_thread {
 	uint32_t tid;
 	char comm[16];
 	uint32_t nregsets;
-	struct m_regset *regsets; /* the first is NT_PRSTATUS, made ready for restart */
-	bool in_syscall;	  /* stopped inside a system call that was to be restarted */
-	int64_t syscall_ret;	  /* the ERESTART code then, negative */
-	uint64_t sigmask;	  /* bit n-1: signal n blocked */
+	struct m_regset *regsets;  /* the first is NT_PRSTATUS, made ready for restart */
+	bool in_syscall;	   /* stopped inside a system call that was to be restarted */
+	int64_t syscall_ret;	   /* the ERESTART code then, negative */
+	uint64_t sigmask;	   /* bit n-1: signal n blocked */
 	struct m_sigqueue pending; /* thread-directed */
 	uint64_t altstack_addr, altstack_len;
 	uint32_t altstack_flags;
@@ -66,10 +66,11 @@ struct m_thread {
 	uint64_t robust_addr, robust_len;
 	uint64_t clear_tid_addr;
 	int32_t nice;
-	uint32_t policy, rt_priority; /* SCHED_*, with SCHED_RESET_ON_FORK as the kernel returns it */
+	uint32_t policy,
+		rt_priority; /* SCHED_*, with SCHED_RESET_ON_FORK as the kernel returns it */
 	uint64_t sched_runtime_ns, sched_deadline_ns, sched_period_ns; /* SCHED_DEADLINE */
-	uint32_t affinity_len; /* bytes of affinity */
-	uint8_t *affinity;     /* CPU mask, little endian bits */
+	uint32_t affinity_len;					       /* bytes of affinity */
+	uint8_t *affinity; /* CPU mask, little endian bits */
 	uint64_t timerslack_ns;
 	uint32_t pdeath_sig;
 	uint32_t seccomp_mode; /* 0 off, 1 strict, 2 filter */
@@ -121,16 +122,16 @@ enum m_vma_flag {
 
 struct m_vma {
 	uint64_t start, end;
-	uint64_t pgoff;	     /* bytes */
-	uint32_t prot;	     /* PROT_* */
-	uint32_t flags;	     /* M_VMF_* */
-	bool shared;	     /* MAP_SHARED */
+	uint64_t pgoff; /* bytes */
+	uint32_t prot;	/* PROT_* */
+	uint32_t flags; /* M_VMF_* */
+	bool shared;	/* MAP_SHARED */
 	enum m_vma_kind kind;
-	uint32_t file_id;    /* model file, 0: none */
-	uint32_t shm_id;     /* model segment for M_VMA_SHMEM, 0: none */
+	uint32_t file_id;	     /* model file, 0: none */
+	uint32_t shm_id;	     /* model segment for M_VMA_SHMEM, 0: none */
 	uint32_t hugetlb_page_shift; /* for M_VMF_HUGETLB */
-	char vmflags[96];    /* the VmFlags line verbatim */
-	char *name;	     /* as /proc/PID/maps prints it, NULL: none */
+	char vmflags[96];	     /* the VmFlags line verbatim */
+	char *name;		     /* as /proc/PID/maps prints it, NULL: none */
 };
 
 /* Numbers are CRIU's fd_types. */
@@ -199,8 +200,8 @@ struct m_file {
 		uint32_t clockid, settime_flags;
 		uint64_t ticks, value_ns, interval_ns;
 	} timerfd;
-	int32_t pidfd_pid; /* pidfd: target, -1 dead */
-	uint32_t shm_id;   /* memfd: its segment, 0: none */
+	int32_t pidfd_pid;  /* pidfd: target, -1 dead */
+	uint32_t shm_id;    /* memfd: its segment, 0: none */
 	uint32_t pipe_size; /* pipe, FIFO: F_GETPIPE_SZ, 0: not known */
 };
 
@@ -220,14 +221,14 @@ struct m_fdtable {
 /* One object of shared memory; its pages are in MD_SPACE_SHMEM(id). */
 struct m_shm {
 	uint32_t id; /* from 1 */
-	char *name;  /* memfd name without "memfd:", "/dev/zero" for plain shared anonymous memory */
+	char *name; /* memfd name without "memfd:", "/dev/zero" for plain shared anonymous memory */
 	uint64_t dev, ino;
 	uint64_t size;
 	uint32_t uid, gid, mode;
 	uint32_t seals;
 	bool seals_known;
-	bool memfd;	/* made by memfd_create */
-	bool sysv;	/* SysV segment: ino is its id */
+	bool memfd; /* made by memfd_create */
+	bool sysv;  /* SysV segment: ino is its id */
 	bool hugetlb;
 	/* while dumping only: where the contents can be read from */
 	int fd;		    /* of the tool, -1: not open; read through this process instead: */
@@ -271,7 +272,7 @@ struct m_mm {
 	uint32_t nguards;
 	struct m_guard {
 		uint64_t start, end;
-	} *guards; /* MADV_GUARD_INSTALL ranges, Linux 6.13 */
+	} * guards; /* MADV_GUARD_INSTALL ranges, Linux 6.13 */
 };
 
 enum m_state {
@@ -294,7 +295,7 @@ struct m_proc {
 	uint32_t stop_signo;
 	char comm[16];
 	uint32_t personality;
-	uint32_t pf_flags; /* PF_*, field 9 of /proc/PID/stat */
+	uint32_t pf_flags;   /* PF_*, field 9 of /proc/PID/stat */
 	uint64_t start_time; /* field 22, clock ticks since boot */
 	uint32_t nthreads;
 	struct m_thread *threads; /* the leader first */
@@ -312,10 +313,10 @@ struct m_proc {
 	int32_t oom_score_adj;
 	uint32_t loginuid;
 	bool child_subreaper;
-	uint64_t membarrier;  /* MEMBARRIER_CMD_REGISTER_* bits */
-	char *cgroups;	      /* /proc/PID/cgroup verbatim, NULL: not read */
-	char *cmdline;	      /* arguments joined by spaces, for people */
-	bool shares_vm;	      /* same address space as an earlier process: no pages of its own */
+	uint64_t membarrier; /* MEMBARRIER_CMD_REGISTER_* bits */
+	char *cgroups;	     /* /proc/PID/cgroup verbatim, NULL: not read */
+	char *cmdline;	     /* arguments joined by spaces, for people */
+	bool shares_vm;	     /* same address space as an earlier process: no pages of its own */
 };
 
 /* Something that this version does not carry; all are listed, not only the first. */
@@ -358,8 +359,8 @@ void model_free(struct model *m);
 void *model_alloc(struct model *m, size_t len);
 char *model_strdup(struct model *m, const char *s);
 /*
- * Appends one zeroed element to the array at *@array with *@n elements of @size bytes; the array may
- * move. Pointer to the new element, NULL when the arena is full.
+ * Appends one zeroed element to the array at *@array with *@n elements of @size bytes; the array
+ * may move. Pointer to the new element, NULL when the arena is full.
  */
 void *model_push(struct model *m, void *array, uint32_t *n, size_t size);
 

@@ -69,7 +69,8 @@ static int dump_prepare(struct dump *d, struct err *err)
 	if (o->format == IMAGE_CRIU)
 		d->criu = image_criu_pages_new(d->image, fopts.page_size, err);
 	else
-		d->writer = md_writer_file_open(image_dirfd(d->image), IMAGE_BLOCK_FILE, &fopts, err);
+		d->writer =
+			md_writer_file_open(image_dirfd(d->image), IMAGE_BLOCK_FILE, &fopts, err);
 	if (!d->criu && !d->writer)
 		return -err->errnum;
 	if (FAULT("dump.prepared"))
@@ -177,7 +178,8 @@ static uint64_t image_size(int dirfd)
 		return 0;
 	take_fd(&fd);
 	while ((de = readdir(dir)))
-		if (fstatat(dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+		if (fstatat(dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode))
 			sum += (uint64_t)st.st_size;
 	return sum;
 }

@@ -2,8 +2,8 @@
 /*
  * The operations: one verb each, from options to a result. They print nothing.
  *
- * Options are const; a run changes none of them. Errors: struct err with the exit code in its class.
- * Whatever happens, the target has been let go when an operation returns.
+ * Options are const; a run changes none of them. Errors: struct err with the exit code in its
+ * class. Whatever happens, the target has been let go when an operation returns.
  */
 #ifndef OPS_OPS_H
 #define OPS_OPS_H
@@ -37,7 +37,8 @@ struct dump_opts {
 	bool no_uring;
 	unsigned freeze_timeout_ms; /* 0: the default */
 	const char *stats_dir;	    /* CRIU's stats-dump goes here; NULL: not written */
-	/* Called on the calling thread as phases begin; the estimate is of bytes to read, may be 0. */
+	/* Called on the calling thread as phases begin; the estimate is of bytes to read, may be 0.
+	 */
 	void (*phase)(void *arg, enum dump_phase phase, uint64_t estimate_bytes);
 	/* True ends the dump with ERR_INTERRUPTED. Called often, on the calling thread. */
 	bool (*stop)(void *arg);

@@ -79,7 +79,8 @@ static bool fd_is_segment(int fd, const struct m_shm *s)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && (uint64_t)st.st_dev == s->dev && (uint64_t)st.st_ino == s->ino;
+	return fstat(fd, &st) == 0 && (uint64_t)st.st_dev == s->dev &&
+	       (uint64_t)st.st_ino == s->ino;
 }
 
 /* Through a mapping (needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE) or through a descriptor. */
@@ -103,7 +104,8 @@ static int segment_open(const struct model *m, const struct m_shm *s)
 
 			if (!f || f->shm_id != s->id)
 				continue;
-			snprintf(path, sizeof(path), "/proc/%u/fd/%u", m->procs[i].pid, t->fds[j].fd);
+			snprintf(path, sizeof(path), "/proc/%u/fd/%u", m->procs[i].pid,
+				 t->fds[j].fd);
 			cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 			if (fd >= 0 && fd_is_segment(fd, s))
@@ -113,7 +115,8 @@ static int segment_open(const struct model *m, const struct m_shm *s)
 	return -1;
 }
 
-/* Every mapping of a segment that cannot be opened: what is mapped nowhere is not reachable then. */
+/* Every mapping of a segment that cannot be opened: what is mapped nowhere is not reachable then.
+ */
 static int ranges_add_mapped(struct ranges *r, const struct model *m, const struct m_shm *s,
 			     struct err *err)
 {
@@ -131,16 +134,16 @@ static int ranges_add_mapped(struct ranges *r, const struct model *m, const stru
 			if (v->pgoff || v->end - v->start < s->size)
 				continue;
 			any = true;
-			ret = ranges_add(r,
-					 (struct md_range){.space = MD_SPACE_SHMEM(s->id),
-							   .addr = v->start,
-							   .stored_as = 0,
-							   .len = s->size ? s->size
-									  : v->end - v->start,
-							   .pid = (int)p->pid,
-							   .fd = -1,
-							   .pick = MD_PICK_ALL},
-					 err);
+			ret = ranges_add(
+				r,
+				(struct md_range){.space = MD_SPACE_SHMEM(s->id),
+						  .addr = v->start,
+						  .stored_as = 0,
+						  .len = s->size ? s->size : v->end - v->start,
+						  .pid = (int)p->pid,
+						  .fd = -1,
+						  .pick = MD_PICK_ALL},
+				err);
 			if (ret < 0)
 				return ret;
 		}
@@ -148,7 +151,8 @@ static int ranges_add_mapped(struct ranges *r, const struct model *m, const stru
 	if (any)
 		return 0;
 	err_fail(err, EPERM, ERR_PERM,
-		 "pid %u: shared memory \"%s\" mapped at %#" PRIx64 " cannot be read: permission denied",
+		 "pid %u: shared memory \"%s\" mapped at %#" PRIx64
+		 " cannot be read: permission denied",
 		 s->pid, s->name ? s->name : "?", s->map_start);
 	err_hint(err, "run stasis as root or with CAP_CHECKPOINT_RESTORE");
 	return -EPERM;

@@ -4,9 +4,9 @@
  *
  * All ptrace work is done by a guardian: a child process of the tool that alone holds the ptrace
  * attachment and fills the model in shared memory. When the tool dies at whatever instant, the
- * guardian sees its socket close, puts every thread back as it was and lets it go. When the guardian
- * dies, the kernel detaches and every thread in the middle of a batch finds its own way back through
- * a signal frame that holds its true state (remote.h).
+ * guardian sees its socket close, puts every thread back as it was and lets it go. When the
+ *guardian dies, the kernel detaches and every thread in the middle of a batch finds its own way
+ *back through a signal frame that holds its true state (remote.h).
  *
  *	tool                         guardian                     target
  *	target_open() ── fork ─────▶ waits for commands
@@ -15,8 +15,8 @@
  *	process_vm_readv ───────────────────────────────────────▶ (stopped)
  *	target_thaw() ─────────────▶ DETACH ────────────────────▶ runs
  *
- * Threads: every call from one thread of the tool. Errors: struct err, first one wins; a class of its
- * own for every kind of refusal (base/err.h).
+ * Threads: every call from one thread of the tool. Errors: struct err, first one wins; a class of
+ *its own for every kind of refusal (base/err.h).
  */
 #ifndef TARGET_TARGET_H
 #define TARGET_TARGET_H
@@ -40,13 +40,13 @@ struct target_times {
 	uint64_t frozen_ns;	  /* last thread stopped */
 	uint64_t thaw_end_ns;	  /* last thread let go; 0 while frozen */
 	unsigned nthreads, nprocs;
-	unsigned batches;	/* injected runs */
-	unsigned batch_calls;	/* system calls made by them */
+	unsigned batches;     /* injected runs */
+	unsigned batch_calls; /* system calls made by them */
 };
 
 /*
- * Looks at @pid before anything is touched: not there, kernel thread, zombie, 32-bit, another user's,
- * traced by somebody else, ourselves or an ancestor of ours. 0 when a dump may be tried.
+ * Looks at @pid before anything is touched: not there, kernel thread, zombie, 32-bit, another
+ * user's, traced by somebody else, ourselves or an ancestor of ours. 0 when a dump may be tried.
  */
 int target_precheck(pid_t pid, struct err *err);
 
@@ -58,8 +58,8 @@ struct target *target_open(pid_t root, struct model *m, const struct target_opts
 			   struct err *err);
 
 /*
- * Reads what is slow and may be read while the target runs (smaps, build ids), to shorten the freeze.
- * Optional. Findings (unsupported state) are appended to the model.
+ * Reads what is slow and may be read while the target runs (smaps, build ids), to shorten the
+ * freeze. Optional. Findings (unsupported state) are appended to the model.
  */
 int target_survey(struct target *t, struct err *err);
 
@@ -90,12 +90,12 @@ const struct target_times *target_times(const struct target *t);
 
 /* One line of `stasis check`. */
 struct target_feature {
-	const char *name;   /* "PAGEMAP_SCAN" */
+	const char *name; /* "PAGEMAP_SCAN" */
 	bool have;
-	bool required;	    /* no dump without it */
-	const char *since;  /* kernel version */
+	bool required;	     /* no dump without it */
+	const char *since;   /* kernel version */
 	const char *without; /* what is lost without it */
-	char detail[120];   /* errno text, value */
+	char detail[120];    /* errno text, value */
 };
 
 /* Probes the kernel and our privileges once; a static table, ends with name NULL. */
