@@ -20,7 +20,13 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+say() {
+	if [ -t 1 ]; then
+		printf '\n\033[1m%s\033[0m\n' "$*"
+	else
+		printf '\n%s\n' "$*"
+	fi
+}
 cli() { redis-cli -s "$sock" "$@"; }
 
 say "1. a redis-server with at least $mib MiB of data"
