@@ -31,8 +31,15 @@
 enum {
 	MD_BLOCK_MIN = 64 << 10,
 	MD_BLOCK_MAX = 4 << 20,
-	MD_BLOCK_EXTENTS = 512, /* most extents in one block */
+	MD_BLOCK_EXTENTS = 512,	      /* most extents in one block */
+	MD_BLOCK_HEADROOM = 12 << 10, /* bytes before data that belong to the writer */
 };
+
+/* Chosen by measurement: the table is in docs/FORMAT.md, `make bench` repeats it. */
+#define MD_DEFAULT_CODEC      MD_CODEC_LZ4
+#define MD_DEFAULT_LEVEL      1
+#define MD_DEFAULT_BLOCK_SIZE (256u << 10)
+#define MD_DEFAULT_POOL_BYTES ((size_t)32 << 20)
 
 /* Codec numbers are on disk: never renumber. */
 enum md_codec_id {
@@ -65,8 +72,7 @@ struct md_range {
 	uint64_t space;
 	uint64_t addr; /* in the target; for MD_PICK_DATA the offset in the file */
 	uint64_t len;
-	/* Only for a shared segment read through a mapping of it (fd -1): the offset that @addr is.
-	 */
+	/* Only for a shared segment read through a mapping (fd -1): the offset that @addr is. */
 	uint64_t stored_as;
 	int pid; /* read from this process ... */
 	int fd;	 /* ... or, when not -1, from this descriptor (shared memory, memfd) */
@@ -78,9 +84,13 @@ struct md_opts {
 	int level;		/* lz4: acceleration >= 1; zstd: level, negative allowed */
 	unsigned threads;	/* workers; 0: all CPUs this process may use */
 	uint32_t block_size;	/* 0: the default; MD_BLOCK_MIN..MD_BLOCK_MAX, power of two */
-	size_t pool_bytes;	/* most memory for blocks; 0: the default */
-	/* Called between blocks on the calling thread; true stops the run with -EINTR. May be NULL.
+	/*
+	 * Most memory for blocks and codec contexts; 0: the default. The smallest pool holds
+	 * writer.holds + 2 per worker + 2 blocks: where that does not fit there are fewer workers
+	 * than asked for, and with block_size 0 smaller blocks.
 	 */
+	size_t pool_bytes;
+	/* Between blocks, on the calling thread; true stops the run with -EINTR. May be NULL. */
 	bool (*stop)(void *arg);
 	void *stop_arg;
 	/* Written by the run with relaxed atomics, for a progress display. May be NULL. */
@@ -110,6 +120,8 @@ struct md_stats {
 	bool io_uring;		  /* false: pwrite instead */
 	char io_uring_reason[96]; /* why not */
 	const char *bottleneck;	  /* "read", "pack" or "write": static text */
+	uint32_t block_size;	  /* as used */
+	size_t pool_bytes;	  /* as used: buffers of all blocks */
 };
 
 struct md_block {
@@ -119,17 +131,23 @@ struct md_block {
 	uint32_t raw_len;
 	uint32_t nextents;
 	struct md_extent *extents; /* MD_BLOCK_EXTENTS of them */
-	uint8_t *raw;		   /* block_size bytes, page aligned */
+	/*
+	 * block_size bytes, page aligned. Behind the pack stage the raw bytes are still there when
+	 * codec is NONE or ZERO (with md_opts.codec NONE always), else they are lost.
+	 */
+	uint8_t *raw;
 	/* set by the pack stage */
 	enum md_codec_id codec;
 	uint32_t packed_len; /* 0 for a zero block */
-	const uint8_t *data; /* what to store: raw, or the packed buffer */
-	uint64_t sum;	     /* XXH3 64 of the raw bytes */
+	/*
+	 * What to store, page aligned. MD_BLOCK_HEADROOM bytes before it and the bytes behind it up
+	 * to the next page boundary are the writer's to fill.
+	 */
+	uint8_t *data;
+	uint64_t sum; /* XXH3 64 of the packed_len bytes at data, 0 for a zero block */
 	/* the pipe's own */
 	struct md_pool *pool;
 	struct md_block *next;
-	uint8_t *packed;
-	unsigned buf_index;
 };
 
 void md_block_done(struct md_block *b);
@@ -150,8 +168,13 @@ struct md_writer {
 	int (*start)(struct md_writer *w, void *mem, size_t len, size_t buf_size, struct err *err);
 	/* Takes @b in every case, success or not. */
 	int (*put)(struct md_writer *w, struct md_block *b, struct err *err);
-	/* Returns, success or not, only when no taken block is in use. */
+	/* Completes the output. Returns, success or not, only when no taken block is in use. */
 	int (*flush)(struct md_writer *w, struct err *err);
+	/*
+	 * After an error, instead of flush(): gives back every taken block and writes nothing more.
+	 * NULL is allowed when holds is 0.
+	 */
+	void (*abandon)(struct md_writer *w);
 	void (*close)(struct md_writer *w);
 	/* filled by the writer, read after flush() */
 	uint64_t file_bytes;
@@ -235,8 +258,7 @@ int md_file_verify(int dirfd, const char *name, unsigned threads,
 		   void (*report)(void *arg, const char *line), void *arg, struct md_verify *ret,
 		   struct err *err);
 
-/* "lz4", "lz4:3", "zstd:-5", "none" -> codec and level. -EINVAL with the reason and what is
- * allowed. */
+/* "lz4", "lz4:3", "zstd:-5", "none" -> codec and level. -EINVAL tells what is allowed. */
 int md_codec_parse(const char *text, enum md_codec_id *ret_codec, int *ret_level, struct err *err);
 const char *md_codec_name(enum md_codec_id id);
 

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/* The reader plug for the memory of processes: process_vm_readv in large vectored calls. */
+#include "memdump/memdump.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "memdump/scan.h"
+
+enum {
+	QUEUE = 1024, /* pieces looked up ahead, and the most one call takes */
+};
+static_assert(QUEUE <= IOV_MAX, "one call takes the whole queue");
+
+struct vm_reader {
+	struct md_reader r;
+	struct md_range *ranges;
+	struct md_scanner scanner;
+	uint64_t page_size;
+	/* pieces found and not yet read: queue[head .. tail) */
+	struct md_piece queue[QUEUE];
+	unsigned head, tail;
+	uint64_t queued_bytes;
+	bool ended;
+	struct iovec remote[QUEUE];
+	/* /proc/PID/mem, for pages process_vm_readv refuses */
+	int mem_fd, mem_pid;
+	/* position in the space that is being read */
+	uint64_t space, space_off;
+};
+
+/* --- the queue of pieces ------------------------------------------------------------------- */
+
+/* Looks ahead for @want bytes, so that one call can take them all. */
+static int refill(struct vm_reader *r, uint64_t want, struct err *err)
+{
+	if (r->head == r->tail)
+		r->head = r->tail = 0;
+	while (!r->ended && r->queued_bytes < want && r->tail < QUEUE) {
+		/* A piece of a descriptor is read before the scanner goes on and closes it. */
+		if (r->tail > r->head && r->queue[r->tail - 1].fd != -1)
+			break;
+		int ret = md_scanner_next(&r->scanner, want - r->queued_bytes, &r->queue[r->tail],
+					  err);
+
+		if (ret < 0)
+			return ret;
+		if (ret == 0) {
+			r->ended = true;
+			break;
+		}
+		r->queued_bytes += r->queue[r->tail++].len;
+	}
+	return 0;
+}
+
+/* The first @len bytes of the queue are dealt with. */
+static void drop(struct vm_reader *r, uint64_t len)
+{
+	r->queued_bytes -= len;
+	while (len) {
+		struct md_piece *p = &r->queue[r->head];
+		uint64_t n = p->len < len ? p->len : len;
+
+		p->addr += n;
+		p->len -= n;
+		len -= n;
+		if (!p->len)
+			r->head++;
+	}
+}
+
+/* The first @len bytes of the queue, all of one piece, are in the block. */
+static void take_piece(struct md_block *b, uint64_t addr, uint64_t len)
+{
+	struct md_extent *last = b->nextents ? &b->extents[b->nextents - 1] : NULL;
+
+	if (last && last->addr + last->len == addr)
+		last->len += len;
+	else
+		b->extents[b->nextents++] = (struct md_extent){addr, len};
+	b->raw_len += (uint32_t)len;
+}
+
+static void take(struct vm_reader *r, struct md_block *b, uint64_t len)
+{
+	uint64_t left = len;
+
+	for (unsigned i = r->head; left; i++) {
+		uint64_t n = r->queue[i].len < left ? r->queue[i].len : left;
+
+		take_piece(b, r->queue[i].addr + r->queue[i].shift, n);
+		left -= n;
+	}
+	drop(r, len);
+}
+
+static void vanish(struct vm_reader *r, uint64_t len)
+{
+	r->r.vanished_bytes += len;
+	drop(r, len);
+}
+
+/* --- reading ------------------------------------------------------------------------------- */
+
+static int open_mem(struct vm_reader *r, int pid, struct err *err)
+{
+	char path[32];
+
+	if (r->mem_pid == pid)
+		return 0;
+	if (r->mem_fd >= 0)
+		close(r->mem_fd);
+	r->mem_pid = 0;
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	r->mem_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (r->mem_fd < 0 && errno == ENOENT)
+		return err_set(err, ESRCH, "open %s", path);
+	/* Not allowed, when reading was: then the page is left out. */
+	r->mem_pid = pid;
+	return 0;
+}
+
+/*
+ * The head of the queue could not be read the fast way. /proc/PID/mem reads through PROT_NONE and
+ * where the driver has an access method; what it refuses too is gone.
+ */
+static int fill_slow(struct vm_reader *r, struct md_block *b, uint64_t room, struct err *err)
+{
+	const struct md_piece *p = &r->queue[r->head];
+	uint64_t len = p->len < room ? p->len : room;
+	ssize_t n;
+	int ret;
+
+	if (b->nextents == MD_BLOCK_EXTENTS)
+		return 0; /* the next block's */
+	ret = open_mem(r, p->pid, err);
+	if (ret < 0)
+		return ret;
+	do
+		n = r->mem_fd < 0 ? -1 : pread(r->mem_fd, b->raw + b->raw_len, len, (off_t)p->addr);
+	while (n < 0 && r->mem_fd >= 0 && errno == EINTR);
+	if (n > 0)
+		n -= n % (ssize_t)r->page_size;
+	if (n > 0) {
+		take(r, b, (uint64_t)n);
+		return 0;
+	}
+	ret = md_process_alive(p->pid, err);
+	if (ret < 0)
+		return ret;
+	vanish(r, r->page_size);
+	return 0;
+}
+
+/* How many pieces from the head on one call can take into @b. */
+static unsigned plan(struct vm_reader *r, const struct md_block *b, uint64_t room,
+		     uint64_t *ret_len)
+{
+	const struct md_piece *first = &r->queue[r->head];
+	uint64_t end = first->addr + first->shift, left = room;
+	unsigned n = 0;
+
+	for (unsigned i = r->head; i < r->tail && left && n + b->nextents < MD_BLOCK_EXTENTS; i++) {
+		const struct md_piece *p = &r->queue[i];
+		uint64_t len = p->len < left ? p->len : left;
+
+		if (p->pid != first->pid || p->fd != -1 || p->space != first->space ||
+		    p->addr + p->shift < end)
+			break;
+		r->remote[n++] = (struct iovec){(void *)(uintptr_t)p->addr, len};
+		end = p->addr + p->shift + len;
+		left -= len;
+	}
+	*ret_len = room - left;
+	return n;
+}
+
+static int fill_vm(struct vm_reader *r, struct md_block *b, uint64_t room, struct err *err)
+{
+	int pid = r->queue[r->head].pid;
+	uint64_t addr = r->queue[r->head].addr;
+	uint64_t len;
+	unsigned npieces = plan(r, b, room, &len);
+	struct iovec local = {b->raw + b->raw_len, len};
+	ssize_t n = process_vm_readv(pid, &local, 1, r->remote, npieces, 0);
+
+	if (n < 0 && errno != EFAULT && errno != EINTR)
+		return err_set(err, errno, "read %#" PRIx64 "+%#" PRIx64 " of pid %d", addr, len,
+			       pid);
+	if (n < 0)
+		n = 0;
+	n -= n % (ssize_t)r->page_size;
+	if (n > 0)
+		take(r, b, (uint64_t)n);
+	/* It stopped at a page it could not read, which is now the head of the queue. */
+	if ((uint64_t)n < len)
+		return fill_slow(r, b, room - (uint64_t)n, err);
+	return 0;
+}
+
+static int fill_fd(struct vm_reader *r, struct md_block *b, uint64_t room, struct err *err)
+{
+	const struct md_piece *p = &r->queue[r->head];
+	uint64_t len = p->len < room ? p->len : room;
+	ssize_t n;
+	uint64_t got;
+
+	do
+		n = pread(p->fd, b->raw + b->raw_len, len, (off_t)p->addr);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return err_set(err, errno, "read %#" PRIx64 "+%#" PRIx64 " of a descriptor",
+			       p->addr, len);
+	if (n == 0) {
+		/* The file became shorter. */
+		vanish(r, p->len);
+		return 0;
+	}
+	/* The last page of a file is zero behind its end. */
+	got = ((uint64_t)n + r->page_size - 1) / r->page_size * r->page_size;
+	memset(b->raw + b->raw_len + n, 0, got - (uint64_t)n);
+	take(r, b, got);
+	return 0;
+}
+
+/* Whether the head of the queue may go into @b. */
+static bool fits(const struct vm_reader *r, struct md_block *b)
+{
+	const struct md_piece *p = &r->queue[r->head];
+	const struct md_extent *last;
+
+	if (!b->nextents) {
+		b->space = p->space;
+		return true;
+	}
+	last = &b->extents[b->nextents - 1];
+	return p->space == b->space && p->addr + p->shift >= last->addr + last->len;
+}
+
+static int vm_next(struct md_reader *reader, struct md_block *b, uint32_t block_size,
+		   struct err *err)
+{
+	struct vm_reader *r = (struct vm_reader *)reader;
+
+	while (b->raw_len < block_size && b->nextents < MD_BLOCK_EXTENTS) {
+		uint64_t room = block_size - b->raw_len;
+		int ret = refill(r, room, err);
+
+		if (ret < 0)
+			return ret;
+		if (r->head == r->tail || !fits(r, b))
+			break;
+		ret = r->queue[r->head].fd == -1 ? fill_vm(r, b, room, err)
+						 : fill_fd(r, b, room, err);
+		if (ret < 0)
+			return ret;
+	}
+	if (!b->raw_len)
+		return 0;
+	if (b->space != r->space)
+		r->space_off = 0;
+	r->space = b->space;
+	b->space_off = r->space_off;
+	r->space_off += b->raw_len;
+	return 1;
+}
+
+static void vm_close(struct md_reader *reader)
+{
+	struct vm_reader *r = (struct vm_reader *)reader;
+
+	if (!r)
+		return;
+	if (r->mem_fd >= 0)
+		close(r->mem_fd);
+	md_scanner_deinit(&r->scanner);
+	free(r->ranges);
+	free(r);
+}
+
+struct md_reader *md_reader_vm_new(const struct md_range *ranges, size_t n, struct err *err)
+{
+	struct vm_reader *r = calloc(1, sizeof(*r));
+
+	if (r)
+		r->ranges = reallocarray(NULL, n ? n : 1, sizeof(*ranges));
+	if (!r || !r->ranges) {
+		free(r);
+		err_set(err, ENOMEM, "reserve memory for %zu ranges", n);
+		return NULL;
+	}
+	memcpy(r->ranges, ranges, n * sizeof(*ranges));
+	r->r = (struct md_reader){.next = vm_next, .close = vm_close};
+	r->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
+	r->mem_fd = -1;
+	md_scanner_init(&r->scanner, r->ranges, n, false);
+	return &r->r;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which pages of a list of ranges are there to be read.
+ *
+ * Pieces come in the order of the ranges, found as they are asked for: one look at the page tables
+ * covers neighbouring ranges of a process, and memory does not grow with the target.
+ *
+ *	ranges   │ 0x1000..0x5000 │   │ 0x7000..0x9000 │
+ *	window   │ 0x1000 ........ one PAGEMAP_SCAN .... 0x9000 │
+ *	pieces     0x1000..0x3000       0x8000..0x9000
+ */
+#ifndef MEMDUMP_SCAN_H
+#define MEMDUMP_SCAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "memdump/memdump.h"
+
+/* A run of pages to read: from @pid, or from @fd when it is not -1. */
+struct md_piece {
+	uint64_t space;
+	uint64_t addr, len;
+	uint64_t shift; /* stored address = addr + shift, modulo 2^64 */
+	int pid;
+	int fd; /* the scanner's own; open until the next range with a descriptor is reached */
+};
+
+/* As struct page_region of Linux 6.7. */
+struct md_region {
+	uint64_t start, end;
+	uint64_t categories;
+};
+
+enum {
+	MD_SCAN_REGIONS = 512, /* most regions of one window */
+};
+
+struct md_scanner {
+	/* immutable */
+	const struct md_range *ranges;
+	size_t n;
+	uint64_t page_size;
+	/* where we are */
+	size_t at;    /* range */
+	uint64_t pos; /* next address in it; 0: not begun */
+	bool begun;
+	/* the process whose page tables we look at */
+	int pid; /* 0: none */
+	int pagemap_fd;
+	bool no_ioctl;	   /* the kernel lacks PAGEMAP_SCAN, or a test wants it so */
+	uint64_t zero_pfn; /* of the shared zero page; 0: not known */
+	uint64_t *entries; /* pagemap words; allocated when first needed */
+	/* what the last look found */
+	uint64_t win_start, win_end;
+	size_t nregions, region;
+	struct md_region regions[MD_SCAN_REGIONS];
+	/* the descriptor of the current range, opened anew: seeking must not move the caller's */
+	int data_fd, data_fd_of;
+};
+
+/* Borrows @ranges. @no_ioctl: do without PAGEMAP_SCAN. */
+void md_scanner_init(struct md_scanner *s, const struct md_range *ranges, size_t n, bool no_ioctl);
+void md_scanner_deinit(struct md_scanner *s);
+/* 1: *ret is the next piece, not longer than @max; 0: end; -errno. */
+int md_scanner_next(struct md_scanner *s, uint64_t max, struct md_piece *ret, struct err *err);
+
+/* 0, or -ESRCH when @pid has no memory any more. */
+int md_process_alive(int pid, struct err *err);
+
+#endif

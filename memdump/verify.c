@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/* md_file_verify(): every byte of a block file is looked at. */
+#include "memdump/reader_file.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "memdump/cpus.h"
+
+enum {
+	LINES_MAX = 64, /* findings told one by one; the rest is counted */
+	LINE_LEN = 480,
+	THREADS_MAX = 256,
+};
+
+struct verify {
+	/* immutable while threads run */
+	struct md_raw_file file;
+	struct md_index_list list;
+	uint32_t raw_max;
+	/* next block to check, atomic */
+	size_t next;
+	/* protected by lock */
+	pthread_mutex_t lock;
+	unsigned bad, nlines;
+	char (*lines)[LINE_LEN];
+	struct err fatal; /* not damage: no memory, EIO */
+};
+
+__attribute__((format(printf, 2, 3))) static void finding(struct verify *v, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	pthread_mutex_lock(&v->lock);
+	v->bad++;
+	if (v->nlines < LINES_MAX)
+		vsnprintf(v->lines[v->nlines++], LINE_LEN, fmt, ap);
+	pthread_mutex_unlock(&v->lock);
+	va_end(ap);
+}
+
+/* Damage is a finding; everything else ends the run. 0: go on. */
+static int judge(struct verify *v, int ret, const struct err *e)
+{
+	if (ret == 0)
+		return 0;
+	if (ret == -EBADMSG) {
+		finding(v, "%s", e->msg);
+		return 0;
+	}
+	pthread_mutex_lock(&v->lock);
+	err_take(&v->fatal, e);
+	pthread_mutex_unlock(&v->lock);
+	return ret;
+}
+
+/* --- blocks, on every thread --------------------------------------------------------------- */
+
+static void *check_blocks(void *arg)
+{
+	struct verify *v = arg;
+	struct md_block_reader br = {0};
+	uint8_t *raw = malloc(v->raw_max ? v->raw_max : 1);
+	struct err e = {0};
+
+	if (!raw)
+		judge(v, err_set(&e, ENOMEM, "reserve %u bytes for a block", v->raw_max), &e);
+	while (raw) {
+		size_t i = __atomic_fetch_add(&v->next, 1, __ATOMIC_RELAXED);
+		const struct md_index_block *b;
+
+		if (i >= v->list.nblocks)
+			break;
+		b = &v->list.blocks[i];
+		err_clear(&e);
+		if (judge(v,
+			  md_block_read(&br, &v->file, &b->entry, v->list.extents + b->first, raw,
+					&e),
+			  &e) < 0)
+			break;
+	}
+	md_block_reader_deinit(&br);
+	free(raw);
+	return NULL;
+}
+
+static void check_all_blocks(struct verify *v, unsigned threads)
+{
+	pthread_t tid[THREADS_MAX];
+	unsigned n = 0;
+
+	if (!threads)
+		threads = md_cpus_allowed();
+	if (threads > THREADS_MAX)
+		threads = THREADS_MAX;
+	/* The calling thread is one of them, so that none has to come to life. */
+	while (n + 1 < threads && !pthread_create(&tid[n], NULL, check_blocks, v))
+		n++;
+	check_blocks(v);
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(tid[i], NULL);
+}
+
+/* --- what lies between the blocks ---------------------------------------------------------- */
+
+static int zero_between(struct verify *v, uint64_t from, uint64_t to, const char *what)
+{
+	uint8_t buf[4096];
+
+	while (from < to) {
+		size_t len = to - from < sizeof(buf) ? (size_t)(to - from) : sizeof(buf);
+		ssize_t n = io_pread(v->file.fd, buf, len, from);
+		struct err e = {0};
+
+		if (n < 0)
+			return judge(v, err_set(&e, (int)-n, "read at offset %#" PRIx64, from), &e);
+		for (ssize_t i = 0; i < n; i++) {
+			if (!buf[i])
+				continue;
+			finding(v, "block file damaged at offset %#" PRIx64 ": %s is not zero",
+				from + (uint64_t)i, what);
+			return 0;
+		}
+		if ((size_t)n < len)
+			break;
+		from += len;
+	}
+	return 0;
+}
+
+static int by_offset(const void *va, const void *vb)
+{
+	const struct md_index_block *a = va, *b = vb;
+
+	return a->entry.off < b->entry.off ? -1 : a->entry.off > b->entry.off;
+}
+
+/* Head, blocks, index and trailer cover the file: no byte is nobody's, none belongs to two. */
+static int check_tiling(struct verify *v, const struct md_trailer *t)
+{
+	uint32_t align = v->file.head.align;
+	uint64_t at = align, raw = 0;
+
+	for (size_t i = 0; i < v->list.nblocks; i++) {
+		const struct md_index_entry *e = &v->list.blocks[i].entry;
+
+		if (e->off != at)
+			finding(v,
+				"block file damaged at offset %#" PRIx64
+				": a block should begin here, the index has one at %#" PRIx64,
+				at, e->off);
+		at = e->off + md_record_len(e, align);
+		raw += e->raw_len;
+	}
+	if (at != t->index_off)
+		finding(v,
+			"block file damaged at offset %#" PRIx64
+			": the index should begin here, the trailer has it at %#" PRIx64,
+			at, t->index_off);
+	if (raw != t->raw_bytes)
+		finding(v,
+			"block file damaged: blocks hold %" PRIu64
+			" raw bytes, the trailer says %" PRIu64,
+			raw, t->raw_bytes);
+	if (v->file.len - (t->index_off + t->index_len) >= MD_HEAD_LEN + (uint64_t)align)
+		finding(v, "block file damaged: more padding before the trailer than %u bytes",
+			align);
+	return zero_between(v, t->index_off + t->index_len, v->file.len - MD_HEAD_LEN,
+			    "padding before the trailer");
+}
+
+/* --- all of it ----------------------------------------------------------------------------- */
+
+/* The stored index, or, when that is damaged, one from the block heads, to check those at least. */
+static int get_list(struct verify *v, struct md_trailer *ret_t, bool *ret_stored)
+{
+	struct md_block_reader br = {0};
+	struct err e = {0};
+	int ret = md_raw_file_trailer(&v->file, ret_t, &e);
+
+	if (ret == 0)
+		ret = md_raw_file_index(&v->file, ret_t, &v->list, &e);
+	*ret_stored = ret == 0;
+	if (ret == 0)
+		return 0;
+	ret = judge(v, ret, &e);
+	if (ret < 0)
+		return ret;
+	err_clear(&e);
+	ret = md_raw_file_rebuild(&v->file, &br, &v->list, &e);
+	md_block_reader_deinit(&br);
+	return judge(v, ret, &e);
+}
+
+/* Overlaps; the list comes back sorted by file offset. */
+static int check_addresses(struct verify *v)
+{
+	struct md_index index;
+	struct err e = {0};
+	struct md_index_list copy = {0};
+	int ret = 0;
+
+	for (size_t i = 0; ret == 0 && i < v->list.nblocks; i++) {
+		const struct md_index_block *b = &v->list.blocks[i];
+
+		ret = md_index_list_add(&copy, &b->entry, v->list.extents + b->first);
+		if (b->entry.raw_len > v->raw_max)
+			v->raw_max = b->entry.raw_len;
+	}
+	if (ret == 0)
+		ret = md_index_init(&index, &copy, &e);
+	else
+		err_set(&e, ENOMEM, "reserve memory for the index");
+	if (ret == 0)
+		md_index_deinit(&index);
+	md_index_list_deinit(&copy);
+	if (v->list.nblocks)
+		qsort(v->list.blocks, v->list.nblocks, sizeof(*v->list.blocks), by_offset);
+	return judge(v, ret, &e);
+}
+
+static int check_file(struct verify *v, unsigned threads)
+{
+	struct md_trailer t;
+	bool stored;
+	int ret = get_list(v, &t, &stored);
+
+	if (ret == 0)
+		ret = zero_between(v, MD_HEAD_LEN, v->file.head.align, "padding of the file head");
+	if (ret == 0)
+		ret = check_addresses(v);
+	if (ret == 0 && stored)
+		ret = check_tiling(v, &t);
+	if (ret == 0)
+		check_all_blocks(v, threads);
+	return -v->fatal.errnum;
+}
+
+static void count(const struct md_index_list *l, struct md_verify *ret)
+{
+	for (size_t i = 0; i < l->nblocks; i++) {
+		const struct md_index_entry *e = &l->blocks[i].entry;
+
+		ret->blocks++;
+		ret->raw_bytes += e->raw_len;
+		ret->packed_bytes += e->packed_len;
+		ret->blocks_by_codec[e->codec]++;
+	}
+}
+
+int md_file_verify(int dirfd, const char *name, unsigned threads,
+		   void (*report)(void *arg, const char *line), void *arg, struct md_verify *ret,
+		   struct err *err)
+{
+	struct verify v = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	cleanup_free void *lines = calloc(LINES_MAX, LINE_LEN);
+	struct md_verify sum = {0};
+	struct err e = {0};
+	int r;
+
+	if (!lines)
+		return err_set(err, ENOMEM, "verify %s", name);
+	v.lines = lines;
+	r = md_raw_file_open(&v.file, dirfd, name, &e);
+	if (r == 0) {
+		r = check_file(&v, threads);
+		count(&v.list, &sum);
+		md_index_list_deinit(&v.list);
+		md_raw_file_close(&v.file);
+	} else {
+		r = judge(&v, r, &e);
+	}
+	pthread_mutex_destroy(&v.lock);
+	for (unsigned i = 0; report && i < v.nlines; i++)
+		report(arg, v.lines[i]);
+	if (report && v.bad > v.nlines) {
+		char more[64];
+
+		snprintf(more, sizeof(more), "and %u more", v.bad - v.nlines);
+		report(arg, more);
+	}
+	sum.bad = v.bad;
+	*ret = sum;
+	if (r < 0)
+		return err_take(err, &v.fatal);
+	if (v.bad)
+		return err_fail(err, EBADMSG, ERR_IMAGE, "%s is damaged: %s%s", name, v.lines[0],
+				v.bad > 1 ? " (and more)" : "");
+	return 0;
+}
