@@ -48,6 +48,18 @@ void arena_free(struct arena *a)
 		munmap(a, a->size);
 }
 
+void arena_reset(struct arena *a)
+{
+	const size_t cheap = 256 << 10, first = round_up(sizeof(*a));
+	size_t used = a->used;
+
+	/* Whoever comes next expects zeroes: written where it is little, else taken back. */
+	if (used > cheap)
+		madvise((char *)a + cheap, used - cheap, MADV_DONTNEED);
+	memset((char *)a + first, 0, (used < cheap ? used : cheap) - first);
+	a->used = first;
+}
+
 void *arena_alloc(struct arena *a, size_t len)
 {
 	struct piece *piece;

@@ -21,6 +21,8 @@ struct arena;
  */
 struct arena *arena_new(size_t max, bool shared);
 void arena_free(struct arena *a);
+/* Lets everything in a private arena go and starts again. */
+void arena_reset(struct arena *a);
 
 /* Zeroed, aligned to 16. NULL when the arena is full. */
 void *arena_alloc(struct arena *a, size_t len);

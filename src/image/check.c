@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/* Cross-references of a model: who names whom, and whether that one is there. */
+#include "src/image/check.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct check {
+	const struct model *m;
+	check_report *report;
+	void *arg;
+	unsigned bad;
+};
+
+__attribute__((format(printf, 2, 3))) static void bad(struct check *c, const char *fmt, ...)
+{
+	char line[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	c->bad++;
+	if (c->report)
+		c->report(c->arg, line);
+}
+
+static int cmp_u32(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Sorts @v, names what is in it twice, and frees it. */
+static void report_doubles(struct check *c, uint32_t *v, size_t n, const char *what)
+{
+	if (!v)
+		return;
+	qsort(v, n, sizeof(*v), cmp_u32);
+	for (size_t i = 1; i < n; i++)
+		if (v[i] == v[i - 1])
+			bad(c, "%s %u is there twice", what, v[i]);
+	free(v);
+}
+
+static void file_ref(struct check *c, uint32_t id, uint32_t pid, const char *what)
+{
+	if (id && !model_file(c->m, id))
+		bad(c, "process %u: %s names file %u, which is not there", pid, what, id);
+}
+
+/* --- memory -------------------------------------------------------------------------------------
+ */
+
+static void check_vma_target(struct check *c, uint32_t pid, const struct m_vma *v)
+{
+	bool file = v->kind == M_VMA_FILE_PRIVATE || v->kind == M_VMA_FILE_SHARED;
+
+	if ((file && !v->file_id) || (v->file_id && !model_file(c->m, v->file_id)))
+		bad(c, "process %u: VMA %#" PRIx64 " names file %u, which is not there", pid,
+		    v->start, v->file_id);
+	if ((v->kind == M_VMA_SHMEM && !v->shm_id) || (v->shm_id && !model_shm(c->m, v->shm_id)))
+		bad(c, "process %u: VMA %#" PRIx64 " names segment %u, which is not there", pid,
+		    v->start, v->shm_id);
+}
+
+static void check_vmas(struct check *c, const struct m_proc *p)
+{
+	uint64_t mask = c->m->page_size ? c->m->page_size - 1 : 0xfff, end = 0;
+
+	for (uint32_t i = 0; i < p->mm.nvmas; i++) {
+		const struct m_vma *v = &p->mm.vmas[i];
+
+		if (v->start >= v->end || ((v->start | v->end | v->pgoff) & mask))
+			bad(c, "process %u: VMA %u is %#" PRIx64 "-%#" PRIx64 " at %#" PRIx64,
+			    p->pid, i, v->start, v->end, v->pgoff);
+		else if (v->start < end)
+			bad(c,
+			    "process %u: VMA %#" PRIx64 "-%#" PRIx64 " begins before %#" PRIx64
+			    ", where the one before it ends",
+			    p->pid, v->start, v->end, end);
+		end = v->end > end ? v->end : end;
+		check_vma_target(c, p->pid, v);
+	}
+}
+
+static bool in_one_vma(const struct m_mm *mm, uint64_t start, uint64_t end)
+{
+	uint32_t lo = 0, hi = mm->nvmas;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (mm->vmas[mid].end <= start)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < mm->nvmas && mm->vmas[lo].start <= start && mm->vmas[lo].end >= end;
+}
+
+static void check_mm(struct check *c, const struct m_proc *p)
+{
+	check_vmas(c, p);
+	file_ref(c, p->mm.exe_file_id, p->pid, "the executable");
+	for (uint32_t i = 0; i < p->mm.nguards; i++) {
+		const struct m_guard *g = &p->mm.guards[i];
+
+		if (g->start >= g->end || !in_one_vma(&p->mm, g->start, g->end))
+			bad(c, "process %u: guard range %#" PRIx64 "-%#" PRIx64 " is in no VMA",
+			    p->pid, g->start, g->end);
+	}
+}
+
+/* --- processes ----------------------------------------------------------------------------------
+ */
+
+/* Parents stand before their children, so there is no cycle either. */
+struct place {
+	uint32_t pid, at;
+};
+
+static int cmp_place(const void *a, const void *b)
+{
+	return cmp_u32(&((const struct place *)a)->pid, &((const struct place *)b)->pid);
+}
+
+static void check_parents(struct check *c)
+{
+	uint32_t n = c->m->nprocs;
+	struct place *places = malloc(n * sizeof(*places) + 1);
+
+	if (!places) {
+		bad(c, "no memory to look at %u processes", n);
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		places[i] = (struct place){c->m->procs[i].pid, i};
+	qsort(places, n, sizeof(*places), cmp_place);
+	for (uint32_t i = 0; i < n; i++) {
+		struct place key = {.pid = c->m->procs[i].ppid}, *found;
+
+		if (!c->m->procs[i].pid)
+			bad(c, "process %u in the tree has pid 0", i);
+		if (!i)
+			continue;
+		found = bsearch(&key, places, n, sizeof(*places), cmp_place);
+		if (!found || found->at >= i)
+			bad(c, "process %u: its parent %u does not stand before it",
+			    c->m->procs[i].pid, key.pid);
+	}
+	free(places);
+}
+
+static void check_shared_vm(struct check *c, uint32_t i)
+{
+	const struct m_proc *p = &c->m->procs[i];
+
+	for (uint32_t k = 0; k < i; k++)
+		if (c->m->procs[k].vm_id == p->vm_id && c->m->procs[k].state != M_DEAD)
+			return;
+	bad(c, "process %u: no process before it has address space %u", p->pid, p->vm_id);
+}
+
+static void check_live(struct check *c, const struct m_proc *p)
+{
+	if (!p->nthreads || p->threads[0].tid != p->pid)
+		bad(c, "process %u: its first thread is %u", p->pid,
+		    p->nthreads ? p->threads[0].tid : 0);
+	if (p->fdtable_id == 1)
+		bad(c, "process %u: descriptor table 1 is the dumping tool's", p->pid);
+	else if (!model_fdtable(c->m, p->fdtable_id))
+		bad(c, "process %u: descriptor table %u is not there", p->pid, p->fdtable_id);
+	file_ref(c, p->cwd_file_id, p->pid, "the working directory");
+	file_ref(c, p->root_file_id, p->pid, "the root directory");
+	check_mm(c, p);
+}
+
+static void check_tids(struct check *c)
+{
+	size_t n = 0;
+	uint32_t *tids;
+
+	for (uint32_t i = 0; i < c->m->nprocs; i++)
+		n += c->m->procs[i].nthreads ? c->m->procs[i].nthreads : 1;
+	tids = malloc(n * sizeof(*tids));
+	n = 0;
+	for (uint32_t i = 0; tids && i < c->m->nprocs; i++) {
+		const struct m_proc *p = &c->m->procs[i];
+
+		if (!p->nthreads)
+			tids[n++] = p->pid;
+		for (uint32_t k = 0; k < p->nthreads; k++)
+			tids[n++] = p->threads[k].tid;
+	}
+	report_doubles(c, tids, n, "pid or thread id");
+}
+
+/* --- files --------------------------------------------------------------------------------------
+ */
+
+static void check_fdtable(struct check *c, const struct m_fdtable *t)
+{
+	uint32_t *fds = malloc(t->n * sizeof(*fds) + 1);
+
+	for (uint32_t i = 0; i < t->n; i++) {
+		if (fds)
+			fds[i] = t->fds[i].fd;
+		if (!model_file(c->m, t->fds[i].file_id))
+			bad(c,
+			    "descriptor table %u: descriptor %u names file %u, which is not there",
+			    t->id, t->fds[i].fd, t->fds[i].file_id);
+	}
+	report_doubles(c, fds, t->n, "descriptor");
+}
+
+static void check_files(struct check *c)
+{
+	for (uint32_t i = 0; i < c->m->nfiles; i++) {
+		const struct m_file *f = &c->m->files[i];
+
+		if (f->id != i + 1)
+			bad(c, "file %u has id %u", i + 1, f->id);
+		if (f->shm_id && !model_shm(c->m, f->shm_id))
+			bad(c, "file %u names segment %u, which is not there", f->id, f->shm_id);
+	}
+	for (uint32_t i = 0; i < c->m->nshms; i++)
+		if (c->m->shms[i].id != i + 1)
+			bad(c, "segment %u has id %u", i + 1, c->m->shms[i].id);
+}
+
+unsigned check_tree(const struct model *m, check_report *report, void *arg)
+{
+	struct check c = {.m = m, .report = report, .arg = arg};
+
+	if (!m->nprocs) {
+		bad(&c, "no process in the tree");
+		return c.bad;
+	}
+	check_parents(&c);
+	check_tids(&c);
+	return c.bad;
+}
+
+unsigned check_model(const struct model *m, check_report *report, void *arg)
+{
+	struct check c = {.m = m, .report = report, .arg = arg};
+
+	c.bad = check_tree(m, report, arg);
+	for (uint32_t i = 0; i < m->nprocs; i++) {
+		if (m->procs[i].state == M_DEAD)
+			continue;
+		check_live(&c, &m->procs[i]);
+		if (m->procs[i].shares_vm)
+			check_shared_vm(&c, i);
+	}
+	for (uint32_t i = 0; i < m->nfdtables; i++)
+		check_fdtable(&c, &m->fdtables[i]);
+	check_files(&c);
+	return c.bad;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Where an image is made before it has its name.
+ *
+ *	/a/b/NAME	absent, or an empty directory
+ *	/a/b/.NAME.partial-PID		made here, renamed over NAME at the end
+ *
+ * An empty directory that cannot be replaced (a mount point, our own working directory, a parent
+ * that is not ours to write) is filled in place instead; the inventory then appears last, by
+ * rename, and before that there is no image.
+ */
+#ifndef IMAGE_PLACE_H
+#define IMAGE_PLACE_H
+
+#include "src/image/store.h"
+
+/* Fills parent_fd, name, tmp, replace, in_place and dirfd of @img from its path. */
+int place_make(struct image *img, struct err *err);
+/* Gives the finished directory its name and makes that durable. */
+int place_publish(struct image *img, struct err *err);
+/* Takes everything away that place_make() and what followed put there. */
+void place_remove(struct image *img);
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Registers between the kernel's register sets, kept verbatim, and CRIU's messages.
+ */
+#ifndef IMAGE_REGS_H
+#define IMAGE_REGS_H
+
+#include "src/image/meta.h"
+
+/* ELF note types of the register sets used here. */
+enum {
+	REGS_PRSTATUS = 1,
+	REGS_PRFPREG = 2,
+	REGS_X86_XSTATE = 0x202,
+	REGS_X86_SHSTK = 0x204, /* Linux 6.6: the shadow stack pointer */
+};
+
+/* A message with everything it points to. */
+struct regs_x86 {
+	Im__X86Thread thread;
+	Im__X86Regs gp;
+	Im__X86Fpregs fp;
+	Im__X86Xsave xsave;
+	Im__X86Cet cet;
+	uint32_t st[32], xmm[64], ymmh[64], pkru[2];
+	uint64_t bndreg[8], bndcsr[8], opmask[8], zmm_upper[64], hi16_zmm[128];
+};
+
+/* False when the thread has no general registers: there is nothing to tell CRIU. */
+bool regs_x86_put(struct regs_x86 *r, const struct m_thread *t);
+/* The register sets out of CRIU's message, for images that lack ours. -ENOMEM. */
+int regs_x86_get(struct model *m, struct m_thread *t, const Im__X86Thread *msg);
+
+/* pc and sp as NT_PRSTATUS of @elf_machine has them; false when there is none or it is unknown. */
+bool regs_pc_sp(uint16_t elf_machine, bool big_endian, const struct m_thread *t, uint64_t *ret_pc,
+		uint64_t *ret_sp);
+
+#endif

@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: MIT */
+/* Models with every field set to something, and a comparison that looks at every field. */
+#ifndef TESTS_RANDOM_MODEL_H
+#define TESTS_RANDOM_MODEL_H
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "src/image/model.h"
+
+/* --- random -------------------------------------------------------------------------------------
+ */
+
+static uint64_t rnd_state = 1;
+
+static uint64_t rnd(void)
+{
+	rnd_state ^= rnd_state << 13;
+	rnd_state ^= rnd_state >> 7;
+	rnd_state ^= rnd_state << 17;
+	return rnd_state * 0x2545f4914f6cdd1dULL;
+}
+
+static uint32_t rnd32(void)
+{
+	/* zero and the largest are where mistakes are */
+	switch (rnd() % 8) {
+	case 0:
+		return 0;
+	case 1:
+		return UINT32_MAX;
+	default:
+		return (uint32_t)(rnd() >> 32);
+	}
+}
+
+static uint64_t rnd64(void)
+{
+	return rnd() % 8 ? rnd() : rnd() % 2 ? UINT64_MAX : 0;
+}
+
+static uint32_t below(uint32_t n)
+{
+	return (uint32_t)((rnd() >> 32) % n);
+}
+
+static bool coin(void)
+{
+	return rnd() >> 63;
+}
+
+static void rnd_bytes(void *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		((uint8_t *)p)[i] = (uint8_t)(rnd() >> 56);
+}
+
+static void rnd_word(char *to, size_t size)
+{
+	size_t len = below((uint32_t)size);
+
+	for (size_t i = 0; i < len; i++)
+		to[i] = "abcdefghijklmnopqrstuvwxyz0123456789-_./: "[below(42)];
+	to[len] = '\0';
+}
+
+static char *rnd_str(struct model *m)
+{
+	char text[60];
+
+	rnd_word(text, sizeof(text));
+	return model_strdup(m, text);
+}
+
+static char *rnd_str_or_null(struct model *m)
+{
+	return coin() ? rnd_str(m) : NULL;
+}
+
+static void rnd_queue(struct model *m, struct m_sigqueue *q)
+{
+	for (uint32_t n = below(4); n; n--)
+		rnd_bytes(model_push(m, &q->info, &q->n, sizeof(*q->info)), 128);
+}
+
+static void rnd_ns(struct m_ns *ns)
+{
+	*ns = (struct m_ns){rnd64(), rnd64(), rnd64(), rnd64(), rnd64(), rnd64(), rnd64(), rnd64()};
+}
+
+/* --- threads ------------------------------------------------------------------------------------
+ */
+
+static void rnd_creds(struct model *m, struct m_creds *c)
+{
+	c->uid = rnd32(), c->gid = rnd32(), c->euid = rnd32(), c->egid = rnd32();
+	c->suid = rnd32(), c->sgid = rnd32(), c->fsuid = rnd32(), c->fsgid = rnd32();
+	c->cap_inh = rnd64(), c->cap_prm = rnd64(), c->cap_eff = rnd64();
+	c->cap_bnd = rnd64(), c->cap_amb = rnd64();
+	c->securebits = rnd32();
+	c->no_new_privs = coin();
+	for (uint32_t n = below(5); n; n--)
+		*(uint32_t *)model_push(m, &c->groups, &c->ngroups, 4) = rnd32();
+	c->lsm_profile = rnd_str_or_null(m);
+}
+
+static void rnd_regset(struct model *m, struct m_thread *t, uint32_t note, uint32_t len)
+{
+	struct m_regset *set = model_push(m, &t->regsets, &t->nregsets, sizeof(*set));
+
+	set->note = note;
+	set->len = len;
+	set->data = model_alloc(m, len);
+	rnd_bytes(set->data, len);
+}
+
+static void rnd_thread(struct model *m, struct m_thread *t, uint32_t tid)
+{
+	t->tid = tid;
+	rnd_word(t->comm, sizeof(t->comm));
+	rnd_regset(m, t, 1, 216);
+	memcpy(&t->pc, t->regsets[0].data + 128, 8);
+	memcpy(&t->sp, t->regsets[0].data + 152, 8);
+	if (coin())
+		t->pc = rnd64();
+	if (coin())
+		rnd_regset(m, t, 2, 512);
+	if (coin())
+		rnd_regset(m, t, 0x202, 576 + 8 * below(400));
+	t->in_syscall = coin();
+	t->syscall_ret = coin() ? -512 - (int64_t)below(5) : 0;
+	t->sigmask = rnd64();
+	rnd_queue(m, &t->pending);
+	t->altstack_addr = rnd64(), t->altstack_len = rnd64(), t->altstack_flags = rnd32();
+	if (coin())
+		t->rseq = (struct m_rseq){rnd() | 1, rnd32(), rnd32(), rnd32()};
+	t->robust_addr = rnd64(), t->robust_len = rnd32();
+	t->clear_tid_addr = rnd64();
+	t->nice = (int32_t)below(40) - 20;
+	t->policy = below(7) | (coin() ? 0x40000000 : 0);
+	t->rt_priority = rnd32();
+	t->sched_runtime_ns = rnd64(), t->sched_deadline_ns = rnd64();
+	t->sched_period_ns = rnd64();
+	t->affinity_len = below(40);
+	t->affinity = t->affinity_len ? model_alloc(m, t->affinity_len) : NULL;
+	rnd_bytes(t->affinity, t->affinity_len);
+	t->timerslack_ns = rnd64();
+	t->pdeath_sig = rnd32();
+	t->seccomp_mode = below(3);
+	rnd_creds(m, &t->creds);
+	t->utime_us = rnd64(), t->stime_us = rnd64();
+}
+
+/* --- memory -------------------------------------------------------------------------------------
+ */
+
+static void rnd_vma(struct model *m, struct m_vma *v, uint64_t *at)
+{
+	v->start = *at + 4096 * (uint64_t)below(3);
+	v->end = v->start + 4096 * (1 + (uint64_t)below(100));
+	*at = v->end;
+	v->pgoff = 4096 * (uint64_t)below(1000);
+	v->prot = below(8);
+	v->flags = below(1 << 24);
+	v->kind = below(M_VMA_OTHER + 1);
+	v->shared = coin();
+	if (v->kind == M_VMA_FILE_PRIVATE || v->kind == M_VMA_FILE_SHARED || coin())
+		v->file_id = 1 + below(m->nfiles);
+	if (v->kind == M_VMA_SHMEM || coin())
+		v->shm_id = 1 + below(m->nshms);
+	v->hugetlb_page_shift = coin() ? 21 : 0;
+	rnd_word(v->vmflags, sizeof(v->vmflags));
+	v->name = rnd_str_or_null(m);
+}
+
+static void rnd_mm(struct model *m, struct m_mm *mm)
+{
+	uint64_t at = 0x10000;
+
+	mm->start_code = rnd64(), mm->end_code = rnd64(), mm->start_data = rnd64();
+	mm->end_data = rnd64(), mm->start_stack = rnd64(), mm->start_brk = rnd64();
+	mm->brk = rnd64(), mm->arg_start = rnd64(), mm->arg_end = rnd64();
+	mm->env_start = rnd64(), mm->env_end = rnd64();
+	mm->exe_file_id = 1 + below(m->nfiles);
+	for (uint32_t n = below(40); n; n--)
+		*(uint64_t *)model_push(m, &mm->auxv, &mm->nauxv, 8) = rnd64();
+	mm->dumpable = (int32_t)rnd32();
+	mm->thp_disabled = coin();
+	for (uint32_t n = below(20); n; n--)
+		rnd_vma(m, model_push(m, &mm->vmas, &mm->nvmas, sizeof(*mm->vmas)), &at);
+	for (uint32_t n = mm->nvmas ? below(3) : 0; n; n--) {
+		struct m_guard *g = model_push(m, &mm->guards, &mm->nguards, sizeof(*g));
+
+		g->start = mm->vmas[n % mm->nvmas].start;
+		g->end = g->start + 4096;
+	}
+}
+
+/* --- files --------------------------------------------------------------------------------------
+ */
+
+static void rnd_file_by_type(struct model *m, struct m_file *f)
+{
+	switch (f->type) {
+	case M_FILE_EVENTFD:
+		f->eventfd_count = rnd64();
+		f->eventfd_semaphore = coin();
+		break;
+	case M_FILE_SIGNALFD:
+		f->signalfd_mask = rnd64();
+		break;
+	case M_FILE_EVENTPOLL:
+		for (uint32_t n = below(4); n; n--)
+			*(struct m_epoll_target *)model_push(m, &f->targets, &f->ntargets,
+							     sizeof(*f->targets)) =
+				(struct m_epoll_target){rnd32(), rnd32(), rnd64(),
+							rnd64(), rnd64(), rnd32()};
+		break;
+	case M_FILE_TIMERFD:
+		f->timerfd.clockid = rnd32(), f->timerfd.settime_flags = rnd32();
+		f->timerfd.ticks = rnd64(), f->timerfd.value_ns = rnd64();
+		f->timerfd.interval_ns = rnd64();
+		break;
+	case M_FILE_PIDFD:
+		f->pidfd_pid = (int32_t)rnd32();
+		break;
+	case M_FILE_MEMFD:
+		f->shm_id = 1 + below(m->nshms);
+		break;
+	case M_FILE_PIPE:
+	case M_FILE_FIFO:
+		f->pipe_size = rnd32();
+		break;
+	default:
+		break;
+	}
+}
+
+static void rnd_file(struct model *m, uint32_t id, enum m_file_type type)
+{
+	struct m_file *f = model_push(m, &m->files, &m->nfiles, sizeof(*f));
+
+	f->id = id;
+	f->type = type;
+	f->path = rnd_str(m);
+	f->deleted = coin();
+	f->flags = rnd32(), f->pos = rnd64();
+	f->dev = rnd64(), f->ino = rnd64(), f->rdev = rnd64(), f->mode = rnd32();
+	f->size = rnd64(), f->mtime_ns = (int64_t)rnd64();
+	f->mnt_id = coin() ? -1 : (int32_t)below(1000);
+	f->build_id_len = coin() ? 20 : below(9);
+	f->build_id = f->build_id_len ? model_alloc(m, f->build_id_len) : NULL;
+	rnd_bytes(f->build_id, f->build_id_len);
+	f->fown = (struct m_fown){rnd32(), rnd32(), rnd32(), rnd32(), (int32_t)rnd32()};
+	f->fdinfo = rnd_str_or_null(m);
+	rnd_file_by_type(m, f);
+}
+
+static void rnd_shm(struct model *m)
+{
+	struct m_shm *s = model_push(m, &m->shms, &m->nshms, sizeof(*s));
+
+	s->id = m->nshms;
+	s->name = rnd_str(m);
+	s->dev = rnd64(), s->ino = rnd64(), s->size = rnd64();
+	s->uid = rnd32(), s->gid = rnd32(), s->mode = rnd32();
+	s->seals_known = coin();
+	s->seals = s->seals_known ? rnd32() : 0;
+	s->memfd = coin(), s->sysv = coin(), s->hugetlb = coin();
+	s->fd = -1;
+}
+
+static void rnd_fdtable(struct model *m, uint32_t id)
+{
+	struct m_fdtable *t = model_push(m, &m->fdtables, &m->nfdtables, sizeof(*t));
+	uint32_t fd = 0;
+
+	t->id = id;
+	for (uint32_t n = below(20); n; n--) {
+		struct m_fd *f = model_push(m, &t->fds, &t->n, sizeof(*f));
+
+		f->fd = fd += 1 + below(3);
+		f->file_id = 1 + below(m->nfiles);
+		f->cloexec = coin();
+	}
+}
+
+/* --- processes ----------------------------------------------------------------------------------
+ */
+
+static void rnd_live(struct model *m, struct m_proc *p)
+{
+	for (unsigned i = 0; i < M_NSIG; i++)
+		if (i + 1 != 9 && i + 1 != 19)
+			p->sigactions[i] = (struct m_sigaction){rnd64(), rnd64(), rnd64(), rnd64()};
+	rnd_queue(m, &p->pending);
+	for (unsigned i = 0; i < 3; i++)
+		p->itimers[i] = (struct m_itimer){rnd64(), rnd64()};
+	for (uint32_t n = below(3); n; n--)
+		*(struct m_posix_timer *)model_push(m, &p->posix_timers, &p->nposix_timers,
+						    sizeof(*p->posix_timers)) =
+			(struct m_posix_timer){(int32_t)rnd32(), (int32_t)rnd32(), rnd32(),
+					       rnd32(),		 rnd64(),	   rnd32(),
+					       (int32_t)rnd32(), rnd64(),	   rnd64()};
+	for (unsigned i = 0; i < M_NRLIMITS; i++)
+		p->rlimits[i] = (struct m_rlimit){rnd64(), rnd64()};
+	p->cwd_file_id = 1 + below(m->nfiles), p->root_file_id = 1 + below(m->nfiles);
+	p->umask = below(512);
+	rnd_mm(m, &p->mm);
+}
+
+static void rnd_proc(struct model *m, uint32_t i)
+{
+	struct m_proc *p = model_push(m, &m->procs, &m->nprocs, sizeof(*p));
+	uint32_t nthreads = 1 + below(4);
+
+	p->pid = 100 * (i + 1);
+	p->ppid = i ? m->procs[below(i)].pid : rnd32();
+	p->pgid = rnd32(), p->sid = rnd32();
+	p->state = !i ? M_ALIVE : (enum m_state)(1 + below(3));
+	p->exit_code = rnd32(), p->stop_signo = rnd32();
+	rnd_word(p->comm, sizeof(p->comm));
+	p->personality = rnd32(), p->pf_flags = rnd32(), p->start_time = rnd64();
+	p->fdtable_id = 2 + i, p->vm_id = rnd32(), p->fs_id = rnd32(), p->sighand_id = rnd32();
+	rnd_ns(&p->ns);
+	p->oom_score_adj = (int32_t)below(2001) - 1000;
+	p->loginuid = rnd32();
+	p->child_subreaper = coin();
+	p->membarrier = rnd64();
+	p->cgroups = rnd_str_or_null(m), p->cmdline = rnd_str_or_null(m);
+	if (p->state == M_DEAD)
+		return;
+	if (i && m->procs[0].state == M_ALIVE && coin()) {
+		p->vm_id = m->procs[0].vm_id;
+		p->shares_vm = true;
+	}
+	if (i > 1 && m->procs[1].state != M_DEAD && coin())
+		p->fdtable_id = m->procs[1].fdtable_id;
+	else
+		rnd_fdtable(m, p->fdtable_id);
+	p->nthreads = nthreads;
+	p->threads = model_alloc(m, nthreads * sizeof(*p->threads));
+	for (uint32_t k = 0; k < nthreads; k++)
+		rnd_thread(m, &p->threads[k], p->pid + k);
+	rnd_live(m, p);
+}
+
+static struct model *random_model(uint64_t seed)
+{
+	struct model *m = model_new(0);
+
+	rnd_state = seed * 0x9e3779b97f4a7c15ULL | 1;
+	for (int i = 0; i < 20; i++)
+		rnd();
+	m->elf_machine = 62;
+	m->page_size = 4096;
+	for (uint32_t n = 1 + below(3); n; n--)
+		rnd_shm(m);
+	for (uint32_t i = 0; i < 25; i++)
+		rnd_file(m, i + 1, i < 21 ? (enum m_file_type)i : (enum m_file_type)below(21));
+	for (uint32_t n = 1 + below(5), i = 0; i < n; i++)
+		rnd_proc(m, i);
+	for (uint32_t n = below(3); n; n--) {
+		struct m_finding *f = model_push(m, &m->findings, &m->nfindings, sizeof(*f));
+
+		f->pid = rnd32();
+		f->fatal = coin();
+		rnd_word(f->text, sizeof(f->text));
+	}
+	rnd_ns(&m->tool_ns);
+	m->uptime_us = rnd64(), m->monotonic_ns = rnd64();
+	m->boottime_ns = rnd64(), m->realtime_ns = rnd64();
+	rnd_word(m->kernel, sizeof(m->kernel));
+	rnd_word(m->hostname, sizeof(m->hostname));
+	return m;
+}
+
+/* --- comparison ---------------------------------------------------------------------------------
+ */
+
+static unsigned differences;
+static bool differences_quiet;
+
+__attribute__((format(printf, 1, 2))) static void differs_print(const char *fmt, ...)
+{
+	va_list ap;
+
+	differences++;
+	if (differences_quiet)
+		return;
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+}
+
+static void same_number(const char *func, const char *field, uint64_t a, uint64_t b)
+{
+	if (a == b)
+		return;
+	differs_print("%s: %s differs: %#" PRIx64 " %#" PRIx64 "\n", func, field, a, b);
+}
+
+static void same_text(const char *func, const char *field, const char *a, const char *b)
+{
+	if ((a == NULL) == (b == NULL) && (!a || !strcmp(a, b)))
+		return;
+	differs_print("%s: %s differs: '%s' '%s'\n", func, field, a ? a : "NULL", b ? b : "NULL");
+}
+
+static void same_bytes(const char *func, const char *field, const void *a, const void *b,
+		       size_t len)
+{
+	if (!len || !memcmp(a, b, len))
+		return;
+	differs_print("%s: %s differs\n", func, field);
+}
+
+#define SAME(field)	     same_number(__func__, #field, (uint64_t)a->field, (uint64_t)b->field)
+#define SAME_STR(field)	     same_text(__func__, #field, a->field, b->field)
+#define SAME_MEM(field, len) same_bytes(__func__, #field, a->field, b->field, (len))
+
+/* The structs without padding and pointers are compared as bytes. */
+static void same_queue(const struct m_sigqueue *a, const struct m_sigqueue *b)
+{
+	SAME(n);
+	if (a->n == b->n)
+		SAME_MEM(info, a->n * sizeof(*a->info));
+}
+
+static void same_creds(const struct m_creds *a, const struct m_creds *b)
+{
+	SAME(uid), SAME(gid), SAME(euid), SAME(egid), SAME(suid), SAME(sgid), SAME(fsuid);
+	SAME(fsgid), SAME(cap_inh), SAME(cap_prm), SAME(cap_eff), SAME(cap_bnd), SAME(cap_amb);
+	SAME(securebits), SAME(no_new_privs), SAME(ngroups);
+	if (a->ngroups == b->ngroups)
+		SAME_MEM(groups, a->ngroups * 4);
+	SAME_STR(lsm_profile);
+}
+
+static void same_regsets(const struct m_thread *a, const struct m_thread *b)
+{
+	SAME(nregsets);
+	for (uint32_t i = 0; i < a->nregsets && i < b->nregsets; i++) {
+		SAME(regsets[i].note);
+		SAME(regsets[i].len);
+		if (a->regsets[i].len == b->regsets[i].len)
+			SAME_MEM(regsets[i].data, a->regsets[i].len);
+	}
+}
+
+static void same_thread(const struct m_thread *a, const struct m_thread *b)
+{
+	SAME(tid), SAME_STR(comm), SAME(in_syscall), SAME(syscall_ret), SAME(sigmask);
+	same_regsets(a, b);
+	same_queue(&a->pending, &b->pending);
+	SAME(altstack_addr), SAME(altstack_len), SAME(altstack_flags);
+	SAME(rseq.addr), SAME(rseq.len), SAME(rseq.signature), SAME(rseq.flags);
+	SAME(robust_addr), SAME(robust_len), SAME(clear_tid_addr), SAME(nice), SAME(policy);
+	SAME(rt_priority), SAME(sched_runtime_ns), SAME(sched_deadline_ns);
+	SAME(sched_period_ns), SAME(affinity_len);
+	if (a->affinity_len == b->affinity_len)
+		SAME_MEM(affinity, a->affinity_len);
+	SAME(timerslack_ns), SAME(pdeath_sig), SAME(seccomp_mode);
+	same_creds(&a->creds, &b->creds);
+	SAME(pc), SAME(sp), SAME(utime_us), SAME(stime_us);
+}
+
+static void same_vma(const struct m_vma *a, const struct m_vma *b)
+{
+	SAME(start), SAME(end), SAME(pgoff), SAME(prot), SAME(flags), SAME(shared), SAME(kind);
+	SAME(file_id), SAME(shm_id), SAME(hugetlb_page_shift), SAME_STR(vmflags), SAME_STR(name);
+}
+
+static void same_mm(const struct m_mm *a, const struct m_mm *b)
+{
+	SAME(start_code), SAME(end_code), SAME(start_data), SAME(end_data), SAME(start_stack);
+	SAME(start_brk), SAME(brk), SAME(arg_start), SAME(arg_end), SAME(env_start);
+	SAME(env_end), SAME(exe_file_id), SAME(nauxv), SAME(dumpable), SAME(thp_disabled);
+	SAME(nvmas), SAME(nguards);
+	if (a->nauxv == b->nauxv)
+		SAME_MEM(auxv, a->nauxv * 8);
+	for (uint32_t i = 0; i < a->nvmas && i < b->nvmas; i++)
+		same_vma(&a->vmas[i], &b->vmas[i]);
+	if (a->nguards == b->nguards)
+		SAME_MEM(guards, a->nguards * sizeof(*a->guards));
+}
+
+static void same_proc(const struct m_proc *a, const struct m_proc *b)
+{
+	SAME(pid), SAME(ppid), SAME(pgid), SAME(sid), SAME(state), SAME(exit_code);
+	SAME(stop_signo), SAME_STR(comm), SAME(personality), SAME(pf_flags), SAME(start_time);
+	SAME(nthreads);
+	for (uint32_t i = 0; i < a->nthreads && i < b->nthreads; i++)
+		same_thread(&a->threads[i], &b->threads[i]);
+	same_mm(&a->mm, &b->mm);
+	SAME_MEM(sigactions, sizeof(a->sigactions));
+	same_queue(&a->pending, &b->pending);
+	SAME_MEM(itimers, sizeof(a->itimers));
+	SAME(nposix_timers);
+	for (uint32_t i = 0; i < a->nposix_timers && i < b->nposix_timers; i++) {
+		SAME(posix_timers[i].id), SAME(posix_timers[i].clock_id);
+		SAME(posix_timers[i].signo), SAME(posix_timers[i].notify);
+		SAME(posix_timers[i].sigval), SAME(posix_timers[i].overrun);
+		SAME(posix_timers[i].notify_tid), SAME(posix_timers[i].interval_ns);
+		SAME(posix_timers[i].value_ns);
+	}
+	SAME_MEM(rlimits, sizeof(a->rlimits));
+	SAME(cwd_file_id), SAME(root_file_id), SAME(umask), SAME(fdtable_id), SAME(vm_id);
+	SAME(fs_id), SAME(sighand_id);
+	if (memcmp(&a->ns, &b->ns, sizeof(a->ns)))
+		differs_print("same_proc: ns differs\n");
+	SAME(oom_score_adj), SAME(loginuid), SAME(child_subreaper), SAME(membarrier);
+	SAME_STR(cgroups), SAME_STR(cmdline), SAME(shares_vm);
+}
+
+static void same_file(const struct m_file *a, const struct m_file *b)
+{
+	SAME(id), SAME(type), SAME_STR(path), SAME(deleted), SAME(flags), SAME(pos), SAME(dev);
+	SAME(ino), SAME(rdev), SAME(mode), SAME(size), SAME(mtime_ns), SAME(mnt_id);
+	SAME(build_id_len);
+	if (a->build_id_len == b->build_id_len)
+		SAME_MEM(build_id, a->build_id_len);
+	SAME(fown.uid), SAME(fown.euid), SAME(fown.signum), SAME(fown.pid_type), SAME(fown.pid);
+	SAME_STR(fdinfo), SAME(eventfd_count), SAME(eventfd_semaphore), SAME(signalfd_mask);
+	SAME(ntargets);
+	for (uint32_t i = 0; i < a->ntargets && i < b->ntargets; i++) {
+		SAME(targets[i].fd), SAME(targets[i].events), SAME(targets[i].data);
+		SAME(targets[i].pos), SAME(targets[i].ino), SAME(targets[i].dev);
+	}
+	SAME(timerfd.clockid), SAME(timerfd.settime_flags), SAME(timerfd.ticks);
+	SAME(timerfd.value_ns), SAME(timerfd.interval_ns);
+	SAME(pidfd_pid), SAME(shm_id), SAME(pipe_size);
+}
+
+static void same_fdtable(const struct m_fdtable *a, const struct m_fdtable *b)
+{
+	SAME(id), SAME(n);
+	for (uint32_t i = 0; i < a->n && i < b->n; i++) {
+		SAME(fds[i].fd), SAME(fds[i].file_id), SAME(fds[i].cloexec);
+	}
+}
+
+static void same_shm(const struct m_shm *a, const struct m_shm *b)
+{
+	SAME(id), SAME_STR(name), SAME(dev), SAME(ino), SAME(size), SAME(uid), SAME(gid);
+	SAME(mode), SAME(seals), SAME(seals_known), SAME(memfd), SAME(sysv), SAME(hugetlb);
+}
+
+/* The number of fields that differ; each is printed. */
+static unsigned model_differences(const struct model *a, const struct model *b)
+{
+	differences = 0;
+	SAME(elf_machine), SAME(page_size), SAME(nprocs), SAME(nfiles), SAME(nfdtables);
+	SAME(nshms), SAME(nfindings), SAME(uptime_us), SAME(monotonic_ns), SAME(boottime_ns);
+	SAME(realtime_ns), SAME_STR(kernel), SAME_STR(hostname);
+	if (memcmp(&a->tool_ns, &b->tool_ns, sizeof(a->tool_ns)))
+		differs_print("tool_ns differs\n");
+	for (uint32_t i = 0; i < a->nprocs && i < b->nprocs; i++)
+		same_proc(&a->procs[i], &b->procs[i]);
+	for (uint32_t i = 0; i < a->nfiles && i < b->nfiles; i++)
+		same_file(&a->files[i], &b->files[i]);
+	for (uint32_t i = 0; i < a->nfdtables && i < b->nfdtables; i++)
+		same_fdtable(&a->fdtables[i], &b->fdtables[i]);
+	for (uint32_t i = 0; i < a->nshms && i < b->nshms; i++)
+		same_shm(&a->shms[i], &b->shms[i]);
+	for (uint32_t i = 0; i < a->nfindings && i < b->nfindings; i++) {
+		SAME(findings[i].pid), SAME_STR(findings[i].text), SAME(findings[i].fatal);
+	}
+	return differences;
+}
+
+#endif

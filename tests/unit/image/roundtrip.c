@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* Everything in a model survives being written and read back. */
+#include "src/image/image.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/image/random_model.h"
+#include "tests/unit/image/scratch.h"
+
+static void check_roundtrip(const struct model *m, enum image_format format)
+{
+	struct err err = {0};
+	struct image *img = image_create("x", format, &err);
+	struct model *back;
+
+	assert_no_err(&err);
+	image_write_model(img, m, &err);
+	assert_no_err(&err);
+	image_commit(img, m, &err);
+	assert_no_err(&err);
+	image_close(img);
+
+	img = image_open("x", &err);
+	assert_no_err(&err);
+	assert_int_equal(image_format(img), format);
+	back = image_read_model(img, &err);
+	assert_no_err(&err);
+	assert_int_equal(model_differences(m, back), 0);
+	model_free(back);
+	image_close(img);
+	scratch_remove("x");
+}
+
+static void random_models(void **state)
+{
+	for (uint64_t seed = 1; seed <= 150; seed++) {
+		struct model *m = random_model(seed);
+
+		check_roundtrip(m, seed % 2 ? IMAGE_STASIS : IMAGE_CRIU);
+		model_free(m);
+	}
+}
+
+/* The comparison can tell models apart at all. */
+static void comparison_sees_differences(void **state)
+{
+	struct model *a = random_model(7), *b = random_model(7), *c = random_model(8);
+
+	assert_int_equal(model_differences(a, b), 0);
+	differences_quiet = true;
+	assert_int_not_equal(model_differences(a, c), 0);
+	b->procs[0].threads[0].regsets[0].data[215] ^= 1;
+	assert_int_equal(model_differences(a, b), 1);
+	differences_quiet = false;
+	model_free(a);
+	model_free(b);
+	model_free(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(comparison_sees_differences),
+		cmocka_unit_test(random_models),
+	};
+
+	return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);
+}
