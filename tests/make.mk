@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+# Targets about tests; included by the Makefile at the top.
+
+# --- the victim: tests/victims/victim/*.c linked into one program --------------------------------
+# Always without sanitizers: their shadow memory and handlers are not what the tests want to dump.
+VICTIM := $(B)/tests/victim
+VICTIM_SRC := $(sort $(wildcard tests/victims/victim/*.c tests/victims/victim/*.S))
+VICTIM_OBJS := $(addsuffix .o,$(basename $(addprefix $(B)/,$(VICTIM_SRC))))
+VICTIM_FLAGS := $(filter-out -fsanitize% -fno-sanitize% --coverage,$(ALL_CFLAGS)) -Wno-missing-field-initializers
+
+$(VICTIM_OBJS): ALL_CFLAGS := $(VICTIM_FLAGS)
+$(VICTIM): $(VICTIM_OBJS)
+	$(Q)$(CC) -pthread $(LDFLAGS) -o $@ $^
+
+# A 32-bit process, to be refused: assembly alone, so no 32-bit C library is needed.
+VICTIM32 := $(if $(filter x86_64,$(ARCH)),$(B)/tests/victim32)
+$(B)/tests/victim32: tests/victims/victim32.s
+	@mkdir -p $(@D)
+	$(Q)$(CC) -m32 -nostdlib -static -Wl,--build-id=none -o $@ $<
+
+tests: $(VICTIM) $(VICTIM32)
+
+# --- check ----------------------------------------------------------------------------------------
+PLAIN_B := build/$(ARCH)
+MAKE_IN = +$(Q)$(MAKE) --no-print-directory
+
+.PHONY: check check-builds deps lint format lines floors fuzz bench tests-tsan
+check: deps  ## everything a change must pass, from a fresh machine (runs deps)
+	$(MAKE_IN) check-builds
+	$(Q)BUILDS='$(PLAIN_B) $(PLAIN_B)-asan $(PLAIN_B)-tsan $(PLAIN_B)-faults' tests/run.sh
+
+check-builds:  ## what check needs: plain, ASan+UBSan, TSan (memdump, binlog), failure points
+	$(MAKE_IN) tests
+	$(MAKE_IN) D=asan tests
+	$(MAKE_IN) D=tsan tests-tsan
+	$(MAKE_IN) FAULTS=1 all
+
+tests-tsan: $(filter $(B)/tests/unit/memdump/% $(B)/tests/unit/binlog/%,$(UNITS))
+
+lint:  ## floors, headers, lines, words, format, shellcheck
+	$(Q)BUILDS=$(B) tests/run.sh lint/
+
+lines floors:
+	$(Q)tests/lint/$@
+
+format:  ## clang-format on every C file
+	$(Q)git ls-files -co --exclude-standard '*.c' '*.h' | xargs $(CLANG_FORMAT) -i --style=file
+
+# --- fuzz: clang's libFuzzer on every tests/fuzz/*.c, FUZZ_SECONDS each --------------------------
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined
+fuzz: deps  ## libFuzzer on every parser (FUZZ_SECONDS=60 each); findings are left in build/fuzz
+	$(MAKE_IN) CC=$(CLANG) FUZZING=1 B=build/fuzz fuzz-programs \
+		CFLAGS='-O1 -g $(FUZZ_FLAGS)' LDFLAGS='-fsanitize=address,undefined'
+	$(Q)tests/lib/fuzz.sh build/fuzz $(FUZZ_SECONDS)
+
+.PHONY: fuzz-programs
+fuzz-programs: $(FUZZ)
+
+# --- bench: JSON lines on stdout and in build/bench.jsonl ------------------------------------------
+bench: deps  ## the bars of docs: one JSON line per measurement, in build/bench.jsonl too
+	$(MAKE_IN) all $(VICTIM) $(BENCHES)
+	$(Q)BUILD=$(B) STASIS=$(B)/stasis tests/lib/bench.sh

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Scenarios of several processes, and of processes with unusual rights.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/victims/victim/victim.h"
+
+static char *page;
+
+static void task_fact(const char *state)
+{
+	v_fact("task %d %d %d %d %s", getpid(), getppid(), getpgid(0), getsid(0), state);
+}
+
+/* A process that looks at its own page and its own family until the end. */
+static void live(uint64_t seed)
+{
+	pid_t parent = getppid(), group = getpgid(0), session = getsid(0);
+
+	fill(page, PAGE, seed);
+	fact_memory("region", page, PAGE, "page-of-a-process");
+	task_fact("alive");
+	v_tick();
+	while (!v_quitting()) {
+		expect_filled(page, PAGE, seed, "the page of a process");
+		if (getpgid(0) != group || getsid(0) != session)
+			v_bad("tree: process %d is in another group or session", getpid());
+		if (getppid() != parent)
+			v_bad("tree: process %d has another parent", getpid());
+		sleep_ms(20);
+	}
+	_exit(0);
+}
+
+static pid_t spawn(void)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		v_die("fork");
+	return pid;
+}
+
+/* --- tree: two generations, a group, a session, a zombie, a stopped child
+ * --------------------------------- */
+
+static pid_t zombie, stopped;
+
+static void tree_setup(void)
+{
+	siginfo_t si;
+	int n = 0;
+
+	page = map_at(HOME(1), PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	fill(page, PAGE, 1);
+	fact_memory("region", page, PAGE, "page-of-the-root");
+	task_fact("alive");
+	if (spawn() == 0) {
+		setpgid(0, 0);
+		if (spawn() == 0)
+			live(21);
+		if (spawn() == 0)
+			live(22);
+		live(2);
+	}
+	if (spawn() == 0) {
+		setsid();
+		if (spawn() == 0)
+			live(31);
+		live(3);
+	}
+	n = 5;
+	zombie = spawn();
+	if (zombie == 0)
+		_exit(42);
+	v_fact("task %d %d %d %d dead 42", zombie, getpid(), getpgid(0), getsid(0));
+	stopped = spawn();
+	if (stopped == 0) {
+		fill(page, PAGE, 5);
+		fact_memory("region", page, PAGE, "page-of-the-stopped");
+		task_fact("stopped");
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	v_await_ticks((unsigned)n);
+	if (waitid(P_PID, (id_t)zombie, &si, WEXITED | WNOWAIT) ||
+	    waitid(P_PID, (id_t)stopped, &si, WSTOPPED | WNOWAIT))
+		v_die("waitid");
+}
+
+static char state_of(pid_t pid)
+{
+	char path[64], buf[512], *p;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	if (n <= 0)
+		return '?';
+	buf[n] = '\0';
+	p = strrchr(buf, ')');
+	return p ? p[2] : '?';
+}
+
+static void tree_check(void)
+{
+	siginfo_t si = {};
+	char c = state_of(stopped);
+
+	expect_filled(page, PAGE, 1, "the root's page");
+	if (waitid(P_PID, (id_t)zombie, &si, WEXITED | WNOWAIT | WNOHANG) || si.si_status != 42)
+		v_bad("tree: the zombie's status is lost");
+	/* t while the dumping tool has it. */
+	if (c != 'T' && c != 't')
+		v_bad("tree: the stopped child is in state %c", c);
+}
+
+static void tree_finish(void)
+{
+	siginfo_t si = {};
+
+	if (state_of(stopped) != 'T')
+		v_bad("tree: the stopped child is in state %c", state_of(stopped));
+	if (waitid(P_PID, (id_t)stopped, &si, WSTOPPED | WNOHANG) || si.si_pid != stopped ||
+	    si.si_status != SIGSTOP)
+		v_bad("tree: the stop cannot be waited for any more");
+	kill(stopped, SIGCONT);
+	if (waitid(P_PID, (id_t)stopped, &si, WEXITED) || si.si_code != CLD_EXITED)
+		v_bad("tree: the stopped child did not go on to its end");
+}
+
+/* --- wide: --n processes below the root, a chain of groups of ten
+ * ----------------------------------------- */
+
+static void wide_setup(void)
+{
+	uint64_t n = opt_u64("n", 50);
+
+	page = map_at(HOME(1), PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	for (uint64_t i = 0; i < n; i += 10) {
+		if (spawn())
+			continue;
+		for (uint64_t k = i + 1; k < i + 10 && k < n; k++)
+			if (spawn() == 0)
+				live(k + 100);
+		live(i + 100);
+	}
+	v_await_ticks((unsigned)n);
+}
+
+/* --- seccomp: a filter that answers one call with an error of its own
+ * --------------------------------------- */
+
+enum { ODD_ERRNO = 91 };
+
+static void seccomp_setup(void)
+{
+	/* The kernel hands the call number at offset 0 of struct seccomp_data. */
+	struct sock_filter code[] = {
+		{BPF_LD | BPF_W | BPF_ABS, 0, 0, 0},
+		{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_getpgid},
+		{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | ODD_ERRNO},
+		{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
+	};
+	struct sock_fprog prog = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
+		v_skip("no seccomp filters here");
+	v_fact("seccomp %d 2", getpid());
+}
+
+static void seccomp_check(void)
+{
+	if (syscall(SYS_getpgid, 0) != -1 || errno != ODD_ERRNO)
+		v_bad("seccomp: the filter does not answer any more");
+	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+		v_bad("seccomp: no_new_privs is lost");
+}
+
+/* --- narrow: a filter that refuses what a batch would call, mmap above all
+ * ---------------------------- */
+
+/* May sleep and nothing else: what is injected must live with that. */
+static void *narrow_thread(void *arg)
+{
+	struct sock_filter code[] = {
+		{BPF_LD | BPF_W | BPF_ABS, 0, 0, 0},
+		{BPF_JMP | BPF_JEQ | BPF_K, 1, 0, SYS_clock_nanosleep},
+		{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_restart_syscall},
+		{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
+		{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EPERM},
+	};
+	struct sock_fprog prog = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog))
+		v_skip("no seccomp filters here");
+	for (;;)
+		sleep_ms(5);
+	return NULL;
+}
+
+static void narrow_setup(void)
+{
+	start_thread(narrow_thread, NULL);
+	sleep_ms(50);
+}
+
+/* --- creds: another user, with groups and without most capabilities
+ * ------------------------------------------ */
+
+static void creds_setup(void)
+{
+	gid_t groups[] = {100, 65534, 1000};
+
+	if (getuid() != 0)
+		v_skip("changing the user needs root");
+	/* The control file and the directory must stay reachable. */
+	if (chown(v_dir(), 65534, 65534))
+		v_die("chown");
+	if (setgroups(3, groups) || setresgid(1000, 1000, 1000) || setresuid(65534, 65534, 65534))
+		v_die("setresuid");
+	prctl(PR_SET_DUMPABLE, 1);
+	v_fact("creds %d 65534 1000", getpid());
+	v_fact("groups %d 100,1000,65534", getpid());
+}
+
+static void creds_check(void)
+{
+	gid_t groups[8];
+
+	if (getuid() != 65534 || geteuid() != 65534 || getgid() != 1000)
+		v_bad("creds: another user or group");
+	if (getgroups(8, groups) != 3)
+		v_bad("creds: other groups");
+}
+
+const struct scenario process_scenarios[] = {
+	{"tree", "groups, sessions, a zombie, a stopped child", tree_setup, tree_check,
+	 tree_finish},
+	{"wide", "--n 50 processes", wide_setup},
+	{"seccomp", "a seccomp filter", seccomp_setup, seccomp_check},
+	{"narrow", "a thread whose seccomp filter refuses nearly everything", narrow_setup},
+	{"creds", "another user and groups", creds_setup, creds_check},
+	{},
+};
