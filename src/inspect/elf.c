@@ -5,6 +5,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
@@ -195,18 +196,12 @@ static struct elf *elf_new(int fd, const void *data, uint64_t size)
 	return e;
 }
 
-struct elf *elf_open(const char *path, struct err *err)
+struct elf *elf_of_fd(int fd, const char *path, struct err *err)
 {
-	/* O_NONBLOCK: a path that is a FIFO today must not hold us up. */
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
 	struct elf *e;
 	int ret;
 
-	if (fd < 0) {
-		err_set(err, errno, "open %s", path);
-		return NULL;
-	}
 	if (fstat(fd, &st) < 0) {
 		err_set(err, errno, "stat %s", path);
 		return NULL;
@@ -220,8 +215,6 @@ struct elf *elf_open(const char *path, struct err *err)
 		err_set(err, ENOMEM, "open %s", path);
 		return NULL;
 	}
-	take_fd(&fd);
-	e->st = st;
 	ret = read_headers(e);
 	if (!ret)
 		return e;
@@ -232,6 +225,24 @@ struct elf *elf_open(const char *path, struct err *err)
 	else
 		err_set(err, -ret, "read %s", path);
 	return NULL;
+}
+
+struct elf *elf_open(const char *path, struct err *err)
+{
+	/* O_NONBLOCK: a path that is a FIFO today must not hold us up. */
+	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct elf *e;
+
+	if (fd < 0) {
+		err_set(err, errno, "open %s", path);
+		return NULL;
+	}
+	e = elf_of_fd(fd, path, err);
+	if (e) {
+		take_fd(&fd);
+		e->own_fd = true;
+	}
+	return e;
 }
 
 struct elf *elf_of_bytes(const void *data, size_t len, struct err *err)
@@ -255,7 +266,7 @@ void elf_close(struct elf *e)
 {
 	if (!e)
 		return;
-	if (e->fd >= 0)
+	if (e->own_fd)
 		close(e->fd);
 	free(e->loads);
 	free(e->sections);
@@ -265,11 +276,6 @@ void elf_close(struct elf *e)
 	free(e->strtab);
 	free(e->unwind);
 	free(e);
-}
-
-const struct stat *elf_stat(const struct elf *e)
-{
-	return e->fd >= 0 ? &e->st : NULL;
 }
 
 uint16_t elf_machine(const struct elf *e)

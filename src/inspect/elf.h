@@ -15,7 +15,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -33,12 +32,12 @@ struct elf_load {
  * is refused with -EINVAL.
  */
 struct elf *elf_open(const char *path, struct err *err);
+/* The same over an open file, which the caller keeps open until elf_close(). */
+struct elf *elf_of_fd(int fd, const char *path, struct err *err);
 /* The same over @len bytes at @data, which must stay until elf_close(). */
 struct elf *elf_of_bytes(const void *data, size_t len, struct err *err);
 void elf_close(struct elf *e);
 
-/* As fstat() gave it at the open; NULL for an object in memory. */
-const struct stat *elf_stat(const struct elf *e);
 uint16_t elf_machine(const struct elf *e);
 /* NT_GNU_BUILD_ID; NULL if it has none. */
 const uint8_t *elf_build_id(const struct elf *e, size_t *ret_len);

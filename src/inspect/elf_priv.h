@@ -26,10 +26,10 @@ struct elf_sym {
 };
 
 struct elf {
-	int fd;		     /* -1: in memory */
+	int fd; /* -1: in memory */
+	bool own_fd;
 	const uint8_t *data; /* in memory only */
 	uint64_t size;
-	struct stat st;
 	uint16_t machine;
 	size_t nloads;
 	struct elf_load *loads;
