@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* ELF core files out of an image: which memory goes where, and the headers that say so. */
 #include "src/inspect/core.h"
 

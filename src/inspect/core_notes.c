@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The notes of a core file: who the process was, its threads' registers, what files were mapped. */
 #include <elf.h>
 #include <sys/mman.h>

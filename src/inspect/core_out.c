@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The output of the core writer: bytes in sequence, in a file that appears whole. */
 #include <fcntl.h>
 #include <libgen.h>

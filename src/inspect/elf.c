@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* ELF headers, bounded: load segments, sections, build id. */
 #include "src/inspect/elf.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Where an ELF object's unwind table is: .eh_frame_hdr as the linker made it, or one built by a
  * walk over .eh_frame.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Symbols of an ELF object: address to function name. */
 #include <elf.h>
 #include <stdlib.h>
@@ -72,6 +72,8 @@ static void parse_syms(struct elf *e, const uint8_t *p, uint64_t len)
 
 		if (!is_function(info, shndx, text) || !in_code(e, shndx) || value + size < value)
 			continue;
+		/* "name@@VERSION" in .symtab: the version is no part of the name */
+		strchrnul(e->strtab + name + 1, '@')[0] = '\0';
 		e->syms[e->nsyms++] = (struct elf_sym){
 			.start = value,
 			.size = size,

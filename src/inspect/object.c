@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Mapped files on disk: opened once, held against what the model says of them. */
 #include "src/inspect/object.h"
 

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* One process's memory, put together from the image, files on disk and zeros. */
 #include "src/inspect/procmem.h"
 

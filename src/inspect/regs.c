@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* General registers of a thread: read by offset, and as they were before the restart fix-up. */
 #include "src/inspect/regs.h"
 

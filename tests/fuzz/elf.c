@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The ELF reader on arbitrary bytes. */
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The ELF reader: against this program, the vDSO, and every damage one byte can do to it. */
 #include <elf.h>
 #include <setjmp.h>
