@@ -87,7 +87,7 @@ static bool put_frame(void *arg, const struct unwind_frame *f)
 	fprintf(bt->out, "#%-3u 0x%016" PRIx64 " ", bt->n++, f->pc);
 	if (named) {
 		put_text(bt->out, name);
-		fprintf(bt->out, "+%#" PRIx64, f->pc - p.bias - start);
+		fprintf(bt->out, "+0x%" PRIx64, f->pc - p.bias - start);
 	} else {
 		fputs("??", bt->out);
 	}

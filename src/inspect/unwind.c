@@ -255,6 +255,23 @@ static const char *reason(int ret)
 	return "the unwinder gave up";
 }
 
+/*
+ * libunwind 1.6 says "signal frame" of the interrupted function's frame, one step after the frame
+ * of the trampoline that the kernel made. So each frame is handed out only when the next is known.
+ */
+static bool step(struct unwind *u, unw_cursor_t *c, struct unwind_frame *f, int *ret)
+{
+	u->reads = 0;
+	*ret = unw_step(c);
+	if (*ret <= 0 || unw_is_signal_frame(c) <= 0)
+		return false;
+	/* The handler "returns" to the first byte of the trampoline: nothing was called before it.
+	 */
+	f->signal = true;
+	f->lookup = f->pc;
+	return true;
+}
+
 const char *unwind_thread(struct unwind *u, const struct m_thread *t, unsigned max,
 			  bool (*emit)(void *arg, const struct unwind_frame *f), void *arg,
 			  struct err *err)
@@ -279,17 +296,12 @@ const char *unwind_thread(struct unwind *u, const struct m_thread *t, unsigned m
 
 		if (i == max)
 			return "more frames than are shown";
-		u->reads = 0;
 		if (unw_get_reg(&c, UNW_REG_IP, &pc) < 0 || (!pc && i))
 			return NULL;
 		f.pc = pc;
 		f.lookup = exact ? pc : pc - 1;
-		f.signal = unw_is_signal_frame(&c) > 0;
-		exact = f.signal;
-		if (!emit(arg, &f))
-			return NULL;
-		ret = unw_step(&c);
-		if (ret == 0)
+		exact = step(u, &c, &f, &ret);
+		if (!emit(arg, &f) || ret == 0)
 			return NULL;
 	}
 	return u->error ? "the image is damaged there" : reason(ret);

@@ -172,7 +172,7 @@ static void all_kinds_of_threads(void **state)
 		{"victim_recurse+", "victim_recurse+", "thread+", NULL},
 		{"victim_spin+", "thread+", NULL},
 		{"syscall+", "victim_futex+", "thread+", NULL},
-		{"victim_handler+", "<signal frame>", "victim_raises+", "thread+", NULL},
+		{"victim_handler+", " <signal frame>\n", "victim_raises+", "thread+", NULL},
 		{"nanosleep", "victim_sleep+", "thread+", NULL},
 	};
 	cleanup_free char *text = NULL;

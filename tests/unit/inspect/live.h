@@ -166,6 +166,30 @@ static enum m_vma_kind live_kind(const char *name)
 	return strcmp(name, "[vsyscall]") ? M_VMA_ANON : M_VMA_VSYSCALL;
 }
 
+/* The pages of a private file mapping that were copied on write, as a dump finds them. */
+static void live_copied(const struct m_vma *v)
+{
+	const uint64_t present = 1ULL << 63, of_file = 1ULL << 61, page = live.m->page_size;
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", live.pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	for (uint64_t a = v->start; a < v->end && live.nstored < 512; a += page) {
+		struct md_extent *last = &live.stored[live.nstored];
+		uint64_t entry = 0;
+
+		if (io_pread(fd, &entry, 8, a / page * 8) != 8 || !(entry & present) ||
+		    entry & of_file)
+			continue;
+		if (live.nstored && last[-1].addr + last[-1].len == a)
+			last[-1].len += page;
+		else
+			live.stored[live.nstored++] = (struct md_extent){a, page};
+	}
+	close(fd);
+}
+
 static void live_vmas(struct model *m, struct m_mm *mm)
 {
 	char path[64], line[4096];
@@ -189,9 +213,9 @@ static void live_vmas(struct model *m, struct m_mm *mm)
 		v->name = line[at] ? live_strdup(line + at) : NULL;
 		if (v->kind == M_VMA_FILE_PRIVATE)
 			v->file_id = live_file(m, v->name);
-		/* what a dump stores: anonymous, written-to file pages, the vDSO */
-		if (v->kind == M_VMA_VDSO || (v->kind == M_VMA_ANON && v->prot) ||
-		    (v->kind == M_VMA_FILE_PRIVATE && v->prot & PROT_WRITE))
+		if (v->kind == M_VMA_FILE_PRIVATE)
+			live_copied(v);
+		else if (v->kind == M_VMA_VDSO || (v->kind == M_VMA_ANON && v->prot))
 			live.stored[live.nstored++] =
 				(struct md_extent){v->start, v->end - v->start};
 	}
