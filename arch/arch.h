@@ -49,6 +49,11 @@ struct arch_desc {
 	 * NULL where the kernel has done it before the stop (aarch64).
 	 */
 	bool (*restart_fixup)(void *prstatus);
+	/*
+	 * Bytes of the system-call instruction that restart_fixup steps back over; 0 where it does
+	 * not. `stasis core` steps forward again, to show what a debugger at the process shows.
+	 */
+	uint8_t syscall_len;
 };
 
 /* By ELF machine; NULL when unknown. */
