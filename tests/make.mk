@@ -29,8 +29,9 @@ check: deps  ## everything a change must pass, from a fresh machine (runs deps)
 	$(MAKE_IN) check-builds
 	$(Q)BUILDS='$(PLAIN_B) $(PLAIN_B)-asan $(PLAIN_B)-tsan $(PLAIN_B)-faults' tests/run.sh
 
-check-builds:  ## what check needs: plain, ASan+UBSan, TSan (memdump, binlog), failure points
+check-builds:  ## what check needs: plain, clang, ASan+UBSan, TSan (memdump, binlog), failure points
 	$(MAKE_IN) tests
+	$(MAKE_IN) CC=$(CLANG) tests
 	$(MAKE_IN) D=asan tests
 	$(MAKE_IN) D=tsan tests-tsan
 	$(MAKE_IN) FAULTS=1 all
