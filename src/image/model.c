@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* A process tree as plain data: its memory and its look-ups. */
+#include "src/image/model.h"
+
+#include <string.h>
+
+#include "src/image/arena.h"
+
+/* 32-bit hosts have no room for more than half of this; arena_new() takes less then. */
+static const size_t arena_max = (size_t)4 << 30;
+
+struct model *model_new(unsigned flags)
+{
+	struct arena *a = arena_new(arena_max, flags & MODEL_SHARED);
+	struct model *m = a ? arena_alloc(a, sizeof(*m)) : NULL;
+
+	if (m)
+		m->arena = a;
+	else
+		arena_free(a);
+	return m;
+}
+
+void model_free(struct model *m)
+{
+	if (m)
+		arena_free(m->arena);
+}
+
+void *model_alloc(struct model *m, size_t len)
+{
+	return arena_alloc(m->arena, len);
+}
+
+char *model_strdup(struct model *m, const char *s)
+{
+	size_t len = strlen(s) + 1;
+	char *p = arena_alloc(m->arena, len);
+
+	return p ? memcpy(p, s, len) : NULL;
+}
+
+void *model_push(struct model *m, void *array, uint32_t *n, size_t size)
+{
+	char *old, *p;
+	size_t need, room;
+
+	/* @array is a pointer to a typed pointer: copied, not cast, for the sake of aliasing. */
+	memcpy(&old, array, sizeof(old));
+	if (*n == UINT32_MAX)
+		return NULL;
+	need = ((size_t)*n + 1) * size;
+	room = old ? arena_room(m->arena, old) : 0;
+	if (old && !room)
+		return NULL;
+	p = need <= room ? old : arena_grow(m->arena, old, need + need / 2);
+	if (!p)
+		return NULL;
+	memcpy(array, &p, sizeof(p));
+	p += need - size;
+	memset(p, 0, size);
+	++*n;
+	return p;
+}
+
+const struct m_file *model_file(const struct model *m, uint32_t id)
+{
+	return id && id <= m->nfiles ? &m->files[id - 1] : NULL;
+}
+
+const struct m_proc *model_proc(const struct model *m, uint32_t pid)
+{
+	for (uint32_t i = 0; i < m->nprocs; i++)
+		if (m->procs[i].pid == pid)
+			return &m->procs[i];
+	return NULL;
+}
+
+const struct m_fdtable *model_fdtable(const struct model *m, uint32_t id)
+{
+	for (uint32_t i = 0; i < m->nfdtables; i++)
+		if (m->fdtables[i].id == id)
+			return &m->fdtables[i];
+	return NULL;
+}
+
+const struct m_shm *model_shm(const struct model *m, uint32_t id)
+{
+	return id && id <= m->nshms ? &m->shms[id - 1] : NULL;
+}
+
+const struct m_regset *model_regset(const struct m_thread *t, uint32_t note)
+{
+	for (uint32_t i = 0; i < t->nregsets; i++)
+		if (t->regsets[i].note == note)
+			return &t->regsets[i];
+	return NULL;
+}
