@@ -17,6 +17,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef NT_X86_SHSTK
+#define NT_X86_SHSTK 0x204 /* Linux 6.6 */
+#endif
+
+enum {
+	ARCH_PRSTATUS_MAX = 400, /* bytes of the largest NT_PRSTATUS register set: ppc64 */
+};
+
 /* A register set as the kernel's ptrace GETREGSET knows it. */
 struct arch_regset {
 	uint32_t note;	   /* NT_* type, also the ELF note type */
@@ -54,12 +62,105 @@ struct arch_desc {
 	 * not. `stasis core` steps forward again, to show what a debugger at the process shows.
 	 */
 	uint8_t syscall_len;
+	/*
+	 * The code of the interrupted system call in @prstatus, -512 to -516, when the kernel would
+	 * make it again after the stop; else 0. NULL as above.
+	 */
+	int64_t (*restart_code)(const void *prstatus);
 };
+
+extern const struct arch_desc arch_x86_64;
 
 /* By ELF machine; NULL when unknown. */
 const struct arch_desc *arch_by_machine(uint16_t elf_machine);
 const struct arch_desc *arch_by_march(uint32_t criu_march);
 /* The CPU this build runs on. */
 const struct arch_desc *arch_host(void);
+
+/* Bytes to look for in executable memory. */
+struct arch_gadget {
+	const uint8_t *bytes;
+	size_t len;
+};
+
+/* One system call of a batch, as the injected loop reads it. */
+struct arch_call {
+	uint64_t nr;
+	uint64_t args[6];
+	int64_t ret; /* written by the loop: -errno on failure */
+};
+
+/*
+ * System calls in a stopped thread, on the host's CPU. Data and pure functions: the ptrace and
+ * memory work is src/target/remote.c's.
+ *
+ * The scratch area is one mapping in the target. Its first page holds the code, the rest becomes
+ * writable and holds what the code needs:
+ *
+ *	base            │ code        │ read, execute
+ *	base + stack    │ stack room  │ read, write from here on: for signal handlers
+ *	base + control  │ the thread's true registers and signal mask, the closing signal
+ *	base + data     │ calls, buffers
+ *
+ * The code has two ways in: `run` makes the calls of a table, `boot` makes the one call that the
+ * registers hold. Both close by sending the thread one signal. A traced thread stops there, with pc
+ * at `stopped`. A thread whose tracer died goes on: it sets its true signal mask, loads its
+ * true registers from the control block and jumps to where it was.
+ */
+struct arch_inject {
+	uint16_t elf_machine;
+	uint32_t prstatus_len;
+	const struct arch_gadget *syscall_ret; /* "system call; return"; ends with len 0 */
+	const struct arch_gadget *sigreturn;   /* what signal handlers return to; likewise */
+
+	/* @prstatus made to start call @nr at @pc with stack @sp, with no restart of an old call.
+	 */
+	void (*set_call)(void *prstatus, uint64_t pc, uint64_t sp, uint64_t nr,
+			 const uint64_t args[6]);
+	/* The result of the call that has just been made. */
+	int64_t (*call_ret)(const void *prstatus);
+	/* At the entry stop of a call: it is not to be made. */
+	void (*skip_call)(void *prstatus);
+	/* The closing signal is to be @signo from here on. */
+	void (*set_signo)(void *prstatus, int signo);
+	/*
+	 * Where the thread keeps its thread pointer: a word that holds its own address and that C
+	 * libraries put at the top of the thread's stack. 0 when this CPU has no such habit.
+	 */
+	uint64_t (*thread_pointer)(const void *prstatus);
+	/*
+	 * A wait without time limit that our stop ended with EINTR (epoll_wait, sigwaitinfo, semop:
+	 * signal(7)): @prstatus changed so that the kernel makes the call again unless a handler
+	 * runs first. True if changed. NULL when unknown.
+	 */
+	bool (*wait_again)(void *prstatus);
+	uint32_t red_zone; /* bytes below the stack pointer that are the program's own */
+
+	/*
+	 * A signal frame at address @addr, which "system call; return" pops: its first word is
+	 * @sigreturn_pc, the rest leads rt_sigreturn to @prstatus, @xstate and @sigmask. Returns
+	 * its length, 0 when @room is too small or the state does not fit a frame. @addr is a
+	 * multiple of 64. A call that was to be restarted is, but a sleep that the kernel would
+	 * have continued returns EINTR: rt_sigreturn forgets its deadline.
+	 */
+	size_t (*frame)(void *buf, size_t room, uint64_t addr, uint64_t sigreturn_pc,
+			const void *prstatus, const void *xstate, size_t xstate_len,
+			uint64_t sigmask);
+
+	const uint8_t *code, *code_end;
+	const uint8_t *code_stopped; /* where pc is at the closing signal */
+	uint32_t control_off, control_len, data_off;
+	/* The control block: @sigval comes with the closing signal @signo. */
+	void (*control)(void *control, const void *prstatus, uint64_t sigmask, int signo,
+			uint64_t sigval);
+	/* Registers for `run` over @n calls at @table, closing with @signo. */
+	void (*set_run)(void *prstatus, uint64_t base, uint64_t table, uint64_t n, int signo);
+	/* Registers for `boot` with one call, and its result at the closing stop. */
+	void (*set_boot)(void *prstatus, uint64_t base, uint64_t nr, const uint64_t args[6],
+			 int signo);
+	int64_t (*boot_ret)(const void *prstatus);
+};
+
+extern const struct arch_inject arch_inject;
 
 #endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* The CPUs this program knows, one row each. */
+#include "arch/arch.h"
+
+static const struct arch_desc *const archs[] = {
+	&arch_x86_64,
+};
+
+enum { NARCHS = sizeof(archs) / sizeof(archs[0]) };
+
+const struct arch_desc *arch_by_machine(uint16_t elf_machine)
+{
+	for (unsigned i = 0; i < NARCHS; i++)
+		if (archs[i]->elf_machine == elf_machine)
+			return archs[i];
+	return NULL;
+}
+
+const struct arch_desc *arch_by_march(uint32_t criu_march)
+{
+	for (unsigned i = 0; i < NARCHS; i++)
+		if (archs[i]->criu_march == criu_march)
+			return archs[i];
+	return NULL;
+}
+
+const struct arch_desc *arch_host(void)
+{
+	return arch_by_machine(arch_inject.elf_machine);
+}

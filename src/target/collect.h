@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Filling the model with what can be read from outside: /proc and plain system calls, no ptrace.
+ *
+ * Called for processes whose threads all stand still; nothing here makes them run or changes them.
+ * Pids are those of our own pid namespace. All functions return 0 or -errno with @err: -ESRCH when
+ * the process has gone, -EBADMSG when the kernel prints what we do not understand, -ENOMEM. What is
+ * merely not permitted, or not there on this kernel, leaves its field zero.
+ *
+ * Order for each process: proc_collect(), maps_collect(), files_collect(), then
+ * proc_collect_thread() for every thread. Parents before children. One thread.
+ *
+ * m_proc.pid names the process; when its main thread has exited while others run, /proc of the main
+ * thread is empty and a living thread is looked at instead.
+ */
+#ifndef TARGET_COLLECT_H
+#define TARGET_COLLECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "src/image/model.h"
+
+/*
+ * What is known of the open and mapped files, the shared segments and the shared tables of a whole
+ * tree: makes one m_file, m_shm or id of what several processes share.
+ */
+struct files;
+
+/* @m outlives it; the processes collected with it are elements of m->procs. */
+struct files *files_new(struct model *m, struct err *err);
+void files_free(struct files *f);
+
+/*
+ * Ahead of the freeze: keeps the VmFlags of every VMA of @pid and the build ids of what it
+ * executes, so that the frozen process costs the short /proc/PID/maps only. smaps walks all page
+ * tables (about 4 ms per GiB of small pages and 1 us per VMA; maps takes 0.2 us per VMA). Flags are
+ * taken over for VMAs that are the same in range, protection, file, offset and name; if any VMA is
+ * not, maps_collect() reads smaps after all. What this cannot see is an madvise() or mlock() of one
+ * whole VMA between survey and freeze: survey right before the freeze, or not at all when the
+ * freeze is long anyway. A process that has gone is no error.
+ */
+int maps_survey(struct files *f, pid_t pid, struct err *err);
+
+/*
+ * VMAs, segments and mapped files, and the fields of m_mm that /proc has; not brk, dumpable,
+ * thp_disabled and guards. Sets vm_id; a process with the address space of an earlier one gets
+ * shares_vm and a copy of its m_mm. Nothing for M_DEAD.
+ */
+int maps_collect(struct model *m, struct m_proc *p, struct files *f, struct err *err);
+
+/*
+ * The descriptor table, working and root directory; fdtable_id, fs_id, sighand_id. Nothing for
+ * M_DEAD.
+ */
+int files_collect(struct files *f, struct m_proc *p, struct err *err);
+
+/*
+ * Ids, state, names, personality, flags, namespaces, cgroups, umask, and the POSIX timers but for
+ * their values and overruns. p->state is kept if the caller has set it, except that a zombie is
+ * always M_DEAD.
+ */
+int proc_collect(struct model *m, struct m_proc *p, struct err *err);
+
+/*
+ * Name, credentials but for securebits, scheduling, affinity, robust list, timer slack, times. @t
+ * is one of @p's, with its tid.
+ */
+int proc_collect_thread(struct model *m, struct m_proc *p, struct m_thread *t, struct err *err);
+
+/* The namespaces of @pid, 0 for our own; those that are not there or not ours to see are 0. */
+void proc_namespaces(pid_t pid, struct m_ns *ret);
+
+/*
+ * Children of all threads of @pid, into @pids with room for @max. Their number, which may be above
+ * @max. -ENOENT: kernel without CONFIG_PROC_CHILDREN.
+ */
+int proc_children(pid_t pid, pid_t *pids, int max);
+
+/*
+ * A thread to look at for @pid: itself, or a living one when the main thread has exited. 0 when all
+ * have, -ESRCH when there is no such process.
+ */
+pid_t proc_viewer(pid_t pid);
+
+/*
+ * Notes something that the image does not carry. Control characters, which a target may put into
+ * names, become '?'. 0 or -ENOMEM.
+ */
+__attribute__((format(printf, 3, 4))) int finding_add(struct model *m, uint32_t pid,
+						      const char *fmt, ...);
+
+#endif

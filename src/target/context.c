@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/* What only the process itself can be asked, by batches of system calls in its context. */
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+
+#include "src/target/gather.h"
+#include "src/target/remote.h"
+
+enum {
+	TIMERS_AT_ONCE = 256,
+	MEMBARRIER_GET_REGISTRATIONS = 1 << 9, /* Linux 6.3 */
+};
+
+/* struct kernel_sigaction of rt_sigaction(2), where it has a restorer. */
+struct sigaction_raw {
+	uint64_t handler, flags, restorer, mask;
+};
+
+static struct batch batch; /* the guardian has one thread */
+
+static bool asked(int i)
+{
+	return i >= 0 && batch.calls[i].ret >= 0;
+}
+
+static bool is_kill_or_stop(int signo)
+{
+	return signo == SIGKILL || signo == SIGSTOP;
+}
+
+/* --- actions, timers, limits: once for each process ------------------------------------------- */
+
+struct process_questions {
+	uint64_t sigactions, itimers, rlimits, subreaper;
+	int sigaction[M_NSIG], itimer[3], rlimit[M_NRLIMITS];
+	int brk, dumpable, thp, child_subreaper, membarrier;
+};
+
+static void ask_process(struct process_questions *q)
+{
+	q->sigactions = batch_buf(&batch, M_NSIG * sizeof(struct sigaction_raw));
+	for (int i = 0; i < M_NSIG; i++)
+		q->sigaction[i] =
+			is_kill_or_stop(i + 1)
+				? -1
+				: batch_call(&batch, SYS_rt_sigaction, (uint64_t)i + 1, 0,
+					     q->sigactions +
+						     (uint64_t)i * sizeof(struct sigaction_raw),
+					     8, 0);
+	q->itimers = batch_buf(&batch, 3 * sizeof(struct itimerval));
+	for (int i = 0; i < 3; i++)
+		q->itimer[i] =
+			batch_call(&batch, SYS_getitimer, (uint64_t)i,
+				   q->itimers + (uint64_t)i * sizeof(struct itimerval), 0, 0, 0);
+	q->rlimits = batch_buf(&batch, M_NRLIMITS * sizeof(struct rlimit));
+	for (int i = 0; i < M_NRLIMITS; i++)
+		q->rlimit[i] = batch_call(&batch, SYS_prlimit64, 0, (uint64_t)i, 0,
+					  q->rlimits + (uint64_t)i * sizeof(struct rlimit), 0);
+	q->subreaper = batch_buf(&batch, 8);
+	q->child_subreaper =
+		batch_call(&batch, SYS_prctl, PR_GET_CHILD_SUBREAPER, q->subreaper, 0, 0, 0);
+	q->brk = batch_call(&batch, SYS_brk, 0, 0, 0, 0, 0);
+	q->dumpable = batch_call(&batch, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
+	q->thp = batch_call(&batch, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
+	q->membarrier =
+		batch_call(&batch, SYS_membarrier, MEMBARRIER_GET_REGISTRATIONS, 0, 0, 0, 0);
+}
+
+static uint64_t timeval_us(const struct timeval *tv)
+{
+	return (uint64_t)tv->tv_sec * 1000000u + (uint64_t)tv->tv_usec;
+}
+
+static void answer_process(const struct process_questions *q, struct m_proc *p)
+{
+	const struct sigaction_raw *sa = batch_data(&batch, q->sigactions);
+	const struct itimerval *it = batch_data(&batch, q->itimers);
+	const struct rlimit *rl = batch_data(&batch, q->rlimits);
+	int subreaper = 0;
+
+	for (int i = 0; i < M_NSIG; i++)
+		if (asked(q->sigaction[i]))
+			p->sigactions[i] = (struct m_sigaction){
+				.handler = sa[i].handler,
+				.flags = sa[i].flags,
+				.restorer = sa[i].restorer,
+				.mask = sa[i].mask,
+			};
+	for (int i = 0; i < 3; i++)
+		if (asked(q->itimer[i]))
+			p->itimers[i] = (struct m_itimer){
+				.interval_us = timeval_us(&it[i].it_interval),
+				.value_us = timeval_us(&it[i].it_value),
+			};
+	for (int i = 0; i < M_NRLIMITS; i++)
+		if (asked(q->rlimit[i]))
+			p->rlimits[i] = (struct m_rlimit){rl[i].rlim_cur, rl[i].rlim_max};
+	memcpy(&subreaper, batch_data(&batch, q->subreaper), sizeof(subreaper));
+	p->child_subreaper = asked(q->child_subreaper) && subreaper;
+	p->mm.brk = (uint64_t)batch.calls[q->brk].ret;
+	p->mm.dumpable = asked(q->dumpable) ? (int32_t)batch.calls[q->dumpable].ret : 0;
+	p->mm.thp_disabled = asked(q->thp) && batch.calls[q->thp].ret;
+	p->membarrier = asked(q->membarrier) ? (uint64_t)batch.calls[q->membarrier].ret : 0;
+}
+
+static int collect_process(struct remote *r, struct m_proc *p, struct err *err)
+{
+	struct process_questions q;
+	int ret;
+
+	batch_init(&batch, r);
+	ask_process(&q);
+	ret = remote_run(r, r->first, &batch, err);
+	if (ret == 0)
+		answer_process(&q, p);
+	return ret;
+}
+
+static uint64_t timespec_ns(const struct timespec *ts)
+{
+	return (uint64_t)ts->tv_sec * 1000000000u + (uint64_t)ts->tv_nsec;
+}
+
+/* The timers that /proc/PID/timers listed: time left, interval, overruns. */
+static int collect_timers(struct remote *r, struct m_proc *p, uint32_t from, uint32_t n,
+			  struct err *err)
+{
+	uint64_t values;
+	int ret;
+
+	batch_init(&batch, r);
+	values = batch_buf(&batch, n * sizeof(struct itimerspec));
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t id = (uint64_t)(int64_t)p->posix_timers[from + i].id;
+
+		batch_call(&batch, SYS_timer_gettime, id, values + i * sizeof(struct itimerspec), 0,
+			   0, 0);
+		batch_call(&batch, SYS_timer_getoverrun, id, 0, 0, 0, 0);
+	}
+	ret = remote_run(r, r->first, &batch, err);
+	if (ret < 0)
+		return ret;
+	for (uint32_t i = 0; i < n; i++) {
+		struct m_posix_timer *t = &p->posix_timers[from + i];
+		const struct itimerspec *v = batch_data(&batch, values);
+
+		if (asked((int)(2 * i))) {
+			t->value_ns = timespec_ns(&v[i].it_value);
+			t->interval_ns = timespec_ns(&v[i].it_interval);
+		}
+		if (asked((int)(2 * i + 1)))
+			t->overrun = (uint32_t)batch.calls[2 * i + 1].ret;
+	}
+	return 0;
+}
+
+/* --- alternate stack, death signal...: once for each thread ------------------------------------
+ */
+
+static int collect_thread(struct remote *r, struct task *task, struct m_thread *t, struct err *err)
+{
+	uint64_t stack, tid_addr, death;
+	int i_stack, i_tid, i_death, i_bits, i_slack, ret;
+	stack_t ss;
+	int signo;
+
+	batch_init(&batch, r);
+	stack = batch_buf(&batch, sizeof(stack_t));
+	tid_addr = batch_buf(&batch, 8);
+	death = batch_buf(&batch, 8);
+	i_stack = batch_call(&batch, SYS_sigaltstack, 0, stack, 0, 0, 0);
+	i_tid = batch_call(&batch, SYS_prctl, PR_GET_TID_ADDRESS, tid_addr, 0, 0, 0);
+	i_death = batch_call(&batch, SYS_prctl, PR_GET_PDEATHSIG, death, 0, 0, 0);
+	i_bits = batch_call(&batch, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0);
+	i_slack = batch_call(&batch, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0);
+	ret = remote_run(r, task, &batch, err);
+	if (ret < 0)
+		return ret;
+	memcpy(&ss, batch_data(&batch, stack), sizeof(ss));
+	if (asked(i_stack)) {
+		t->altstack_addr = (uint64_t)(uintptr_t)ss.ss_sp;
+		t->altstack_len = ss.ss_size;
+		t->altstack_flags = (uint32_t)ss.ss_flags;
+	}
+	if (asked(i_tid))
+		memcpy(&t->clear_tid_addr, batch_data(&batch, tid_addr), 8);
+	memcpy(&signo, batch_data(&batch, death), sizeof(signo));
+	if (asked(i_death))
+		t->pdeath_sig = (uint32_t)signo;
+	if (asked(i_bits))
+		t->creds.securebits = (uint32_t)batch.calls[i_bits].ret;
+	if (asked(i_slack))
+		t->timerslack_ns = (uint64_t)batch.calls[i_slack].ret;
+	return 0;
+}
+
+int context_collect(struct remote *r, struct m_proc *p, struct err *err)
+{
+	int ret = collect_process(r, p, err);
+
+	for (uint32_t i = 0; ret == 0 && i < p->nposix_timers; i += TIMERS_AT_ONCE) {
+		uint32_t n = p->nposix_timers - i;
+
+		ret = collect_timers(r, p, i, n < TIMERS_AT_ONCE ? n : TIMERS_AT_ONCE, err);
+	}
+	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++)
+		ret = collect_thread(r, tree_proc_task(r->tree, r->proc, i), &p->threads[i], err);
+	return ret;
+}

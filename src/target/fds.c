@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/* The descriptors of a process: what is open, how, and what of it is shared with whom. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "src/target/fdinfo.h"
+#include "src/target/fdtype.h"
+#include "src/target/files.h"
+#include "src/target/procfs.h"
+
+/* Linux 6.9: a pidfd of one thread */
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+
+/* CONFIG_CHECKPOINT_RESTORE: the real and effective user that set the owner. */
+#ifndef F_GETOWNER_UIDS
+#define F_GETOWNER_UIDS 17
+#endif
+
+/* One descriptor while it is looked at. */
+struct look {
+	struct files *f;
+	const struct proc_at *at;
+	int pidfd; /* of the process, -1: not to be had */
+	uint32_t fd;
+	char name[24]; /* "fd/7" */
+	struct statx stx;
+	struct fdinfo info;
+	const char *lost;
+	struct m_file file;
+};
+
+static int look_fail(const struct look *l, int error, const char *step, struct err *err)
+{
+	return err_set(err, error == -ENOENT ? ESRCH : -error, "%s fd %u of pid %u", step, l->fd,
+		       l->at->pid);
+}
+
+static int look_nomem(const struct look *l, struct err *err)
+{
+	return err_set(err, ENOMEM, "fd %u of pid %u", l->fd, l->at->pid);
+}
+
+/*
+ * A descriptor of our own of the same file. Closing it again must have no effect on the target:
+ * files whose driver or server hears of every close are left alone.
+ */
+static int look_dup(const struct look *l)
+{
+	if (l->pidfd < 0)
+		return -1;
+	return (int)syscall(SYS_pidfd_getfd, l->pidfd, l->fd, 0);
+}
+
+static bool wants_dup(const struct m_file *file)
+{
+	switch (file->type) {
+	case M_FILE_PIPE:
+	case M_FILE_FIFO:
+	case M_FILE_INETSK:
+	case M_FILE_UNIXSK:
+	case M_FILE_NETLINKSK:
+	case M_FILE_PACKETSK:
+	case M_FILE_TTY:
+		return true;
+	case M_FILE_REG:
+		/* Files have no signal-driven I/O: devices may. */
+		return file->flags & O_ASYNC && S_ISCHR(file->mode);
+	case M_FILE_INOTIFY:
+	case M_FILE_TUN:
+		return file->flags & O_ASYNC;
+	default:
+		return false;
+	}
+}
+
+static void read_owner(int dup, struct m_fown *own)
+{
+	struct f_owner_ex ex = {0};
+	uint32_t uids[2];
+	int signum;
+
+	if (fcntl(dup, F_GETOWN_EX, &ex) < 0)
+		return;
+	signum = fcntl(dup, F_GETSIG);
+	own->signum = signum > 0 ? (uint32_t)signum : 0;
+	if (!ex.pid)
+		return;
+	own->pid = ex.pid;
+	own->pid_type = (uint32_t)ex.type;
+	if (fcntl(dup, F_GETOWNER_UIDS, uids) == 0) {
+		own->uid = uids[0];
+		own->euid = uids[1];
+	}
+}
+
+static void read_by_dup(int dup, struct m_file *file)
+{
+	int size;
+
+	read_owner(dup, &file->fown);
+	if (file->type != M_FILE_PIPE && file->type != M_FILE_FIFO)
+		return;
+	size = fcntl(dup, F_GETPIPE_SZ);
+	if (size > 0)
+		file->pipe_size = (uint32_t)size;
+}
+
+static int look_lost(struct look *l, struct err *err)
+{
+	struct files *f = l->f;
+	int ret = 0;
+
+	if (l->lost && *f->link.data == '/')
+		ret = finding_add(f->m, l->at->pid,
+				  "fd %u: %s %s: recorded, its contents are not saved", l->fd,
+				  l->lost, f->link.data);
+	else if (l->lost)
+		ret = finding_add(f->m, l->at->pid,
+				  "fd %u: %s: recorded, its contents are not saved", l->fd,
+				  l->lost);
+	else if (l->file.type == M_FILE_EXT)
+		ret = finding_add(f->m, l->at->pid,
+				  "fd %u: %s of a kind not known: recorded, its contents are not "
+				  "saved",
+				  l->fd, f->link.data);
+	else if (l->file.type == M_FILE_REG && l->file.deleted)
+		ret = finding_add(f->m, l->at->pid,
+				  "fd %u: %s: deleted file: its contents are not saved", l->fd,
+				  f->link.data);
+	return ret < 0 ? look_nomem(l, err) : 0;
+}
+
+/* A description not seen before: all of it. Its id, or -errno. */
+static int look_closer(struct look *l, struct err *err)
+{
+	struct files *f = l->f;
+	struct m_file *file = &l->file;
+	bool is_socket = file->type == M_FILE_UND;
+	cleanup_fd int dup = is_socket || wants_dup(file) ? look_dup(l) : -1;
+	uint32_t id;
+	int ret;
+
+	if (is_socket)
+		file->type = fdtype_socket(dup, l->at->dir, l->name);
+	if (dup >= 0)
+		read_by_dup(dup, file);
+	if (file->type == M_FILE_MEMFD) {
+		ret = files_segment(f, l->at, l->name, f->link.data, file->dev, file->ino, NULL,
+				    &file->shm_id, err);
+		if (ret < 0)
+			return ret;
+	}
+	file->deleted = files_deleted(l->at, f->link.data, &l->stx);
+	file->path = model_strdup(f->m, f->link.data);
+	file->fdinfo = model_strdup(f->m, f->text.data);
+	if (!file->path || !file->fdinfo || fdinfo_fill(f->m, f->text.data, file) < 0)
+		return look_nomem(l, err);
+	id = files_add(f, file);
+	if (!id)
+		return look_nomem(l, err);
+	ret = look_lost(l, err);
+	return ret < 0 ? ret : (int)id;
+}
+
+static int look_read(struct look *l, struct err *err)
+{
+	struct files *f = l->f;
+	char info[32];
+	ssize_t n = proctext_link(&f->link, l->at->dir, l->name);
+	int ret;
+
+	if (n < 0)
+		return look_fail(l, (int)n, "read the link of", err);
+	ret = proc_at_stat(l->at, l->name, &l->stx);
+	if (ret < 0)
+		return look_fail(l, ret, "stat", err);
+	snprintf(info, sizeof(info), "fdinfo/%u", l->fd);
+	n = proctext_read(&f->text, l->at->dir, info);
+	if (n < 0)
+		return look_fail(l, (int)n, "read fdinfo of", err);
+	ret = fdinfo_parse(f->text.data, &l->info);
+	if (ret < 0)
+		return look_fail(l, ret, "parse fdinfo of", err);
+	l->file = (struct m_file){.mnt_id = l->info.mnt_id,
+				  .pos = l->info.pos,
+				  .flags = l->info.flags & ~(uint32_t)O_CLOEXEC};
+	files_fill(&l->file, &l->stx);
+	l->file.type = fdtype_of(f, f->link.data, &l->stx, l->file.flags, &l->lost);
+	return 0;
+}
+
+/* Only descriptions that look the same are compared. */
+static uint64_t look_key(const struct look *l)
+{
+	const struct m_file *file = &l->file;
+	uint64_t key = idmap_mix(file->dev, file->ino);
+
+	key = idmap_mix(key, (uint64_t)file->flags << 32 | (uint64_t)file->type);
+	return idmap_mix(key, file->pos);
+}
+
+static int fd_collect(struct look *l, struct err *err)
+{
+	struct files *f = l->f;
+	uint32_t id = f->m->nfiles + 1;
+	struct m_fd *fd;
+	int ret;
+
+	snprintf(l->name, sizeof(l->name), "fd/%u", l->fd);
+	ret = look_read(l, err);
+	if (ret < 0)
+		return ret;
+	ret = same_find(&f->same, SAME_FILE, look_key(l), l->at->tid, l->fd, id, &id);
+	if (ret < 0)
+		return look_fail(l, ret, "kcmp of", err);
+	if (ret == 0) {
+		ret = look_closer(l, err);
+		if (ret < 0)
+			return ret;
+	}
+	fd = files_push(&f->fds, &f->nfds, &f->fds_room, sizeof(*fd));
+	if (!fd)
+		return look_nomem(l, err);
+	*fd = (struct m_fd){
+		.fd = l->fd, .file_id = id, .cloexec = (l->info.flags & O_CLOEXEC) != 0};
+	return 0;
+}
+
+static int open_pidfd(const struct proc_at *at)
+{
+	return (int)syscall(SYS_pidfd_open, at->tid,
+			    (uint32_t)at->tid == at->pid ? 0 : PIDFD_THREAD);
+}
+
+static int fds_read(struct files *f, const struct proc_at *at, struct err *err)
+{
+	cleanup_fd int pidfd = open_pidfd(at);
+	cleanup_fd int dirfd = openat(at->dir, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *dir = dirfd < 0 ? NULL : fdopendir(dirfd);
+	struct dirent *de;
+	int ret = 0;
+
+	if (!dir)
+		return files_fail(err, -errno, at, "list of descriptors");
+	take_fd(&dirfd);
+	f->nfds = 0;
+	while (ret == 0 && (errno = 0, de = readdir(dir))) {
+		struct look l = {.f = f, .at = at, .pidfd = pidfd};
+		const char *p = de->d_name;
+		uint64_t fd;
+
+		if (!procfs_dec(&p, &fd) || *p || fd > INT32_MAX)
+			continue;
+		l.fd = (uint32_t)fd;
+		ret = fd_collect(&l, err);
+	}
+	if (ret == 0 && errno)
+		return files_fail(err, -errno, at, "list of descriptors");
+	return ret;
+}
+
+static int fdtable_collect(struct files *f, struct m_proc *p, const struct proc_at *at,
+			   struct err *err)
+{
+	uint32_t id = f->next_files;
+	struct m_fdtable *t;
+	struct m_fd *fds;
+	int ret = same_find(&f->same, SAME_FILES, 0, at->tid, 0, id, &id);
+
+	if (ret < 0)
+		return files_fail(err, ret, at, "kcmp of descriptors");
+	p->fdtable_id = id;
+	if (ret)
+		return 0;
+	f->next_files++;
+	ret = fds_read(f, at, err);
+	if (ret < 0)
+		return ret;
+	fds = model_alloc(f->m, f->nfds * sizeof(*fds));
+	t = model_push(f->m, &f->m->fdtables, &f->m->nfdtables, sizeof(*t));
+	if (!fds || !t)
+		return err_set(err, ENOMEM, "%u descriptors of pid %u", f->nfds, p->pid);
+	if (f->nfds)
+		memcpy(fds, f->fds, f->nfds * sizeof(*fds));
+	*t = (struct m_fdtable){.id = id, .n = f->nfds, .fds = fds};
+	return 0;
+}
+
+static int fs_collect(struct files *f, struct m_proc *p, const struct proc_at *at, struct err *err)
+{
+	uint32_t index = (uint32_t)(p - f->m->procs), first;
+	int ret = same_find(&f->same, SAME_FS, 0, at->tid, 0, index, &first);
+
+	if (ret < 0)
+		return files_fail(err, ret, at, "kcmp of directories");
+	if (ret) {
+		p->fs_id = f->m->procs[first].fs_id;
+		p->cwd_file_id = f->m->procs[first].cwd_file_id;
+		p->root_file_id = f->m->procs[first].root_file_id;
+		return 0;
+	}
+	p->fs_id = f->next_fs++;
+	ret = files_link(f, at, "cwd", &p->cwd_file_id, err);
+	return ret < 0 ? ret : files_link(f, at, "root", &p->root_file_id, err);
+}
+
+static int sighand_collect(struct files *f, struct m_proc *p, const struct proc_at *at,
+			   struct err *err)
+{
+	uint32_t id = f->next_sighand;
+	int ret = same_find(&f->same, SAME_SIGHAND, 0, at->tid, 0, id, &id);
+
+	if (ret < 0)
+		return files_fail(err, ret, at, "kcmp of signal handlers");
+	f->next_sighand += ret == 0;
+	p->sighand_id = id;
+	return 0;
+}
+
+int files_collect(struct files *f, struct m_proc *p, struct err *err)
+{
+	struct proc_at at;
+	int ret;
+
+	if (p->state == M_DEAD)
+		return 0;
+	ret = proc_at_open(f, p, &at, err);
+	if (ret < 0)
+		return ret;
+	if (at.dir < 0)
+		return err_set(err, ESRCH, "descriptors of pid %u", p->pid);
+	ret = fdtable_collect(f, p, &at, err);
+	if (ret == 0)
+		ret = fs_collect(f, p, &at, err);
+	if (ret == 0)
+		ret = sighand_collect(f, p, &at, err);
+	if (ret == 0 && f->same.blind && !f->told_blind) {
+		f->told_blind = true;
+		ret = finding_add(f->m, p->pid,
+				  "kcmp is not there or not permitted: what descriptors and "
+				  "processes share is not known");
+	}
+	proc_at_close(&at);
+	return ret;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Filling the model from a frozen tree, noun by noun: in the guardian, into shared memory.
+ */
+#ifndef TARGET_GATHER_H
+#define TARGET_GATHER_H
+
+#include "src/target/target.h"
+#include "src/target/tree.h"
+
+struct gather;
+struct remote;
+
+struct gather *gather_new(struct tree *t, struct model *m, const struct target_opts *opts,
+			  struct err *err);
+/* What is slow and may be read while the target runs. */
+int gather_survey(struct gather *g, struct err *err);
+/* Everything. The tree is frozen. */
+int gather_run(struct gather *g, struct err *err);
+/* Puts the counters of batches into @ret. */
+void gather_times(const struct gather *g, struct target_times *ret);
+/* NULL is allowed. */
+void gather_close(struct gather *g);
+
+/*
+ * threads.c: registers, signal mask and queue of one thread, by ptrace; @shared is its process's
+ * queue. Fills @task's true state as well, for remote.c.
+ */
+int threads_collect(struct model *m, struct task *task, const struct m_sigqueue *shared,
+		    struct m_thread *t, struct err *err);
+/* The queue that all threads of @task's process share. */
+int threads_shared_pending(struct model *m, struct task *task, struct m_sigqueue *q,
+			   struct err *err);
+
+/* context.c: what only the process itself can be asked, by batch. */
+int context_collect(struct remote *r, struct m_proc *p, struct err *err);
+
+#endif

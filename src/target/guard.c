@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* The guardian: the process that holds the ptrace attachment, and lets go whatever happens. */
+#include "src/target/guard.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "src/target/gather.h"
+#include "src/target/remote.h"
+#include "src/target/tree.h"
+
+#ifndef CLOSE_RANGE_SYSCALL
+#define CLOSE_RANGE_SYSCALL 436 /* close_range, Linux 5.9: the same number on every CPU */
+#endif
+
+enum { SOCK_FD = 3, FREEZE_TIMEOUT_MS = 10000 };
+
+struct guard {
+	struct tree tree;
+	struct gather *gather;
+	const struct target_opts *opts;
+	struct model *model;
+	bool frozen;
+};
+
+/* Nothing of the tool's that could hold up others: descriptors, session, directory, signals. */
+static void leave_the_tool(int sock)
+{
+	static const int ignored[] = {SIGINT,  SIGTERM, SIGHUP,	 SIGPIPE, SIGQUIT,
+				      SIGALRM, SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN};
+	int null = open("/dev/null", O_RDWR);
+	sigset_t none;
+	int fd;
+
+	setsid();
+	prctl(PR_SET_NAME, "stasis-guard");
+	for (unsigned i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* Standard error stays, for assertions and sanitizers. */
+	dup2(null, 0);
+	dup2(null, 1);
+	dup2(sock, SOCK_FD);
+	if (syscall(CLOSE_RANGE_SYSCALL, SOCK_FD + 1, ~0u, 0) < 0)
+		for (fd = SOCK_FD + 1; fd < 1024; fd++)
+			close(fd);
+	fcntl(SOCK_FD, F_SETFD, FD_CLOEXEC);
+	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		/* Needs CAP_SYS_RESOURCE: if it does not work, so be it. */
+		if (write(fd, "-900", 4) < 0)
+			errno = 0;
+		close(fd);
+	}
+	if (chdir("/") < 0)
+		errno = 0;
+}
+
+static int guard_freeze(struct guard *g, struct err *err)
+{
+	int ret;
+
+	if (g->frozen)
+		return err_set(err, EALREADY, "freeze process %d", g->tree.root);
+	ret = tree_freeze(&g->tree, err);
+	g->frozen = ret == 0;
+	return ret;
+}
+
+static int guard_collect(struct guard *g, struct err *err)
+{
+	if (!g->frozen)
+		return err_set(err, EINVAL, "collect process %d, which is not frozen",
+			       g->tree.root);
+	return gather_run(g->gather, err);
+}
+
+static int guard_alive(struct guard *g, struct err *err)
+{
+	tree_reap(&g->tree);
+	for (uint32_t i = 0; i < g->tree.nprocs; i++) {
+		struct proc *p = &g->tree.procs[i];
+
+		if (p->state != PROC_LIVE)
+			continue;
+		for (uint32_t j = 0; j < p->ntasks; j++)
+			if (tree_proc_task(&g->tree, p, j)->state == TASK_GONE)
+				return err_fail(err, ESRCH, ERR_TARGET_GONE,
+						"process %d was killed while it was being dumped",
+						p->pid);
+	}
+	return 0;
+}
+
+static int guard_thaw(struct guard *g, uint32_t end, struct err *err)
+{
+	if (!g->frozen)
+		return err_set(err, EINVAL, "thaw process %d, which is not frozen", g->tree.root);
+	tree_thaw(&g->tree, (int)end);
+	g->frozen = false;
+	return 0;
+}
+
+static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct err *err)
+{
+	switch ((enum guard_op)cmd->op) {
+	case GUARD_SURVEY:
+		return gather_survey(g->gather, err);
+	case GUARD_FREEZE:
+		return guard_freeze(g, err);
+	case GUARD_COLLECT:
+		return guard_collect(g, err);
+	case GUARD_ALIVE:
+		return guard_alive(g, err);
+	case GUARD_THAW:
+		return guard_thaw(g, cmd->arg, err);
+	}
+	return err_set(err, EINVAL, "command %u to the guardian", cmd->op);
+}
+
+/* True with a command; false when the tool is gone or has closed its end. */
+static bool next_command(struct guard *g, struct guard_cmd *cmd)
+{
+	for (;;) {
+		struct pollfd fds[2] = {
+			{.fd = SOCK_FD, .events = POLLIN},
+			{.fd = g->tree.wake_fd, .events = POLLIN},
+		};
+		struct signalfd_siginfo_room {
+			char bytes[128 * 16];
+		} drop;
+		ssize_t n;
+
+		if (poll(fds, 2, -1) < 0 && errno == EINTR)
+			continue;
+		if (fds[0].revents) {
+			n = recv(SOCK_FD, cmd, sizeof(*cmd), 0);
+			if (n == (ssize_t)sizeof(*cmd))
+				return true;
+			if (n < 0 && errno == EINTR)
+				continue;
+			return false;
+		}
+		/* Somebody died while frozen: the parent must hear of it now, not after the thaw.
+		 */
+		if (fds[1].revents && read(g->tree.wake_fd, &drop, sizeof(drop)) > 0)
+			tree_reap(&g->tree);
+	}
+}
+
+static void guard_reply(struct guard *g, int ret, const struct err *err)
+{
+	struct guard_reply r = {.ret = ret, .err = *err};
+
+	r.times = (struct target_times){
+		.freeze_begin_ns = g->tree.freeze_begin_ns,
+		.frozen_ns = g->tree.frozen_ns,
+		.thaw_end_ns = g->tree.thaw_end_ns,
+		.nthreads = g->tree.nlive,
+		.nprocs = g->tree.nlive_procs,
+	};
+	gather_times(g->gather, &r.times);
+	send(SOCK_FD, &r, sizeof(r), MSG_NOSIGNAL);
+}
+
+void guard_main(int sock, pid_t root, struct model *m, const struct target_opts *opts)
+{
+	struct guard g = {.opts = opts, .model = m};
+	struct guard_cmd cmd;
+	struct err err = {0};
+	int ret;
+
+	leave_the_tool(sock);
+	ret = tree_init(&g.tree, root, &err);
+	if (ret == 0) {
+		g.tree.stop_fd = SOCK_FD;
+		g.tree.timeout_ms =
+			opts->freeze_timeout_ms ? opts->freeze_timeout_ms : FREEZE_TIMEOUT_MS;
+		g.gather = gather_new(&g.tree, m, opts, &err);
+		ret = g.gather ? 0 : -err.errnum;
+	}
+	while (next_command(&g, &cmd)) {
+		if (ret == 0)
+			ret = guard_command(&g, &cmd, &err);
+		if (ret < 0 && cmd.op == GUARD_FREEZE) {
+			/*
+			 * What has stopped goes on here; what would stop later goes on when the
+			 * kernel ends our attachment with us. The tool must find everything
+			 * running, so we end before we answer for it.
+			 */
+			tree_thaw(&g.tree, TARGET_RUN);
+			guard_reply(&g, ret, &err);
+			_exit(0);
+		}
+		guard_reply(&g, ret, &err);
+		err_clear(&err);
+		ret = 0;
+	}
+	gather_close(g.gather);
+	tree_thaw(&g.tree, TARGET_RUN);
+	_exit(0);
+}

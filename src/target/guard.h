@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tool and its guardian say to each other: one command, one reply, over a SEQPACKET
+ * socket. Both are the same program, so the structs need no fixed layout.
+ */
+#ifndef TARGET_GUARD_H
+#define TARGET_GUARD_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "src/target/target.h"
+
+enum guard_op {
+	GUARD_SURVEY,
+	GUARD_FREEZE,
+	GUARD_COLLECT,
+	GUARD_ALIVE,
+	GUARD_THAW, /* arg: enum target_end */
+};
+
+struct guard_cmd {
+	uint32_t op;
+	uint32_t arg;
+};
+
+struct guard_reply {
+	int32_t ret;
+	struct err err;
+	struct target_times times;
+};
+
+/* The guardian's life, in the forked child. */
+_Noreturn void guard_main(int sock, pid_t root, struct model *m, const struct target_opts *opts);
+
+#endif

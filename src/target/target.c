@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/* The tool's end of the guardian: one function for each command. */
+#include "src/target/target.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "src/target/guard.h"
+
+struct target {
+	pid_t root;
+	pid_t guardian; /* 0: reaped */
+	int sock;
+	struct target_times times;
+	struct target_opts opts;
+};
+
+struct target *target_open(pid_t root, struct model *m, const struct target_opts *opts,
+			   struct err *err)
+{
+	struct target *t = calloc(1, sizeof(*t));
+	int fds[2];
+
+	if (!t) {
+		err_set(err, ENOMEM, "target of pid %d", root);
+		return NULL;
+	}
+	t->root = root;
+	t->sock = -1;
+	if (opts)
+		t->opts = *opts;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
+		err_set(err, errno, "socket to the guardian");
+		free(t);
+		return NULL;
+	}
+	t->sock = fds[0];
+	t->guardian = fork();
+	if (t->guardian < 0) {
+		err_set(err, errno, "fork the guardian");
+		close(fds[0]);
+		close(fds[1]);
+		free(t);
+		return NULL;
+	}
+	if (t->guardian == 0) {
+		/* Ours alone: while the guardian held this end it would never see ours close. */
+		close(fds[0]);
+		guard_main(fds[1], root, m, &t->opts);
+	}
+	close(fds[1]);
+	return t;
+}
+
+static void end_guardian(struct target *t)
+{
+	while (t->guardian > 0 && waitpid(t->guardian, NULL, 0) < 0 && errno == EINTR)
+		;
+	t->guardian = 0;
+}
+
+/* The guardian did not answer: it is dead, or will be before this returns. */
+static int guard_lost(struct target *t, struct err *err)
+{
+	int status = 0;
+
+	close(t->sock);
+	t->sock = -1;
+	if (t->guardian > 0 && waitpid(t->guardian, &status, 0) == t->guardian &&
+	    WIFSIGNALED(status))
+		err_fail(err, EPIPE, ERR_GUARDIAN,
+			 "the guardian process %d was killed by signal %d (%s): process %d was let "
+			 "go and runs on",
+			 t->guardian, WTERMSIG(status), strsignal(WTERMSIG(status)), t->root);
+	else
+		err_fail(err, EPIPE, ERR_GUARDIAN,
+			 "the guardian process %d has ended: process %d was let go and runs on",
+			 t->guardian, t->root);
+	err_hint(err, "try again; the out-of-memory killer and `kill -9` end a guardian");
+	t->guardian = 0;
+	return -EPIPE;
+}
+
+static int command(struct target *t, enum guard_op op, uint32_t arg, struct err *err)
+{
+	struct guard_cmd cmd = {.op = op, .arg = arg};
+	struct guard_reply reply;
+	ssize_t n;
+
+	if (t->sock < 0)
+		return err_fail(err, EPIPE, ERR_GUARDIAN,
+				"the guardian has ended: process %d was let go and runs on",
+				t->root);
+	do {
+		n = send(t->sock, &cmd, sizeof(cmd), MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)sizeof(cmd))
+		return guard_lost(t, err);
+	do {
+		n = recv(t->sock, &reply, sizeof(reply), 0);
+	} while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)sizeof(reply))
+		return guard_lost(t, err);
+	t->times = reply.times;
+	if (reply.ret < 0)
+		err_take(err, &reply.err);
+	return reply.ret;
+}
+
+int target_survey(struct target *t, struct err *err)
+{
+	return command(t, GUARD_SURVEY, 0, err);
+}
+
+int target_freeze(struct target *t, struct err *err)
+{
+	int ret = command(t, GUARD_FREEZE, 0, err);
+
+	/* The guardian ends after a failed freeze; when it has, everything runs again. */
+	if (ret < 0 && t->sock >= 0) {
+		close(t->sock);
+		t->sock = -1;
+		end_guardian(t);
+	}
+	return ret;
+}
+
+int target_collect(struct target *t, struct err *err)
+{
+	return command(t, GUARD_COLLECT, 0, err);
+}
+
+int target_alive(struct target *t, struct err *err)
+{
+	return command(t, GUARD_ALIVE, 0, err);
+}
+
+int target_thaw(struct target *t, enum target_end end, struct err *err)
+{
+	return command(t, GUARD_THAW, end, err);
+}
+
+void target_release(struct target *t)
+{
+	if (!t)
+		return;
+	/* The guardian puts back and lets go whatever it still holds when it sees this close. */
+	if (t->sock >= 0)
+		close(t->sock);
+	end_guardian(t);
+	free(t);
+}
+
+const struct target_times *target_times(const struct target *t)
+{
+	return &t->times;
+}

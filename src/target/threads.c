@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/* What ptrace knows of a stopped thread: registers, signal mask and queues, rseq. */
+#include <elf.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+
+#include "src/target/gather.h"
+#include "src/target/remote.h"
+
+enum { REGSET_MAX = 16384, PEEK = 64 };
+
+/* struct rseq and struct rseq_cs, Linux 4.18, Documentation of rseq(2). */
+enum { RSEQ_CS_OFF = 8 };
+struct rseq_section {
+	uint32_t version, flags;
+	uint64_t start_ip, post_commit_offset, abort_ip;
+};
+
+static ssize_t peek(pid_t tid, uint64_t addr, void *buf, size_t len)
+{
+	struct iovec l = {buf, len}, r = {(void *)(uintptr_t)addr, len};
+
+	return process_vm_readv(tid, &l, 1, &r, 1, 0);
+}
+
+static uint64_t reg(const void *prstatus, uint32_t off)
+{
+	uint64_t v;
+
+	memcpy(&v, (const uint8_t *)prstatus + off, sizeof(v));
+	return v;
+}
+
+static int queue_read(struct model *m, pid_t tid, uint32_t flags, struct m_sigqueue *q,
+		      struct err *err)
+{
+	struct __ptrace_peeksiginfo_args args = {.flags = flags, .nr = PEEK};
+	siginfo_t info[PEEK];
+	long n;
+
+	do {
+		args.off = q->n;
+		n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, info);
+		if (n < 0)
+			return err_set(err, errno, "read pending signals of thread %d", tid);
+		for (long i = 0; i < n; i++) {
+			struct m_siginfo *s = model_push(m, &q->info, &q->n, sizeof(*s));
+
+			if (!s)
+				return err_set(err, ENOMEM, "pending signals of thread %d", tid);
+			memcpy(s->data, &info[i], sizeof(s->data));
+		}
+	} while (n == PEEK);
+	return 0;
+}
+
+int threads_shared_pending(struct model *m, struct task *task, struct m_sigqueue *q,
+			   struct err *err)
+{
+	return queue_read(m, task->tid, PTRACE_PEEKSIGINFO_SHARED, q, err);
+}
+
+static uint64_t queue_mask(const struct m_sigqueue *q)
+{
+	uint64_t mask = 0;
+	int signo;
+
+	for (uint32_t i = 0; i < q->n; i++) {
+		memcpy(&signo, q->info[i].data, sizeof(signo));
+		if (signo >= 1 && signo <= 64)
+			mask |= 1ull << (signo - 1);
+	}
+	return mask;
+}
+
+static int regset_add(struct model *m, struct m_thread *t, uint32_t note, const void *data,
+		      size_t len, struct err *err)
+{
+	struct m_regset *s = model_push(m, &t->regsets, &t->nregsets, sizeof(*s));
+
+	if (s)
+		s->data = model_alloc(m, len);
+	if (!s || !s->data)
+		return err_set(err, ENOMEM, "registers of thread %u", t->tid);
+	s->note = note;
+	s->len = (uint32_t)len;
+	memcpy(s->data, data, len);
+	return 0;
+}
+
+/* All but NT_PRSTATUS, which is there already. */
+static int regsets_read(struct model *m, struct task *task, struct m_thread *t, struct err *err)
+{
+	static uint8_t buf[REGSET_MAX];
+
+	for (const struct arch_regset *a = arch_host()->regsets + 1; a->note; a++) {
+		struct iovec iov = {buf, sizeof(buf)};
+		int ret;
+
+		/* ENODEV, EINVAL: not on this CPU, or not in use by this thread. */
+		if (ptrace(PTRACE_GETREGSET, task->tid, a->note, &iov) < 0) {
+			if (errno == ESRCH)
+				return err_set(err, ESRCH, "read registers of thread %d",
+					       task->tid);
+			continue;
+		}
+		ret = regset_add(m, t, a->note, buf, iov.iov_len, err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+/*
+ * Stopped inside a restartable sequence. The kernel would send it to the abort handler on its way
+ * to user mode, for it was interrupted; but it forgets to when it sees the thread elsewhere in
+ * between, in an injected run. So the thread is sent there now.
+ */
+static void rseq_abort(struct task *task, const struct m_rseq *rseq)
+{
+	uint64_t pc = reg(task->prstatus, arch_host()->pc_off), at = 0;
+	struct rseq_section cs;
+	uint32_t signature = 0;
+
+	if (peek(task->tid, rseq->addr + RSEQ_CS_OFF, &at, sizeof(at)) != (ssize_t)sizeof(at) ||
+	    !at || peek(task->tid, at, &cs, sizeof(cs)) != (ssize_t)sizeof(cs))
+		return;
+	if (pc - cs.start_ip >= cs.post_commit_offset)
+		return;
+	if (peek(task->tid, cs.abort_ip - 4, &signature, sizeof(signature)) !=
+		    (ssize_t)sizeof(signature) ||
+	    signature != rseq->signature)
+		return;
+	memcpy(task->prstatus + arch_host()->pc_off, &cs.abort_ip, sizeof(cs.abort_ip));
+	task->altered = true;
+}
+
+static void rseq_read(struct task *task, struct m_thread *t)
+{
+	struct __ptrace_rseq_configuration conf = {0};
+
+	/* Linux 5.13. */
+	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, task->tid, sizeof(conf), &conf) < 0 ||
+	    !conf.rseq_abi_pointer)
+		return;
+	t->rseq = (struct m_rseq){
+		.addr = conf.rseq_abi_pointer,
+		.len = conf.rseq_abi_size,
+		.signature = conf.signature,
+		.flags = conf.flags,
+	};
+	rseq_abort(task, &t->rseq);
+}
+
+int threads_collect(struct model *m, struct task *task, const struct m_sigqueue *shared,
+		    struct m_thread *t, struct err *err)
+{
+	const struct arch_desc *arch = arch_host();
+	uint8_t prstatus[ARCH_PRSTATUS_MAX];
+	int ret = remote_save(task, err);
+
+	if (ret == 0)
+		ret = queue_read(m, task->tid, 0, &t->pending, err);
+	if (ret < 0)
+		return ret;
+	t->sigmask = task->sigmask;
+	rseq_read(task, t);
+	/*
+	 * Some waits are not made again by the kernel after a stop, signal or none. Where no signal
+	 * is on its way we make it do so: the program must not see that it was stopped.
+	 */
+	if (arch_inject.wait_again &&
+	    !((queue_mask(&t->pending) | queue_mask(shared)) & ~task->sigmask) &&
+	    arch_inject.wait_again(task->prstatus))
+		task->altered = true;
+	memcpy(prstatus, task->prstatus, sizeof(prstatus));
+	t->syscall_ret = arch->restart_code ? arch->restart_code(prstatus) : 0;
+	t->in_syscall = t->syscall_ret != 0;
+	if (arch->restart_fixup)
+		arch->restart_fixup(prstatus);
+	t->pc = reg(prstatus, arch->pc_off);
+	t->sp = reg(prstatus, arch->sp_off);
+	ret = regset_add(m, t, arch->regsets[0].note, prstatus, arch_inject.prstatus_len, err);
+	return ret < 0 ? ret : regsets_read(m, task, t, err);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The guardian's own view of a seized process tree: which threads, in what state, what was changed.
+ *
+ * Lives in the guardian process only. All memory is reserved up front by tree_init(), so that
+ * letting go never allocates. One thread.
+ */
+#ifndef TARGET_TREE_H
+#define TARGET_TREE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/ptrace.h>
+#include <sys/types.h>
+
+#include "arch/arch.h"
+#include "base/err.h"
+#include "src/target/idmap.h"
+
+enum {
+	TREE_TEXT = 4 << 20,
+	/*
+	 * New threads and children are ours from birth; exec is told, for the tid may change hands.
+	 * TRACESYSGOOD keeps a system-call stop from becoming a SIGTRAP should we die in it.
+	 */
+	TREE_OPTIONS = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK |
+		       PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC,
+};
+
+enum task_state {
+	TASK_RUNNING, /* seized, asked to stop, has not stopped yet */
+	TASK_STOPPED, /* in a ptrace stop, on its way to user mode */
+	TASK_GONE,    /* exited, let go, or merged by exec */
+};
+
+/* One thread. */
+struct task {
+	pid_t tid;
+	uint32_t proc; /* index in tree.procs */
+	enum task_state state;
+	int stop_signo; /* stopped by job control, too: 0 or the signal */
+	bool loose;	/* let run for its vfork parent's sake */
+	bool seccomp;	/* has filters, or strict mode */
+	/* what remote.c changed and must put back; see remote_undo() */
+	bool altered;
+	uint64_t sigmask;
+	uint8_t prstatus[ARCH_PRSTATUS_MAX];
+};
+
+enum proc_state {
+	PROC_LIVE,
+	PROC_ZOMBIE, /* waits for its parent to reap it */
+	PROC_GONE,
+};
+
+struct proc {
+	pid_t pid;
+	enum proc_state state;
+	bool headless; /* the main thread has exited, others run */
+	/* after tree_freeze(): indices in tree.order, the leader first */
+	uint32_t first, ntasks;
+};
+
+struct tree {
+	pid_t root;
+	uint32_t ntasks, nprocs;
+	struct task *tasks; /* in order of discovery */
+	struct proc *procs; /* parents before children, once frozen */
+	uint32_t *order;    /* task indices by process */
+	struct idmap by_tid, by_pid;
+	char *text; /* TREE_TEXT bytes for whatever is being read */
+	uint64_t freeze_begin_ns, frozen_ns, thaw_end_ns;
+	uint32_t nlive, nlive_procs; /* what was frozen */
+	int wake_fd;		     /* signalfd of SIGCHLD */
+	int stop_fd;		     /* readable when the tool is gone: give up; -1: none */
+	unsigned timeout_ms;
+};
+
+int tree_init(struct tree *t, pid_t root, struct err *err);
+void tree_deinit(struct tree *t);
+
+/*
+ * Stops every thread of the tree below root. On failure the caller calls tree_thaw(); what was
+ * seized so far runs again after that.
+ */
+int tree_freeze(struct tree *t, struct err *err);
+
+/* Lets every thread go; what remote.c changed is put back first. Never fails half way. */
+void tree_thaw(struct tree *t, int end);
+
+/* Takes note of tasks that died while frozen, so that their parents learn of it. */
+void tree_reap(struct tree *t);
+
+struct task *tree_task(struct tree *t, pid_t tid);
+struct proc *tree_proc(struct tree *t, pid_t pid);
+
+/* The @i-th thread of @p in a frozen tree. */
+static inline struct task *tree_proc_task(struct tree *t, const struct proc *p, uint32_t i)
+{
+	return &t->tasks[t->order[p->first + i]];
+}
+
+/*
+ * What a stop means, read without consuming it: should we die between this look and our answer, the
+ * kernel still has the signal that stopped the thread and delivers it.
+ */
+enum stop_kind {
+	STOP_NONE,    /* runs */
+	STOP_TRAP,    /* PTRACE_INTERRUPT, or the birth of a thread */
+	STOP_GROUP,   /* job control: signo */
+	STOP_SIGNAL,  /* about to be given signo */
+	STOP_SYSCALL, /* entry to or exit from a system call */
+	STOP_EVENT,   /* fork, clone, exec...: event */
+	STOP_DEAD,    /* gone and reaped */
+};
+
+struct stop {
+	enum stop_kind kind;
+	int signo, event;
+	int status; /* STOP_DEAD */
+};
+
+/* Does not wait. */
+struct stop task_poll(struct task *task);
+
+/* Waits on wake_fd for at most @ms. -ETIMEDOUT, -EINTR when stop_fd says the tool is gone, or 0. */
+int tree_wait(struct tree *t, int ms);
+
+/* The same with an eye on wake_fd alone. */
+void tree_wait_child(struct tree *t, int ms);
+
+uint64_t now_ns(void);
+
+#endif
