@@ -231,6 +231,13 @@ void md_file_close(struct md_file *f);
 uint32_t md_file_page_size(const struct md_file *f);
 /* Spaces in ascending order; false at the end. */
 bool md_file_space(const struct md_file *f, size_t i, uint64_t *ret_space);
+struct md_stored {
+	uint64_t space;
+	enum md_codec_id codec;
+	uint32_t raw_len, packed_len, nextents;
+};
+/* Blocks as the index lists them, space by space; false at the end. */
+bool md_file_block(const struct md_file *f, size_t i, struct md_stored *ret);
 /*
  * The first stored extent of @space that ends above @addr, cut at @addr, merged with its
  * neighbours; 1 found, 0 none.

@@ -370,6 +370,23 @@ bool md_file_space(const struct md_file *f, size_t i, uint64_t *ret_space)
 	return true;
 }
 
+bool md_file_block(const struct md_file *f, size_t i, struct md_stored *ret)
+{
+	const struct md_index_entry *e;
+
+	if (i >= f->index.list.nblocks)
+		return false;
+	e = &f->index.list.blocks[i].entry;
+	*ret = (struct md_stored){
+		.space = e->space,
+		.codec = (enum md_codec_id)e->codec,
+		.raw_len = e->raw_len,
+		.packed_len = e->packed_len,
+		.nextents = e->nextents,
+	};
+	return true;
+}
+
 int md_file_extent(const struct md_file *f, uint64_t space, uint64_t addr,
 		   struct md_extent *ret_extent)
 {
