@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "src/target/collect.h"
 #include "src/target/procfs.h"
 #include "src/target/remote.h"
 
@@ -20,7 +21,9 @@ struct gather {
 	struct model *m;
 	const struct target_opts *opts;
 	struct remote remote;
-	uint32_t *by_depth; /* process indices, parents before children */
+	struct files *files;
+	uint32_t *order; /* process indices, parents before children */
+	uint32_t norder;
 	unsigned batches, batch_calls;
 };
 
@@ -37,6 +40,11 @@ struct gather *gather_new(struct tree *t, struct model *m, const struct target_o
 	g->m = m;
 	g->opts = opts;
 	g->remote.mem_fd = -1;
+	g->files = files_new(m, err);
+	if (!g->files) {
+		free(g);
+		return NULL;
+	}
 	return g;
 }
 
@@ -45,7 +53,8 @@ void gather_close(struct gather *g)
 	if (!g)
 		return;
 	remote_close(&g->remote);
-	free(g->by_depth);
+	files_free(g->files);
+	free(g->order);
 	free(g);
 }
 
@@ -57,9 +66,29 @@ void gather_times(const struct gather *g, struct target_times *ret)
 	ret->batch_calls = g->batch_calls;
 }
 
+/* The tree as it is now, as far as it goes: what it misses is read later. */
+static int survey_children(struct gather *g, pid_t pid, unsigned depth, struct err *err)
+{
+	enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64 };
+	pid_t *pids;
+	int n, ret;
+
+	ret = maps_survey(g->files, pid, err);
+	if (ret < 0 || depth == MAX_DEPTH)
+		return ret;
+	pids = malloc(MAX_CHILDREN * sizeof(*pids));
+	if (!pids)
+		return err_set(err, ENOMEM, "children of process %d", pid);
+	n = proc_children(pid, pids, MAX_CHILDREN);
+	for (int i = 0; ret == 0 && i < n && i < MAX_CHILDREN; i++)
+		ret = survey_children(g, pids[i], depth + 1, err);
+	free(pids);
+	return ret;
+}
+
 int gather_survey(struct gather *g, struct err *err)
 {
-	return 0;
+	return survey_children(g, g->tree->root, 0, err);
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -96,70 +125,136 @@ static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p,
 	ret = threads_shared_pending(g->m, tree_proc_task(g->tree, proc, 0), &p->pending, err);
 	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++) {
 		struct task *task = tree_proc_task(g->tree, proc, i);
+		struct m_thread *t = &p->threads[i];
 
-		p->threads[i].tid = (uint32_t)task->tid;
-		ret = threads_collect(g->m, task, &p->pending, &p->threads[i], err);
+		t->tid = (uint32_t)task->tid;
+		ret = threads_collect(g->m, task, &p->pending, t, err);
+		if (ret == 0)
+			ret = proc_collect_thread(g->m, p, t, err);
+		task->seccomp = t->seccomp_mode != 0;
 	}
 	return ret;
 }
 
-static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p, uint64_t caught,
-			  struct err *err)
+/* A process that cannot be asked is dumped without the answers, and the image says so. */
+static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
 {
 	struct remote *r = &g->remote;
-	int ret = remote_open(r, g->tree, proc, caught, err);
+	struct procfs_status st;
+	struct err why = {0};
+	int ret;
 
+	ret = procfs_status(tree_proc_task(g->tree, proc, 0)->tid, g->tree->text, TREE_TEXT, &st);
+	if (ret < 0)
+		return err_set(err, -ret, "read /proc/%d/status", proc->pid);
+	ret = remote_open(r, g->tree, proc, st.sig_caught, &why);
 	if (ret == 0)
-		ret = context_collect(r, p, err);
+		ret = context_collect(r, p, &why);
 	remote_close(r);
 	g->batches += r->runs;
 	g->batch_calls += r->calls;
+	if (ret == 0)
+		return 0;
+	if (why.class == ERR_TARGET_GONE || why.class == ERR_TIMEOUT)
+		return err_take(err, &why);
+	return finding_add(g->m, p->pid, "signal actions, timers and limits not asked for: %s",
+			   why.msg);
+}
+
+static int gather_live(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
+{
+	int ret;
+
+	if (proc->headless)
+		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+				"the main thread of process %d (%s) has exited while others run: "
+				"not supported",
+				proc->pid, p->comm);
+	/* Before anything is mapped into it. */
+	ret = maps_collect(g->m, p, g->files, err);
+	if (ret == 0)
+		ret = files_collect(g->files, p, err);
+	if (ret == 0)
+		ret = gather_threads(g, proc, p, err);
+	if (ret == 0 && !g->opts->no_injection)
+		ret = gather_context(g, proc, p, err);
 	return ret;
 }
 
 static int gather_proc(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
 {
-	struct procfs_status st;
-	struct procfs_stat stat;
+	struct task *leader = proc->ntasks ? tree_proc_task(g->tree, proc, 0) : NULL;
 	int ret;
 
 	p->pid = (uint32_t)proc->pid;
-	ret = procfs_stat(proc->pid, 0, &stat);
-	if (ret < 0)
-		return err_set(err, -ret, "read /proc/%d/stat", proc->pid);
-	p->ppid = (uint32_t)stat.ppid;
-	memcpy(p->comm, stat.comm, sizeof(p->comm));
-	p->state = proc->state == PROC_ZOMBIE ? M_DEAD : M_ALIVE;
-	if (p->state == M_DEAD) {
-		p->exit_code = stat.exit_code;
-		return 0;
-	}
-	ret = procfs_status(proc->pid, g->tree->text, TREE_TEXT, &st);
-	if (ret < 0)
-		return err_set(err, -ret, "read /proc/%d/status", proc->pid);
-	ret = gather_threads(g, proc, p, err);
-	if (ret == 0 && !g->opts->no_injection)
-		ret = gather_context(g, proc, p, st.sig_caught, err);
+	if (proc->state == PROC_ZOMBIE)
+		p->state = M_DEAD;
+	else
+		p->state = leader->stop_signo ? M_STOPPED : M_ALIVE;
+	if (p->state == M_STOPPED)
+		p->stop_signo = (uint32_t)leader->stop_signo;
+	ret = proc_collect(g->m, p, err);
+	if (ret == 0 && p->state != M_DEAD)
+		ret = gather_live(g, proc, p, err);
 	return ret;
+}
+
+/*
+ * Parents before children. They are found that way, but for one that got another parent in the
+ * meantime: processes by distance from the root, otherwise as found.
+ */
+static int order_procs(struct gather *g, struct err *err)
+{
+	struct tree *t = g->tree;
+	uint32_t *depth = calloc(t->nprocs + 1, sizeof(*depth));
+	uint32_t deepest = 0, n = 0;
+
+	g->order = calloc(t->nprocs + 1, sizeof(*g->order));
+	if (!depth || !g->order) {
+		free(depth);
+		return err_set(err, ENOMEM, "order of %u processes", t->nprocs);
+	}
+	for (uint32_t i = 0; i < t->nprocs; i++) {
+		pid_t pid = t->procs[i].pid;
+		struct procfs_stat st;
+
+		/* A loop cannot be, but the numbers are read one after the other. */
+		while (depth[i] < t->nprocs && pid != t->root && procfs_stat(pid, 0, &st) == 0 &&
+		       tree_proc(t, st.ppid)) {
+			const struct proc *up = tree_proc(t, st.ppid);
+
+			depth[i]++;
+			if (up < &t->procs[i] && t->procs[i].state != PROC_GONE) {
+				depth[i] += depth[up - t->procs];
+				break;
+			}
+			pid = st.ppid;
+		}
+		if (depth[i] > deepest)
+			deepest = depth[i];
+	}
+	for (uint32_t d = 0; d <= deepest; d++)
+		for (uint32_t i = 0; i < t->nprocs; i++)
+			if (depth[i] == d && t->procs[i].state != PROC_GONE)
+				g->order[n++] = i;
+	g->norder = n;
+	free(depth);
+	return 0;
 }
 
 int gather_run(struct gather *g, struct err *err)
 {
-	struct tree *t = g->tree;
-	uint32_t n = 0;
+	struct model *m = g->m;
+	int ret = order_procs(g, err);
 
-	gather_host(g->m);
-	for (uint32_t i = 0; i < t->nprocs; i++)
-		n += t->procs[i].state != PROC_GONE;
-	g->m->procs = model_alloc(g->m, n * sizeof(*g->m->procs));
-	if (!g->m->procs)
-		return err_set(err, ENOMEM, "list of %u processes", n);
-	for (uint32_t i = 0; i < t->nprocs; i++) {
-		int ret;
-
-		if (t->procs[i].state == PROC_GONE)
-			continue;
-		ret = gather_proc(g, &t->procs[i], &g->m->procs[g->m->nprocs++], err);
+	if (ret < 0)
+		return ret;
+	gather_host(m);
+	m->procs = model_alloc(m, g->norder * sizeof(*m->procs));
+	if (!m->procs)
+		return err_set(err, ENOMEM, "list of %u processes", g->norder);
+	for (uint32_t i = 0; i < g->norder; i++) {
+		ret = gather_proc(g, &g->tree->procs[g->order[i]], &m->procs[m->nprocs++], err);
 		if (ret < 0)
 			return ret;
 	}
