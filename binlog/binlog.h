@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A log of raw arguments, decoded offline: all a caller includes.
+ *
+ *	struct err err = {0};
+ *
+ *	binlog_open("run.blog", NULL, &err);
+ *	BINLOG(BINLOG_INFO, "read %zu bytes of %s in %.3f s\n", n, path, seconds);
+ *	...
+ *	binlog_close();
+ *
+ * and `bindecode run.blog` prints what printf would have printed. docs/BINLOG.md describes the
+ *file.
+ *
+ * Calls are safe at any time: before main, before binlog_open and after binlog_close (they do
+ * nothing then), in signal handlers, in any thread, in a child after fork or a raw clone.
+ * A child with its own memory gets a ring of its own in the same file. A raw clone that shares
+ * memory needs a thread control block of its own (CLONE_SETTLS), as it does for errno; one that
+ * shares it (vfork) may log while its parent waits, and speaks with the parent's tid.
+ *
+ * A call that has returned is in the file, whatever happens to the process afterwards. What happens
+ * to the machine is another matter: binlog_sync().
+ */
+#ifndef BINLOG_BINLOG_H
+#define BINLOG_BINLOG_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "binlog/call.h"
+
+struct err; /* base/err.h; NULL will do */
+
+/*
+ * BINLOG(level, fmt, ...): one line of the log; use it as you use printf, newline included.
+ *
+ * @level: BINLOG_MSG, _ERR, _WARN, _INFO or _DEBUG, or any int below 255 that is not negative.
+ * @fmt: checked against the arguments by the compiler. If it is no literal the whole format goes
+ * into the record, which takes longer. %n does not compile. At most 32 arguments.
+ *
+ * Every argument is evaluated exactly once, in order, whether the level is wanted or not. errno is
+ * preserved, and %m prints what it was. What %s points to is copied, up to its precision. A literal
+ * costs nothing at run time. strerror() is stored as the number. An __int128 goes under %lld, %llu,
+ * %llx and is printed in full.
+ *
+ * Never blocks, allocates or makes a system call, but once per 64 KiB of records, when the
+ * segment is written out with all signals blocked. An expression without value.
+ */
+#define BINLOG(level, ...) BINLOG_CALL(level, __VA_ARGS__)
+
+/* As BINLOG() for functions that have a va_list: formatted at run time, stored inline. */
+void binlog_vlog(int level, const char *file, unsigned line, const char *func, const char *fmt,
+		 va_list ap) __attribute__((format(printf, 5, 0)));
+
+struct binlog_opts {
+	int level;	  /* highest level stored */
+	bool keep;	  /* fail with -EEXIST if the file exists; else it is replaced */
+	unsigned mode;	  /* of the file, before umask */
+	uint64_t max_len; /* bound of the file in bytes, 0: none. Then each thread keeps its newest
+			   * 64 KiB at least, and what it drops is counted */
+};
+
+#define BINLOG_OPTS_DEFAULT                         \
+	{                                           \
+		.level = BINLOG_DEBUG, .mode = 0600 \
+	}
+
+/*
+ * Creates the log at @path and starts recording. @opts NULL: the default.
+ *
+ * An existing file is unlinked first, so a process that still writes it is not disturbed. One log
+ * per process at a time: -EBUSY. Errors are those of open, fallocate and mmap. The descriptor is
+ * CLOEXEC; if the program closes it behind our back, it is noticed before each write, and the log
+ * goes on without: the newest records stay in the rings, the rest is counted as lost.
+ * The file must not be cut by others while it is open: SIGBUS.
+ */
+#define binlog_open(path, opts, err) binlog_open_module(path, opts, &binlog_module, err)
+int binlog_open_module(const char *path, const struct binlog_opts *opts, struct binlog_module *mod,
+		       struct err *err);
+
+/*
+ * Ends recording. The caller's ring, and rings of threads that have ended, are packed; rings of
+ * other threads stay in the file as they are, and a call one of them is just making may or may not
+ * be recorded. Unused file space is cut off if no other process writes. Does nothing if no log is
+ * open. Not for signal handlers.
+ */
+void binlog_close(void);
+
+/* Waits until what is recorded so far is on the disk. 0, or -errno; -EBADF if no log is open. */
+int binlog_sync(void);
+
+/* Records above @level are not stored; -1 stores none. Any thread, any time. */
+void binlog_set_level(int level);
+int binlog_level(void);
+
+struct binlog_line {
+	int level;
+	unsigned line;
+	const char *file;
+	const char *func;
+	const char *text; /* formatted, NUL-terminated */
+	size_t len;
+};
+
+/*
+ * Calls @sink at once, on the calling thread, for every line of @level or below, open log or not:
+ * errors and warnings for the terminal. NULL: no sink. The sink may not call BINLOG. Lines are
+ * formatted with vsnprintf; in a signal handler that is as safe as vsnprintf is. Any thread, but
+ * not while another one sets a sink; @ctx must live until a moment after the sink was replaced.
+ */
+void binlog_set_sink(void (*sink)(void *ctx, const struct binlog_line *line), void *ctx, int level);
+
+/* A sink: writes the text to the descriptor that @ctx points to (an int). */
+void binlog_sink_fd(void *ctx, const struct binlog_line *line);
+
+struct binlog_stats {
+	uint64_t lost_records; /* by all threads and processes of this log */
+	uint64_t lost_bytes;
+	uint64_t file_len; /* bytes handed out so far */
+	uint32_t streams;
+	uint32_t sites;
+};
+
+/* -EBADF if no log is open. */
+int binlog_stats(struct binlog_stats *ret);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of binlog/ share: the open log, the process, and file space.
+ *
+ * Life: a struct binlog_log lives from open to close; whoever looks at it outside binlog.c does so
+ * between binlog_enter() and binlog_leave(), and close waits for them.
+ */
+#ifndef BINLOG_INTERNAL_H
+#define BINLOG_INTERNAL_H
+
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "binlog/binlog.h"
+
+struct binlog_log {
+	/* Immutable while open. */
+	int fd;
+	dev_t dev;
+	ino_t ino;
+	uint32_t tag;
+	uint32_t generation; /* counts the logs of this process, from 1 */
+	uint64_t max_len;
+	/* Shared with other processes; fields by the functions below only. */
+	struct binlog_header *hdr;
+};
+
+struct thread;
+
+/* A page wiped on fork: zero is its state in a new process. */
+struct binlog_proc {
+	int lock;		/* of modules and dictionaries */
+	int users;		/* threads between enter and leave */
+	int closing;		/* somebody waits for users to become 0 */
+	int attached;		/* this process counts in the header's writers */
+	struct thread *threads; /* all that ever had a ring; only grows */
+};
+
+/* --- binlog.c --- */
+
+extern int binlog_sink_level;
+extern int binlog_file_level;
+
+/* The open log, or NULL: then there is nothing to leave. */
+struct binlog_log *binlog_enter(void);
+void binlog_leave(void);
+
+/* NULL if there is no memory for a page. */
+struct binlog_proc *binlog_proc(void);
+
+/* A zeroed page that a forked child finds zeroed; NULL: no memory. */
+void *binlog_wiped_page(void);
+
+/* This process writes from now on. */
+void binlog_writer_add(struct binlog_log *log);
+
+/* Passes the line to the sink. */
+void binlog_sink(const struct binlog_line *line);
+
+void binlog_block_signals(sigset_t *ret);
+void binlog_restore_signals(const sigset_t *set);
+
+/* Modules and dictionaries; signals must be blocked. */
+void binlog_lock(void);
+void binlog_unlock(void);
+
+/* --- space.c: the file --- */
+
+uint64_t binlog_sum(const void *data, size_t len);
+void binlog_block_seal(struct binlog_block *b, const struct binlog_log *log, unsigned type,
+		       uint64_t off, uint64_t len);
+
+/* Counters of the header, little endian in place. Return what was there. */
+uint64_t binlog_add64(uint64_t *v, uint64_t n);
+uint32_t binlog_add32(uint32_t *v, uint32_t n);
+
+/* Hands out @len bytes of file. -EFBIG: the bound. */
+int binlog_space_take(struct binlog_log *log, uint64_t len, uint64_t *ret_off);
+
+/* Makes sure that storing to mapped [off, off+len) cannot fail for want of space. */
+int binlog_space_back(struct binlog_log *log, uint64_t off, uint64_t len);
+
+/* Writes head and body at @off, if the descriptor is still ours (-EBADF). */
+int binlog_space_write(struct binlog_log *log, uint64_t off, const void *head, size_t head_len,
+		       const void *body, size_t body_len);
+
+void binlog_calibrate(struct binlog_calib *ret);
+uint64_t binlog_ticks_hz(void);
+
+/* --- ring.c --- */
+
+void binlog_count_lost(struct binlog_log *log, uint64_t records, uint64_t bytes);
+
+/* Packs rings that nobody writes any more. All threads of the process take the slow path next. */
+void binlog_rings_close(struct binlog_log *log);
+
+/* --- dict.c --- */
+
+/* These need the lock. Write the dictionary of the program and of every module known so far. */
+int binlog_dict_open(struct binlog_log *log, struct binlog_module *mod);
+
+/* Gives the module its numbers and writes its dictionary, once per log, failure included. */
+void binlog_dict_add(struct binlog_log *log, struct binlog_module *mod);
+
+int binlog_errno_write(struct binlog_log *log);
+
+/* The type in the dictionary and record, after the format was looked at (binlog_plan()). */
+uint8_t binlog_stored_type(const struct binlog_arg *a);
+uint8_t binlog_site_flags(const struct binlog_info *info);
+
+/* After a change of the sink level: which sites take the slow path. */
+void binlog_dict_words(void);
+
+/* --- fmt.c --- */
+
+/* One conversion of a format. */
+struct conv {
+	const char *start; /* the % */
+	const char *end;   /* behind the conversion letter */
+	int arg;	   /* argument printed; -1: none (%%, %m) */
+	int width;	   /* number, -1: none */
+	int width_arg;	   /* -1: none */
+	int prec_arg;	   /* -1: none */
+	int prec;	   /* number, -1: none */
+	char flags[8];	   /* of "#0- +'I" */
+	char length;	   /* 0, 'H' hh, 'h', 'l', 'q' ll, 'j', 'z', 't', 'L' */
+	char letter;	   /* 0: malformed */
+};
+
+struct conv_iter {
+	const char *next;
+	int arg; /* next argument of a format without positions */
+};
+
+/* false: no further conversion. */
+bool binlog_conv_next(struct conv_iter *it, struct conv *ret);
+
+#define BINLOG_PLAN_ERRNO 1 /* the format has %m */
+
+/* Fills use, prec and star of @nargs arguments; returns BINLOG_PLAN_* . */
+unsigned binlog_plan(const char *fmt, struct binlog_arg *args, unsigned nargs);
+
+/* Types of the arguments from the format alone; the number of them, or -EINVAL. */
+int binlog_types_of(const char *fmt, struct binlog_arg *args, unsigned max);
+
+/* --- encode.c, text.c --- */
+
+struct value {
+	union {
+		uint64_t word; /* integers and pointers, sign-extended */
+		double f64;
+		long double ldbl;
+		unsigned __int128 wide;
+	};
+};
+
+/* Formats into @buf as snprintf does. */
+int binlog_text(char *buf, size_t size, const char *fmt, const struct binlog_arg *args,
+		const struct value *values, unsigned nargs, int errnum);
+
+#endif

@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Rings: a thread gets one, fills a segment, writes it out, opens the next.
+ *
+ * Why no lock is needed on the fast path, and what the order of its three steps is for. A call
+ *reads limit, then ring, then takes a place at pos. Only the thread itself changes these three, but
+ *its signal handlers may do so between any two steps:
+ *
+ *   handler between limit and ring, or ring and take: pos is beyond the limit that was read, so the
+ *	place is not used through the wrong ring; binlog_overrun() finds the right one.
+ *   handler after the take: place, ring and limit belong together, and the handler cannot recycle
+ *	the segment, because `done` lacks the bytes of the unfinished call: the ring is abandoned
+ *	as it is, with the unfinished record in it, and the thread gets another.
+ *
+ * Here all signals are blocked, so nothing here is interrupted by a handler.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "binlog/internal.h"
+
+#define HEAD	   sizeof(struct binlog_block)
+#define RING_BLOCK ((uint64_t)BINLOG_ALIGN + BINLOG_RING_LEN)
+#define MAGIC	   0x62726e67u
+#define SPAN_FIRST (1ull << 18) /* ticks: calibration points come early and then ever more rarely \
+				 */
+#define SPAN_MAX (1ull << 31)
+
+struct thread {
+	struct binlog_thread t; /* first: binlog_self points here */
+	uint32_t magic;		/* 0: new page, or wiped by a fork */
+	uint32_t generation;	/* of the log the ring belongs to */
+	uint32_t stream;
+	uint32_t pid;
+	uint32_t tid;
+	uint64_t failed;	   /* where the first place that did not fit would have been */
+	uint64_t ring_off;	   /* of the RING block */
+	bool used[BINLOG_NSEGS];   /* the slot is not all zero */
+	bool stuck[BINLOG_NSEGS];  /* the slot holds records that could not be written out */
+	bool greeted;		   /* THREAD is written */
+	struct binlog_r_loss lost; /* not reported yet */
+	struct thread *next;	   /* in binlog_proc.threads; never changes */
+};
+
+/* Stands for a thread without a ring: nothing fits. Its pos is nobody's. */
+static struct thread nobody;
+
+__thread struct binlog_thread *binlog_self __attribute__((tls_model("initial-exec"))) = &nobody.t;
+
+static char *slot_of(const struct thread *th, uint64_t pos)
+{
+	return th->t.ring + (pos & (BINLOG_RING_LEN - 1) & ~(uint64_t)(BINLOG_SEG_LEN - 1));
+}
+
+static unsigned index_of(uint64_t pos)
+{
+	return (unsigned)(pos / BINLOG_SEG_LEN % BINLOG_NSEGS);
+}
+
+static uint64_t *done_of(const struct thread *th)
+{
+	return (uint64_t *)(void *)(th->t.ring - BINLOG_DONE_OFFSET);
+}
+
+void binlog_count_lost(struct binlog_log *log, uint64_t records, uint64_t bytes)
+{
+	binlog_add64(&log->hdr->lost_records, records);
+	binlog_add64(&log->hdr->lost_bytes, bytes);
+}
+
+/* The loss of @th: the header counts it now, a LOSS record will say where. */
+static void lose(struct binlog_log *log, struct thread *th, uint64_t records, uint64_t bytes,
+		 int errnum)
+{
+	binlog_count_lost(log, records, bytes);
+	if (!th)
+		return;
+	th->lost.records += records;
+	th->lost.bytes += bytes;
+	th->lost.errnum = (uint32_t)errnum;
+	th->lost.reason = errnum == EFBIG ? BINLOG_LOSS_BOUND
+			  : th->t.ring	  ? BINLOG_LOSS_WRITE
+					  : BINLOG_LOSS_RING;
+	if (th->t.ring) {
+		struct binlog_ring_state *state = (void *)(th->t.ring - BINLOG_ALIGN + HEAD);
+
+		binlog_add64(&state->lost_records, records);
+		binlog_add64(&state->lost_bytes, bytes);
+	}
+}
+
+/* Calls in a segment: what is lost when it is overwritten. */
+static uint64_t count_calls(const char *seg, uint64_t *ret_bytes)
+{
+	uint64_t calls = 0;
+	uint64_t word;
+
+	*ret_bytes = 0;
+	for (size_t i = HEAD; i < BINLOG_SEG_LEN;) {
+		memcpy(&word, seg + i, 8);
+		word = binlog_le64(word);
+		unsigned site = (unsigned)(word >> BINLOG_SITE_SHIFT);
+		unsigned len = (unsigned)(word >> BINLOG_LEN_SHIFT & BINLOG_LEN_MASK);
+
+		if (site >= BINLOG_SITE_FIRST || site == BINLOG_R_INLINE ||
+		    site == BINLOG_R_FRAGMENT) {
+			calls++;
+			*ret_bytes += len * 8;
+		}
+		i += len ? len * 8 : 8;
+	}
+	return calls;
+}
+
+/* Copies the records [64, 64 + used) of the segment at @pos into a CHUNK. */
+static int write_out(struct binlog_log *log, struct thread *th, uint64_t pos, uint32_t used)
+{
+	const char *records = slot_of(th, pos) + HEAD;
+	uint64_t len = (HEAD + used + BINLOG_ALIGN - 1) & ~(uint64_t)(BINLOG_ALIGN - 1);
+	struct binlog_block b = {0};
+	uint64_t off;
+	int r = binlog_space_take(log, len, &off);
+
+	if (r < 0)
+		return r;
+	b.seg.stream = binlog_le32(th->stream);
+	b.seg.pid = binlog_le32(th->pid);
+	b.seg.tid = binlog_le32(th->tid);
+	b.seg.used = binlog_le32(used);
+	b.seg.pos = binlog_le64(pos);
+	b.seg.sum = binlog_le64(binlog_sum(records, used));
+	binlog_block_seal(&b, log, BINLOG_BLOCK_CHUNK, off, len);
+	return binlog_space_write(log, off, &b, HEAD, records, used);
+}
+
+static char *put_record(char *p, unsigned site, uint64_t ticks, const void *body, size_t len)
+{
+	uint64_t words = (8 + len + 7) / 8;
+
+	memcpy(p + 8, body, len);
+	__atomic_store_n((uint64_t *)(void *)p,
+			 binlog_le64((uint64_t)site << BINLOG_SITE_SHIFT |
+				     words << BINLOG_LEN_SHIFT | (uint32_t)ticks),
+			 __ATOMIC_RELEASE);
+	return p + words * 8;
+}
+
+static struct binlog_calib calib_le(const struct binlog_calib *c)
+{
+	return (struct binlog_calib){binlog_le64(c->ticks), binlog_le64(c->mono_ns),
+				     binlog_le64(c->real_ns)};
+}
+
+static char *put_thread(char *p, struct thread *th, uint64_t ticks)
+{
+	struct binlog_r_thread r = {binlog_le32(th->pid), binlog_le32(th->tid),
+				    binlog_le32((uint32_t)getppid()), 0, ""};
+
+	prctl(PR_GET_NAME, r.comm);
+	th->greeted = true;
+	return put_record(p, BINLOG_R_THREAD, ticks, &r, sizeof(r));
+}
+
+static char *put_loss(char *p, struct thread *th, uint64_t ticks)
+{
+	struct binlog_r_loss r = {binlog_le64(th->lost.records), binlog_le64(th->lost.bytes),
+				  binlog_le32(th->lost.reason), binlog_le32(th->lost.errnum)};
+
+	memset(&th->lost, 0, sizeof(th->lost));
+	return put_record(p, BINLOG_R_LOSS, ticks, &r, sizeof(r));
+}
+
+/*
+ * Makes the segment at @pos the one that is filled. Its slot is emptied first: records there are
+ * in a chunk by now, or lost. The header appears last, so that a slot is a whole segment or none.
+ */
+static void open_segment(struct binlog_log *log, struct thread *th, uint64_t pos)
+{
+	char *slot = slot_of(th, pos);
+	unsigned i = index_of(pos);
+	struct binlog_block b = {0};
+	struct binlog_calib now;
+	struct binlog_calib disk;
+	char *p = slot + HEAD;
+
+	if (th->stuck[i]) {
+		uint64_t bytes;
+		uint64_t calls = count_calls(slot, &bytes);
+
+		lose(log, th, calls, bytes, (int)th->lost.errnum);
+		th->stuck[i] = false;
+	}
+	if (th->used[i]) {
+		__atomic_store_n((uint32_t *)(void *)slot, 0, __ATOMIC_RELEASE);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		memset(slot, 0, BINLOG_SEG_LEN);
+	}
+	th->used[i] = true;
+
+	binlog_calibrate(&now);
+	disk = calib_le(&now);
+	p = put_record(p, BINLOG_R_EPOCH, now.ticks, &disk, sizeof(disk));
+	if (!th->greeted)
+		p = put_thread(p, th, now.ticks);
+	if (th->lost.records)
+		p = put_loss(p, th, now.ticks);
+
+	b.seg.stream = binlog_le32(th->stream);
+	b.seg.pid = binlog_le32(th->pid);
+	b.seg.tid = binlog_le32(th->tid);
+	b.seg.pos = binlog_le64(pos);
+	binlog_block_seal(&b, log, BINLOG_BLOCK_SEG,
+			  th->ring_off + BINLOG_ALIGN + (uint64_t)(slot - th->t.ring),
+			  BINLOG_SEG_LEN);
+	memcpy(slot + 4, (char *)&b + 4, HEAD - 4);
+	__atomic_store_n((uint32_t *)(void *)slot, b.magic, __ATOMIC_RELEASE);
+
+	th->failed = 0;
+	__atomic_store_n(&th->t.anchor, now.ticks, __ATOMIC_RELAXED);
+	__atomic_store_n(&th->t.pos, pos + (uint64_t)(p - slot), __ATOMIC_RELAXED);
+	__atomic_store_n(done_of(th), th->t.pos, __ATOMIC_RELAXED);
+	__atomic_store_n(&th->t.limit, pos + BINLOG_SEG_LEN, __ATOMIC_RELEASE);
+}
+
+static int new_ring(struct binlog_log *log, struct thread *th)
+{
+	uint64_t off;
+	int r = binlog_space_take(log, RING_BLOCK, &off);
+	char *map;
+
+	if (r == 0)
+		r = binlog_space_back(log, off, RING_BLOCK);
+	if (r < 0)
+		return r;
+	map = mmap(NULL, RING_BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd, (off_t)off);
+	if (map == MAP_FAILED)
+		return -errno;
+	th->ring_off = off;
+	for (unsigned i = 0; i < BINLOG_NSEGS; i++)
+		th->used[i] = th->stuck[i] = false;
+	__atomic_store_n(&th->t.ring, map + BINLOG_ALIGN, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* The header page of the ring says whose it is now. */
+static void name_ring(struct binlog_log *log, struct thread *th)
+{
+	char *page = th->t.ring - BINLOG_ALIGN;
+	struct binlog_block b = {0};
+
+	memset(page, 0, BINLOG_ALIGN);
+	b.ring.stream = binlog_le32(th->stream);
+	b.ring.pid = binlog_le32(th->pid);
+	b.ring.tid = binlog_le32(th->tid);
+	b.ring.nsegs = binlog_le32(BINLOG_NSEGS);
+	b.ring.seg_len = binlog_le32(BINLOG_SEG_LEN);
+	b.ring.data = binlog_le32(BINLOG_ALIGN);
+	binlog_block_seal(&b, log, BINLOG_BLOCK_RING, th->ring_off, RING_BLOCK);
+	memcpy(page, &b, sizeof(b));
+}
+
+/* Is every record of @th complete that was taken below @pos? False when in doubt. */
+static bool complete_at(const struct thread *th, uint64_t pos)
+{
+	return th->t.ring && __atomic_load_n(done_of(th), __ATOMIC_RELAXED) == pos;
+}
+
+static bool is_dead(const struct thread *th, pid_t pid, pid_t self)
+{
+	/* A page with our own tid and not ours is of a thread that had the number before. */
+	return th->tid == (uint32_t)self ||
+	       (syscall(SYS_tgkill, pid, th->tid, 0) < 0 && errno == ESRCH);
+}
+
+/* The page of a thread that has ended, with its ring written out; NULL: none found quickly. */
+static struct thread *adopt(struct binlog_log *log, struct binlog_proc *proc, pid_t pid, pid_t tid)
+{
+	int tries = 8;
+
+	for (struct thread *th = __atomic_load_n(&proc->threads, __ATOMIC_ACQUIRE); th && tries;
+	     th = th->next) {
+		uint32_t magic = MAGIC;
+
+		if (__atomic_load_n(&th->magic, __ATOMIC_ACQUIRE) != MAGIC)
+			continue;
+		tries--;
+		/* Two new threads may find the same one; the second looks further. */
+		if (!is_dead(th, pid, tid) ||
+		    !__atomic_compare_exchange_n(&th->magic, &magic, MAGIC + 1, false,
+						 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			continue;
+		if (th->generation == log->generation && th->t.limit &&
+		    complete_at(th, th->t.pos)) {
+			uint64_t seg = th->t.limit - BINLOG_SEG_LEN;
+			int r = write_out(log, th, seg, (uint32_t)(th->t.pos - seg - HEAD));
+
+			if (r < 0) {
+				th->stuck[index_of(seg)] = true;
+				th->lost.errnum = (uint32_t)-r;
+			}
+		} else {
+			/* It died in the middle of a call, or in another log: leave that ring. */
+			th->t.ring = NULL;
+		}
+		return th;
+	}
+	return NULL;
+}
+
+static struct thread *new_page(struct binlog_proc *proc)
+{
+	struct thread *th = binlog_wiped_page();
+
+	if (!th)
+		return NULL;
+	th->next = __atomic_load_n(&proc->threads, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&proc->threads, &th->next, th, false, __ATOMIC_ACQ_REL,
+					    __ATOMIC_RELAXED))
+		;
+	return th;
+}
+
+/* A page that is the caller's and is in the list, whatever state it is in. */
+static struct thread *find_page(struct binlog_log *log, pid_t pid, pid_t tid)
+{
+	struct thread *th = (struct thread *)(void *)binlog_self;
+	struct binlog_proc *proc = binlog_proc();
+
+	if (th == &nobody) {
+		th = adopt(log, proc, pid, tid);
+		return th ? th : new_page(proc);
+	}
+	if (th->magic == 0) {
+		/* Wiped by a fork: the list of this process does not have it yet. */
+		th->next = __atomic_load_n(&proc->threads, __ATOMIC_RELAXED);
+		while (!__atomic_compare_exchange_n(&proc->threads, &th->next, th, false,
+						    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+			;
+	}
+	return th;
+}
+
+/* Gives the calling thread a stream, and a ring if it has none. */
+static int attach(struct binlog_log *log)
+{
+	pid_t pid = getpid();
+	pid_t tid = (pid_t)syscall(SYS_gettid);
+	struct binlog_proc *proc = binlog_proc();
+	struct thread *th = find_page(log, pid, tid);
+	uint64_t old_pos = th ? th->t.pos : 0;
+	int r;
+
+	if (!th)
+		return -ENOMEM;
+	if (!__atomic_exchange_n(&proc->attached, 1, __ATOMIC_ACQ_REL))
+		binlog_writer_add(log);
+	if (th->generation != log->generation && th->t.ring) {
+		/* A ring of a log that was closed; a call below us may still be writing to it. */
+		if (complete_at(th, old_pos))
+			munmap(th->t.ring - BINLOG_ALIGN, RING_BLOCK);
+		th->t.ring = NULL;
+	}
+	th->pid = (uint32_t)pid;
+	th->tid = (uint32_t)tid;
+	__atomic_store_n(&th->magic, MAGIC, __ATOMIC_RELEASE);
+	binlog_self = &th->t;
+	if (!th->t.ring) {
+		r = new_ring(log, th);
+		if (r < 0)
+			return r;
+	}
+	th->generation = log->generation;
+	th->greeted = false;
+	th->stream = binlog_add32(&log->hdr->next_stream, 1);
+	th->t.span = SPAN_FIRST;
+	name_ring(log, th);
+	open_segment(log, th, (uint64_t)th->stream << 36);
+	return 0;
+}
+
+static bool is_unfinished(const char *seg)
+{
+	uint64_t word;
+
+	for (size_t i = HEAD; i < BINLOG_SEG_LEN;) {
+		memcpy(&word, seg + i, 8);
+		word = binlog_le64(word);
+		if (word >> BINLOG_SITE_SHIFT == BINLOG_R_PENDING)
+			return true;
+		i += word ? (word >> BINLOG_LEN_SHIFT & BINLOG_LEN_MASK) * 8 : 8;
+	}
+	return false;
+}
+
+/* The open segment is full: writes it out and opens the next. */
+static int next_segment(struct binlog_log *log, struct thread *th)
+{
+	uint64_t next = th->t.limit;
+	uint64_t seg = next - BINLOG_SEG_LEN;
+	int r;
+
+	if (th->failed <= seg || !complete_at(th, th->failed)) {
+		/* A call below this one is unfinished, and its record in this ring. */
+		r = new_ring(log, th);
+		if (r == 0) {
+			name_ring(log, th);
+		} else if (is_unfinished(slot_of(th, next))) {
+			return r;
+		} else {
+			th->stuck[index_of(seg)] = true;
+			th->lost.errnum = (uint32_t)-r;
+		}
+	} else {
+		r = write_out(log, th, seg, (uint32_t)(th->failed - seg - HEAD));
+		if (r < 0) {
+			th->stuck[index_of(seg)] = true;
+			th->lost.errnum = (uint32_t)-r;
+		}
+	}
+	open_segment(log, th, next);
+	return 0;
+}
+
+static struct binlog_place take_again(struct thread *th, uint64_t len)
+{
+	uint64_t pos = binlog_take(&th->t.pos, len);
+
+	assert(th->t.limit - (pos + len) < BINLOG_SEG_LEN);
+	return (struct binlog_place){th->t.ring + (pos & (BINLOG_RING_LEN - 1)), done_of(th)};
+}
+
+/* @call: a call wants it, and is lost if there is none. */
+static struct binlog_place place_in(struct binlog_log *log, struct thread *th, uint64_t pos,
+				    uint64_t len, bool call)
+{
+	uint64_t limit = th->t.limit;
+	uint64_t seg = limit - BINLOG_SEG_LEN;
+	int r = 0;
+
+	if (th == &nobody || th->magic != MAGIC || th->generation != log->generation || !limit) {
+		r = attach(log);
+		th = (struct thread *)(void *)binlog_self;
+	} else if (pos > seg && pos + len <= limit) {
+		/* A handler opened this segment between our look at limit and our take. */
+		return (struct binlog_place){th->t.ring + (pos & (BINLOG_RING_LEN - 1)),
+					     done_of(th)};
+	} else {
+		if (pos > seg && pos <= limit)
+			th->failed = pos;
+		/* Else a handler has failed here before us, or has opened a new segment. */
+		if (limit - (th->t.pos + len) >= BINLOG_SEG_LEN)
+			r = next_segment(log, th);
+	}
+	if (r < 0) {
+		if (call)
+			lose(log, th == &nobody ? NULL : th, 1, len, -r);
+		return (struct binlog_place){NULL, NULL};
+	}
+	return take_again(th, len);
+}
+
+static struct binlog_place overrun(struct binlog_thread *t, uint64_t pos, uint64_t len, bool call)
+{
+	int saved = errno;
+	sigset_t set;
+	struct binlog_place place = {NULL, NULL};
+	struct binlog_log *log;
+
+	binlog_block_signals(&set);
+	log = binlog_enter();
+	if (log) {
+		place = place_in(log, (struct thread *)(void *)t, pos, len, call);
+		binlog_leave();
+	}
+	binlog_restore_signals(&set);
+	errno = saved;
+	return place;
+}
+
+struct binlog_place binlog_overrun(struct binlog_thread *t, uint64_t pos, uint64_t len)
+{
+	return overrun(t, pos, len, true);
+}
+
+/* The anchor is too far away for a stamp, or this thread has none. */
+void binlog_epoch(struct binlog_thread *t)
+{
+	struct binlog_calib now;
+	struct binlog_calib disk;
+	uint64_t limit = BINLOG_LOAD(t->limit);
+	char *ring = BINLOG_LOAD(t->ring);
+	const uint64_t len = 8 + sizeof(disk);
+	struct binlog_place place;
+	uint64_t pos;
+
+	/* A fresh segment, should there be none or no room, begins with an EPOCH itself. */
+	pos = binlog_take(&t->pos, len);
+	if (limit - (pos + len) >= BINLOG_SEG_LEN) {
+		place = overrun(t, pos, len, false);
+		if (!place.at)
+			return;
+		t = binlog_self;
+	} else {
+		place = (struct binlog_place){ring + (pos & (BINLOG_RING_LEN - 1)),
+					      (uint64_t *)(void *)(ring - BINLOG_DONE_OFFSET)};
+	}
+	binlog_calibrate(&now);
+	disk = calib_le(&now);
+	put_record(place.at, BINLOG_R_EPOCH, now.ticks, &disk, sizeof(disk));
+	BINLOG_BARRIER();
+	binlog_done(place.done, len);
+	__atomic_store_n(&t->anchor, now.ticks, __ATOMIC_RELAXED);
+	if (t->span < SPAN_MAX)
+		__atomic_store_n(&t->span, t->span * 2, __ATOMIC_RELAXED);
+}
+
+/* Writes out what is left of a ring and empties it. */
+static void pack(struct binlog_log *log, struct thread *th)
+{
+	uint64_t pos = th->t.pos;
+	uint64_t seg = th->t.limit - BINLOG_SEG_LEN;
+
+	if (!complete_at(th, pos) || pos <= seg || pos > th->t.limit)
+		return;
+	for (unsigned i = 0; i < BINLOG_NSEGS; i++)
+		if (th->stuck[i])
+			return;
+	if (write_out(log, th, seg, (uint32_t)(pos - seg - HEAD)) < 0)
+		return;
+	for (unsigned i = 0; i < BINLOG_NSEGS; i++)
+		memset(th->t.ring + i * BINLOG_SEG_LEN, 0, HEAD);
+	munmap(th->t.ring - BINLOG_ALIGN, RING_BLOCK);
+	th->t.ring = NULL;
+	(void)!fallocate(log->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 (off_t)(th->ring_off + BINLOG_ALIGN), BINLOG_RING_LEN);
+}
+
+void binlog_rings_close(struct binlog_log *log)
+{
+	struct binlog_proc *proc = binlog_proc();
+	pid_t pid = getpid();
+	struct thread *self = (struct thread *)(void *)binlog_self;
+
+	for (struct thread *th = __atomic_load_n(&proc->threads, __ATOMIC_ACQUIRE); th;
+	     th = th->next) {
+		if (th->magic != MAGIC || th->generation != log->generation || !th->t.limit)
+			continue;
+		if (th == self || is_dead(th, pid, 0))
+			pack(log, th);
+		__atomic_store_n(&th->t.limit, 0, __ATOMIC_RELEASE);
+	}
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/* The log file as bytes: space, blocks, sums and clocks. */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__powerpc64__)
+#include <sys/platform/ppc.h>
+#endif
+
+#include "binlog/internal.h"
+
+/* File space is backed in steps of this, so that ext4 allocates it in one piece. */
+#define STEP (4u << 20)
+
+#define K 0x9E3779B97F4A7C15ull
+
+static uint64_t mix(uint64_t x)
+{
+	x ^= x >> 32;
+	x *= K;
+	x ^= x >> 29;
+	return x;
+}
+
+static uint64_t le_word(const unsigned char *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, 8);
+	return binlog_le64(v);
+}
+
+/* docs/BINLOG.md 1.1. The lanes are independent: the compiler makes vectors of them. */
+uint64_t binlog_sum(const void *data, size_t len)
+{
+	const unsigned char *p = data;
+	uint64_t a[4] = {K, K * 2, K * 3, K * 4};
+	uint64_t b[4] = {0, 0, 0, 0};
+	unsigned char last[32] = {0};
+	uint64_t h = len;
+	size_t i;
+
+	for (i = 0; i + 32 <= len; i += 32)
+		for (int l = 0; l < 4; l++) {
+			a[l] += le_word(p + i + 8 * l);
+			b[l] += a[l];
+		}
+	if (i < len) {
+		memcpy(last, p + i, len - i);
+		for (int l = 0; l < 4; l++) {
+			a[l] += le_word(last + 8 * l);
+			b[l] += a[l];
+		}
+	}
+	for (int l = 0; l < 4; l++) {
+		h = mix(h ^ a[l]);
+		h = mix(h ^ b[l]);
+	}
+	return h;
+}
+
+/* Takes the fields by type as little endian already; fills the rest. */
+void binlog_block_seal(struct binlog_block *b, const struct binlog_log *log, unsigned type,
+		       uint64_t off, uint64_t len)
+{
+	b->magic = binlog_le32(BINLOG_BLOCK_MAGIC);
+	b->type = binlog_le16((uint16_t)type);
+	b->tag = binlog_le32(log->tag);
+	b->check = 0;
+	b->offset = binlog_le64(off);
+	b->len = binlog_le64(len);
+	b->check = binlog_le32((uint32_t)binlog_sum(b, sizeof(*b)));
+}
+
+uint64_t binlog_add64(uint64_t *v, uint64_t n)
+{
+	uint64_t old = __atomic_load_n(v, __ATOMIC_RELAXED);
+
+	while (!__atomic_compare_exchange_n(v, &old, binlog_le64(binlog_le64(old) + n), false,
+					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		;
+	return binlog_le64(old);
+}
+
+uint32_t binlog_add32(uint32_t *v, uint32_t n)
+{
+	uint32_t old = __atomic_load_n(v, __ATOMIC_RELAXED);
+
+	while (!__atomic_compare_exchange_n(v, &old, binlog_le32(binlog_le32(old) + n), false,
+					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		;
+	return binlog_le32(old);
+}
+
+int binlog_space_take(struct binlog_log *log, uint64_t len, uint64_t *ret_off)
+{
+	uint64_t old = __atomic_load_n(&log->hdr->next, __ATOMIC_RELAXED);
+	uint64_t off;
+
+	assert(len % BINLOG_ALIGN == 0);
+	do {
+		off = binlog_le64(old);
+		if (log->max_len && off + len > log->max_len)
+			return -EFBIG;
+	} while (!__atomic_compare_exchange_n(&log->hdr->next, &old, binlog_le64(off + len), false,
+					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	*ret_off = off;
+	return 0;
+}
+
+static bool fd_is_ours(const struct binlog_log *log)
+{
+	struct stat st;
+
+	return fstat(log->fd, &st) == 0 && st.st_dev == log->dev && st.st_ino == log->ino;
+}
+
+static int fill_zero(int fd, uint64_t off, uint64_t len)
+{
+	static const char zero[BINLOG_ALIGN];
+
+	for (uint64_t done = 0; done < len; done += sizeof(zero))
+		if (pwrite(fd, zero, sizeof(zero), (off_t)(off + done)) != sizeof(zero))
+			return errno ? -errno : -ENOSPC;
+	return 0;
+}
+
+int binlog_space_back(struct binlog_log *log, uint64_t off, uint64_t len)
+{
+	if (!fd_is_ours(log))
+		return -EBADF;
+	while (fallocate(log->fd, 0, (off_t)off, (off_t)len)) {
+		if (errno == EINTR)
+			continue;
+		/* Some file systems have no fallocate: there zeros must do. */
+		if (errno == EOPNOTSUPP || errno == ENOSYS)
+			return fill_zero(log->fd, off, len);
+		return -errno;
+	}
+	return 0;
+}
+
+/* Allocates ahead; a failure will show, or not, in the write itself. */
+static void back_ahead(struct binlog_log *log, uint64_t end)
+{
+	uint64_t old = __atomic_load_n(&log->hdr->preallocated, __ATOMIC_RELAXED);
+	uint64_t start = binlog_le64(old);
+	uint64_t stop;
+
+	if (end <= start)
+		return;
+	if (start > end || end - start > STEP)
+		start = end - BINLOG_SEG_LEN;
+	stop = (end + STEP) & ~(uint64_t)(STEP - 1);
+	if (log->max_len && stop > log->max_len)
+		stop = end;
+	/* Who changes the number allocates; another thread's write does not wait for it. */
+	if (!__atomic_compare_exchange_n(&log->hdr->preallocated, &old, binlog_le64(stop), false,
+					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return;
+	(void)!fallocate(log->fd, 0, (off_t)start, (off_t)(stop - start));
+}
+
+int binlog_space_write(struct binlog_log *log, uint64_t off, const void *head, size_t head_len,
+		       const void *body, size_t body_len)
+{
+	struct iovec iov[2] = {{(void *)(uintptr_t)head, head_len},
+			       {(void *)(uintptr_t)body, body_len}};
+	unsigned first = 0;
+
+	if (!fd_is_ours(log))
+		return -EBADF;
+	back_ahead(log, off + head_len + body_len);
+	while (first < 2) {
+		ssize_t n = pwritev(log->fd, iov + first, (int)(2 - first), (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ENOSPC;
+		off += (uint64_t)n;
+		while (first < 2 && (size_t)n >= iov[first].iov_len)
+			n -= (ssize_t)iov[first++].iov_len;
+		if (first < 2) {
+			iov[first].iov_base = (char *)iov[first].iov_base + n;
+			iov[first].iov_len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+static uint64_t now_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* The tightest of a few tries: an interrupt may fall between the clocks. */
+void binlog_calibrate(struct binlog_calib *ret)
+{
+	uint64_t best = UINT64_MAX;
+
+	for (int i = 0; i < 3; i++) {
+		uint64_t t0 = binlog_ticks();
+		uint64_t mono = now_ns(CLOCK_MONOTONIC);
+		uint64_t t1 = binlog_ticks();
+		uint64_t real = now_ns(CLOCK_REALTIME);
+		uint64_t t2 = binlog_ticks();
+
+		if (t2 - t0 < best) {
+			best = t2 - t0;
+			*ret = (struct binlog_calib){t0 + (t1 - t0) / 2, mono, real};
+		}
+	}
+}
+
+static uint64_t measured_hz(void)
+{
+	struct binlog_calib a;
+	struct binlog_calib b;
+
+	binlog_calibrate(&a);
+	do {
+		binlog_calibrate(&b);
+	} while (b.mono_ns - a.mono_ns < 1000000);
+	return (uint64_t)((double)(b.ticks - a.ticks) * 1e9 / (double)(b.mono_ns - a.mono_ns));
+}
+
+/* What the CPU says of itself, else a measurement of a millisecond. */
+uint64_t binlog_ticks_hz(void)
+{
+	uint64_t hz = 0;
+
+#if defined(__x86_64__)
+	unsigned a;
+	unsigned b;
+	unsigned c;
+	unsigned d;
+
+	if (__get_cpuid(0x15, &a, &b, &c, &d) && a && b && c)
+		hz = (uint64_t)c * b / a;
+#elif defined(__aarch64__)
+	__asm__("mrs %0, cntfrq_el0" : "=r"(hz));
+#elif defined(__powerpc64__)
+	hz = __ppc_get_timebase_freq();
+#elif defined(__s390x__)
+	hz = 4096000000u;
+#endif
+	return hz ? hz >> BINLOG_SHIFT : measured_hz();
+}
