@@ -146,11 +146,13 @@ expect_refusal() {
 	message_ok "$what"
 }
 
-# One message: one line that starts with the program's name, perhaps a hint below it.
+# One message: one line that starts with the program's name; a hint below it is indented, and a wrong
+# command line is told where help is.
 message_ok() {
-	local n
-	n=$(grep -c '^stasis: ' <<<"$ERR")
-	if [ "$n" != 1 ]; then
+	local n others
+	n=$(grep -cE '^stasis( [a-z]+)?: ' <<<"$ERR")
+	others=$(grep -vE '^(stasis( [a-z]+)?: |  |note: |Usage: |Try |$)' <<<"$ERR")
+	if [ "$n" != 1 ] || { [ -n "$others" ] && [ "$RC" != 2 ]; }; then
 		bad "$1: $n messages instead of one: $ERR"
 	fi
 	case $ERR in
