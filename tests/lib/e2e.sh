@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# What end-to-end tests share: victims, dumps, complaints. To be sourced first; sets -u.
+#
+# A test calls `bad TEXT` for everything that is wrong and goes on, `die` when going on is pointless,
+# `skip` when the machine cannot do it, and `finish` at the end.
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+
+BUILD=${BUILD:-build/$(uname -m)}
+STASIS=$(realpath -m "${STASIS:-$BUILD/stasis}")
+# The victim of the plain build: it is the same in all of them.
+VICTIM=$(realpath -m "${PLAIN_BUILD:-$BUILD}/tests/victim")
+OWN_TMP=
+if [ -z "${TMPDIR:-}" ] || [ "$TMPDIR" = /tmp ]; then
+	TMPDIR=$(mktemp -d) || exit 1
+	OWN_TMP=1
+fi
+# Others' children must reach it, whoever they are.
+chmod 711 "$TMPDIR"
+PROBLEMS=0
+declare -A LIVING=() # directories of victims that run, and their pids
+MOUNTS=()
+
+bad() {
+	echo "BAD: $*"
+	PROBLEMS=$((PROBLEMS + 1))
+}
+
+die() {
+	echo "FATAL: $*"
+	exit 1
+}
+
+skip() {
+	echo "$*"
+	exit 77
+}
+
+finish() {
+	[ $PROBLEMS -eq 0 ] || die "$PROBLEMS problems"
+	exit 0
+}
+
+cleanup() {
+	local d
+	for d in "${!LIVING[@]}"; do
+		kill -KILL "${LIVING[$d]}" 2>/dev/null
+	done
+	for d in "${MOUNTS[@]}"; do
+		umount -l "$d"
+	done
+	# Whatever belongs to a victim ends when its directory is gone.
+	rm -rf "${TMPDIR:?}"/*
+	[ -z "$OWN_TMP" ] || rm -rf "$TMPDIR"
+}
+trap cleanup EXIT
+trap 'exit 143' TERM INT
+
+[ -x "$STASIS" ] || die "$STASIS is not built"
+[ -x "$VICTIM" ] || die "$VICTIM is not built"
+
+need_root() {
+	[ "$(id -u)" = 0 ] || skip "needs root"
+}
+
+need_program() {
+	local p
+	for p in "$@"; do
+		command -v "$p" >/dev/null || skip "needs $p"
+	done
+}
+
+# living NAME PID: a process of this test's own, killed at its end; gone NAME: not any more.
+living() {
+	LIVING[$1]=$2
+}
+
+gone() {
+	unset "LIVING[$1]"
+}
+
+# victim_start DIR SCENARIO [OPTIONS]: sets VPID; 77 when the scenario cannot be had here.
+victim_start() {
+	local dir=$1 rc
+	shift
+	mkdir -p "$dir"
+	"$VICTIM" "$1" --dir "$dir" "${@:2}" >"$dir/out" 2>&1 </dev/null &
+	LIVING[$dir]=$!
+	VPID=$("$VICTIM" --wait "$dir" 60)
+	rc=$?
+	if [ $rc != 0 ]; then
+		WHY=$VPID
+		wait "${LIVING[$dir]}"
+		unset "LIVING[$dir]"
+		[ $rc = 77 ] || bad "victim $1: $WHY $(cat "$dir/out")"
+	fi
+	return $rc
+}
+
+# victim_ok DIR WHEN: asks; complains when it is not all right.
+victim_ok() {
+	local answer
+	answer=$("$VICTIM" --check "$1" 60) || {
+		bad "victim ${1##*/} $2: $answer"
+		return 1
+	}
+}
+
+# victim_end DIR WHEN: asks it to end and to check what can only be checked at the end.
+victim_end() {
+	local answer rc=0
+	answer=$("$VICTIM" --quit "$1" 60) || {
+		bad "victim ${1##*/} $2, at its end: $answer"
+		rc=1
+	}
+	[ $rc = 0 ] || kill -KILL "${LIVING[$1]}" 2>/dev/null
+	wait "${LIVING[$1]}" 2>/dev/null
+	unset "LIVING[$1]"
+	return $rc
+}
+
+victim_kill() {
+	kill -KILL "${LIVING[$1]}" 2>/dev/null
+	wait "${LIVING[$1]}" 2>/dev/null
+	unset "LIVING[$1]"
+}
+
+# Runs stasis; output in OUT, errors in ERR, exit code in RC.
+# shellcheck disable=SC2034 # OUT is for the tests
+stasis() {
+	OUT=$("$STASIS" "$@" 2>"$TMPDIR/stderr" </dev/null)
+	RC=$?
+	ERR=$(<"$TMPDIR/stderr")
+	return $RC
+}
+
+# expect_refusal CODE WHAT ARGS...: that exit code, one line on stderr that says something.
+expect_refusal() {
+	local code=$1 what=$2
+	shift 2
+	stasis "$@"
+	if [ "$RC" != "$code" ]; then
+		bad "$what: exit code $RC instead of $code: $ERR"
+	fi
+	message_ok "$what"
+}
+
+# One message: one line that starts with the program's name; a hint below it is indented, and a wrong
+# command line is told where help is.
+message_ok() {
+	local n others
+	n=$(grep -cE '^stasis( [a-z]+)?: ' <<<"$ERR")
+	others=$(grep -vE '^(stasis( [a-z]+)?: |  |note: |Usage: |Try |$)' <<<"$ERR")
+	if [ "$n" != 1 ] || { [ -n "$others" ] && [ "$RC" != 2 ]; }; then
+		bad "$1: $n messages instead of one: $ERR"
+	fi
+	case $ERR in
+	*Sanitizer* | *"runtime error"* | *Assertion*) bad "$1: $ERR" ;;
+	esac
+}
+
+# nothing_left DIR WHAT: neither the image nor a half one beside it.
+nothing_left() {
+	local parent=${1%/*} name=${1##*/}
+	[ ! -e "$1" ] || [ -z "$(ls -A "$1")" ] || bad "$2: $1 exists: $(ls -mA "$1")"
+	if compgen -G "$parent/.$name.partial*" >/dev/null; then
+		bad "$2: a half image is left: $(compgen -G "$parent/.$name.partial*")"
+	fi
+}
+
+# nobody_traces PID WHAT: no thread has a tracer or is stopped.
+nobody_traces() {
+	local s
+	for s in /proc/"$1"/task/*/status; do
+		if ! grep -qs '^TracerPid:[^0-9]*0$' "$s" && [ -e "$s" ]; then
+			bad "$2: ${s%/status} is still traced"
+		fi
+	done
+}
+
+# mount_tmpfs DIR SIZE
+mount_tmpfs() {
+	mkdir -p "$1"
+	mount -t tmpfs -o "size=$2,mode=755" stasis-test "$1" || skip "cannot mount a tmpfs here"
+	MOUNTS+=("$1")
+}
+
+unmount() {
+	local m keep=()
+	umount "$1"
+	for m in "${MOUNTS[@]}"; do
+		[ "$m" = "$1" ] || keep+=("$m")
+	done
+	MOUNTS=("${keep[@]}")
+}
+
+# A random number below $1, without the bias and the 15 bits of $RANDOM mattering here.
+random_below() {
+	echo $(((RANDOM * 32768 + RANDOM) % $1))
+}
