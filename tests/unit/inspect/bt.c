@@ -26,7 +26,7 @@ static void say_ready(void)
 		abort();
 }
 
-__attribute__((noinline, noclone)) static unsigned victim_recurse(unsigned n)
+__attribute__((noinline)) static unsigned victim_recurse(unsigned n)
 {
 	if (!n) {
 		say_ready();
