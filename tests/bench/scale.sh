@@ -26,7 +26,7 @@ summary() { # LABEL N FILE
 }
 
 series() { # LABEL SCENARIO SIZE...
-	local label=$1 scenario=$2 n i first='' last=''
+	local label=$1 scenario=$2 n first='' last=''
 	shift 2
 	for n in "$@"; do
 		victim_start "$TMPDIR/v" "$scenario" --n "$n" || {
@@ -34,7 +34,7 @@ series() { # LABEL SCENARIO SIZE...
 			continue
 		}
 		: >"$TMPDIR/runs"
-		for i in 1 2 3; do
+		for _ in 1 2 3; do
 			rm -rf "$image"
 			tests/lib/rss.py "$STASIS" dump -t "$VPID" -D "$image" -R --json --quiet >"$TMPDIR/run" 2>"$TMPDIR/stderr"
 			grep -q '"exit": 0' "$TMPDIR/run" || bad "$label, $n: $(<"$TMPDIR/stderr")"

@@ -37,7 +37,7 @@ kthread=$(awk '$2 == "(kthreadd)" { print $1; exit }' /proc/2/stat 2>/dev/null)
 bash -c 'sleep 0.05 & echo $!; exec sleep 100' >"$TMPDIR/zombie" &
 parent=$!
 for _ in $(seq 100); do
-	zombie=$(cat "$TMPDIR/zombie")
+	zombie=$(cat "$TMPDIR/zombie" 2>/dev/null)
 	[ -n "$zombie" ] && grep -qs '^State:.Z' "/proc/$zombie/status" && break
 	sleep 0.05
 done
@@ -87,7 +87,7 @@ if [ "$(id -u)" = 0 ]; then
 	real=$STASIS
 	cat >"$TMPDIR/as-nobody" <<-X
 		#!/bin/sh
-		exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs \
+		exec setpriv --reuid 65534 --regid 1000 --clear-groups --no-new-privs \
 			"$TMPDIR/stasis-copy" "\$@"
 	X
 	chmod 755 "$TMPDIR/as-nobody"
