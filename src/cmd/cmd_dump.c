@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/* stasis dump. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/cmd/cmd.h"
+#include "src/cmd/progress.h"
+#include "src/ops/ops.h"
+
+enum {
+	OPT_COMPRESS = 256,
+	OPT_THREADS,
+	OPT_BLOCK_SIZE,
+	OPT_DIRECT,
+	OPT_NO_URING,
+	OPT_FORMAT,
+	OPT_JSON,
+	OPT_TIMEOUT,
+	OPT_QUIET,
+};
+
+struct dump_cmd {
+	struct dump_opts opts;
+	bool json;
+	bool quiet;
+	struct progress *progress;
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int sig)
+{
+	interrupted = sig;
+}
+
+static const struct argp_option options[] = {
+	{"tree", 't', "PID", 0, "The root of the process tree to dump", 0},
+	{"images-dir", 'D', "DIR", 0, "The image: a directory that must not exist yet, or be empty",
+	 0},
+	{"leave-running", 'R', NULL, 0, "Let the tree run on after the dump (else it is killed)",
+	 1},
+	{"leave-stopped", 's', NULL, 0, "Leave the tree stopped after the dump (SIGCONT wakes it)",
+	 1},
+	{"compress", OPT_COMPRESS, "CODEC[:LEVEL]", 0,
+	 "lz4[:ACCELERATION], zstd[:LEVEL] (negative levels too) or none", 2},
+	{"threads", OPT_THREADS, "N", 0, "Compressing threads; default: every CPU we may use", 2},
+	{"block-size", OPT_BLOCK_SIZE, "SIZE", 0, "64K to 4M, a power of two", 2},
+	{"direct", OPT_DIRECT, NULL, 0, "Write with O_DIRECT, past the page cache", 2},
+	{"no-io-uring", OPT_NO_URING, NULL, 0, "Write with pwrite", 2},
+	{"image-format", OPT_FORMAT, "FORMAT", 0,
+	 "stasis (default) or criu: CRIU's own page files, uncompressed", 2},
+	{"work-dir", 'W', "DIR", 0, "Where CRIU's stats-dump file goes; not written without it", 3},
+	{"freeze-timeout", OPT_TIMEOUT, "MS", 0,
+	 "Give up when a thread does not stop in this time; default 10000", 3},
+	{"shell-job", 'j', NULL, 0, "Accepted as in criu: a session outside the tree is allowed",
+	 3},
+	{"json", OPT_JSON, NULL, 0, "One machine-readable result line on standard output", 4},
+	{"quiet", OPT_QUIET, NULL, 0, "No progress and no result line for people", 4},
+	{0},
+};
+
+static void parse_format(struct argp_state *state, struct dump_opts *o, const char *arg)
+{
+	if (!strcmp(arg, "stasis"))
+		o->format = IMAGE_STASIS;
+	else if (!strcmp(arg, "criu"))
+		o->format = IMAGE_CRIU;
+	else
+		argp_error(state, "--image-format: '%s' is neither stasis nor criu", arg);
+}
+
+static void check_opts(struct argp_state *state, const struct dump_opts *o)
+{
+	if (!o->pid)
+		argp_error(state, "which process? -t PID is missing");
+	if (!o->dir)
+		argp_error(state, "where to? -D DIR is missing");
+	if (o->block_size & (o->block_size - 1))
+		argp_error(state, "--block-size must be a power of two");
+	if (o->format == IMAGE_CRIU && o->direct)
+		argp_error(state, "--direct is for the stasis format, not for --image-format criu");
+}
+
+static error_t parse_opt(int key, char *arg, struct argp_state *state)
+{
+	struct dump_cmd *c = state->input;
+	struct dump_opts *o = &c->opts;
+	struct err err = {0};
+
+	switch (key) {
+	case 't':
+		o->pid = (pid_t)cmd_number(state, "-t", arg, 1, 1 << 22);
+		return 0;
+	case 'D':
+		o->dir = arg;
+		return 0;
+	case 'R':
+		o->end = TARGET_RUN;
+		return 0;
+	case 's':
+		o->end = TARGET_STOPPED;
+		return 0;
+	case 'W':
+		o->stats_dir = arg;
+		return 0;
+	case 'j':
+		return 0;
+	case OPT_COMPRESS:
+		if (md_codec_parse(arg, &o->codec, &o->level, &err) < 0)
+			argp_error(state, "--compress: %s", err.msg);
+		return 0;
+	case OPT_THREADS:
+		o->threads = (unsigned)cmd_number(state, "--threads", arg, 1, 1024);
+		return 0;
+	case OPT_BLOCK_SIZE:
+		o->block_size =
+			(uint32_t)cmd_size(state, "--block-size", arg, MD_BLOCK_MIN, MD_BLOCK_MAX);
+		return 0;
+	case OPT_DIRECT:
+		o->direct = true;
+		return 0;
+	case OPT_NO_URING:
+		o->no_uring = true;
+		return 0;
+	case OPT_FORMAT:
+		parse_format(state, o, arg);
+		return 0;
+	case OPT_TIMEOUT:
+		o->freeze_timeout_ms =
+			(unsigned)cmd_number(state, "--freeze-timeout", arg, 1, 3600000);
+		return 0;
+	case OPT_JSON:
+		c->json = true;
+		return 0;
+	case OPT_QUIET:
+		c->quiet = true;
+		return 0;
+	case ARGP_KEY_END:
+		check_opts(state, o);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp argp = {
+	options,
+	parse_opt,
+	NULL,
+	"Dumps the memory and state of a running process tree into DIR.\v"
+	"Without -R or -s the tree is killed once the image is safe on disk, as criu does. If anything "
+	"fails the tree runs on untouched and no image is left. The exit code tells what failed: see "
+	"stasis(1).",
+	NULL,
+	NULL,
+	NULL};
+
+static void on_phase(void *arg, enum dump_phase phase, uint64_t estimate)
+{
+	struct dump_cmd *c = arg;
+
+	progress_phase(c->progress, phase, estimate);
+}
+
+static bool on_stop(void *arg)
+{
+	return interrupted;
+}
+
+static json_t *json_stage(const struct md_stage_stats *s)
+{
+	return json_pack("{s:I, s:I, s:i}", "busy_ns", (json_int_t)s->busy_ns, "wait_ns",
+			 (json_int_t)s->wait_ns, "threads", (int)s->threads);
+}
+
+static void print_json(const struct dump_cmd *c, const struct dump_result *r, const struct err *err)
+{
+	const struct md_stats *m = &r->mem;
+	json_t *o = json_object();
+
+	json_object_set_new(o, "ok", json_boolean(!err->errnum));
+	json_object_set_new(o, "exit_code", json_integer(err->class));
+	if (err->errnum) {
+		json_object_set_new(o, "error", json_string(err->msg));
+		json_object_set_new(o, "hint", json_string(err->hint));
+	}
+	json_object_set_new(o, "pid", json_integer(c->opts.pid));
+	json_object_set_new(o, "dir", json_string(c->opts.dir));
+	json_object_set_new(o, "codec", json_string(md_codec_name(c->opts.codec)));
+	json_object_set_new(o, "processes", json_integer(r->nprocs));
+	json_object_set_new(o, "threads", json_integer(r->nthreads));
+	json_object_set_new(o, "vmas", json_integer(r->nvmas));
+	json_object_set_new(o, "raw_bytes", json_integer((json_int_t)m->raw_bytes));
+	json_object_set_new(o, "packed_bytes", json_integer((json_int_t)m->packed_bytes));
+	json_object_set_new(o, "image_bytes", json_integer((json_int_t)r->image_bytes));
+	json_object_set_new(o, "vanished_bytes", json_integer((json_int_t)m->vanished_bytes));
+	json_object_set_new(o, "blocks",
+			    json_pack("{s:I, s:I, s:I, s:I}", "none",
+				      (json_int_t)m->blocks[MD_CODEC_NONE], "lz4",
+				      (json_int_t)m->blocks[MD_CODEC_LZ4], "zstd",
+				      (json_int_t)m->blocks[MD_CODEC_ZSTD], "zero",
+				      (json_int_t)m->blocks[MD_CODEC_ZERO]));
+	json_object_set_new(o, "frozen_ns", json_integer((json_int_t)r->frozen_ns));
+	json_object_set_new(o, "freezing_ns", json_integer((json_int_t)r->freezing_ns));
+	json_object_set_new(o, "collect_ns", json_integer((json_int_t)r->collect_ns));
+	json_object_set_new(o, "memory_ns", json_integer((json_int_t)r->memory_ns));
+	json_object_set_new(o, "commit_ns", json_integer((json_int_t)r->commit_ns));
+	json_object_set_new(o, "total_ns", json_integer((json_int_t)r->total_ns));
+	json_object_set_new(o, "batches", json_integer(r->batches));
+	json_object_set_new(o, "batch_calls", json_integer(r->batch_calls));
+	json_object_set_new(o, "read", json_stage(&m->read));
+	json_object_set_new(o, "pack", json_stage(&m->pack));
+	json_object_set_new(o, "write", json_stage(&m->write));
+	json_object_set_new(o, "bottleneck", json_string(m->bottleneck ? m->bottleneck : ""));
+	json_object_set_new(o, "io_uring", json_boolean(m->io_uring));
+	json_t *list = json_array();
+	for (uint32_t i = 0; i < r->nfindings; i++)
+		json_array_append_new(
+			list, json_pack("{s:i, s:s, s:b}", "pid", (int)r->findings[i].pid, "text",
+					r->findings[i].text, "fatal", r->findings[i].fatal));
+	json_object_set_new(o, "findings", list);
+	json_dumpf(o, stdout, JSON_COMPACT);
+	putchar('\n');
+	json_decref(o);
+}
+
+/* The last line a person sees: size, ratio, time frozen, total time, GB/s. */
+static void print_result(const struct dump_cmd *c, const struct dump_result *r)
+{
+	char raw[24], img[24], frozen[24], total[24];
+	double ratio = r->image_bytes ? (double)r->mem.raw_bytes / (double)r->image_bytes : 0;
+	double rate = r->memory_ns ? (double)r->mem.raw_bytes / (double)r->memory_ns : 0;
+
+	for (uint32_t i = 0; i < r->nfindings; i++)
+		fprintf(stderr, "note: pid %u: %s\n", r->findings[i].pid, r->findings[i].text);
+	if (c->opts.format == IMAGE_STASIS && !r->mem.io_uring && !c->opts.no_uring)
+		fprintf(stderr,
+			"note: io_uring is not available (%s): pages were written with pwrite\n",
+			r->mem.io_uring_reason);
+	fprintf(stderr,
+		"%s: %u process%s, %u thread%s, %s of memory -> %s (ratio %.2f), frozen %s, total %s, "
+		"%.2f GB/s\n",
+		c->opts.dir, r->nprocs, r->nprocs == 1 ? "" : "es", r->nthreads,
+		r->nthreads == 1 ? "" : "s", cmd_bytes(raw, sizeof(raw), r->mem.raw_bytes),
+		cmd_bytes(img, sizeof(img), r->image_bytes), ratio,
+		r->frozen_ns ? cmd_time(frozen, sizeof(frozen), r->frozen_ns) : "to the end",
+		cmd_time(total, sizeof(total), r->total_ns), rate);
+}
+
+int cmd_dump(int argc, char **argv)
+{
+	struct dump_cmd c = {
+		.opts = {.end = TARGET_KILL, .codec = MD_DEFAULT_CODEC, .level = MD_DEFAULT_LEVEL},
+	};
+	struct sigaction sa = {.sa_handler = on_signal};
+	struct dump_result res;
+	struct err err = {0};
+	int ret = cmd_parse(&argp, argc, argv, &c);
+
+	if (ret)
+		return ret;
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGHUP, &sa, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	c.progress = progress_new(c.quiet);
+	c.opts.arg = &c;
+	c.opts.phase = on_phase;
+	c.opts.stop = on_stop;
+	c.opts.progress = progress_counters(c.progress);
+	ret = dump_run(&c.opts, &res, &err);
+	progress_free(c.progress);
+	if (c.json)
+		print_json(&c, &res, &err);
+	if (ret < 0)
+		ret = cmd_fail("dump", &err);
+	else if (!c.quiet)
+		print_result(&c, &res);
+	free(res.findings);
+	return ret;
+}

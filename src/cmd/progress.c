@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* A progress line on a terminal. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "src/cmd/cmd.h"
+#include "src/cmd/progress.h"
+
+enum { TICK_MS = 80, BAR = 24 };
+
+struct progress {
+	struct md_progress count; /* written by the dump, relaxed */
+	pthread_t thread;
+	bool running;
+	/* protected by lock */
+	pthread_mutex_t lock;
+	pthread_cond_t end;
+	bool ended;
+	enum dump_phase phase;
+	uint64_t estimate;
+	struct timespec since; /* start of the memory phase */
+};
+
+static const char *const phase_name[] = {
+	[DUMP_SURVEY] = "survey",
+	[DUMP_FREEZE] = "freeze",
+	[DUMP_MEMORY] = "memory",
+	[DUMP_COMMIT] = "commit",
+};
+
+static double seconds_since(const struct timespec *t)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - t->tv_sec) + (double)(now.tv_nsec - t->tv_nsec) / 1e9;
+}
+
+static void draw(struct progress *p)
+{
+	uint64_t raw = __atomic_load_n(&p->count.raw_bytes, __ATOMIC_RELAXED);
+	uint64_t packed = __atomic_load_n(&p->count.packed_bytes, __ATOMIC_RELAXED);
+	char done[24], all[24], bar[BAR + 1];
+	double s, part, eta;
+	int fill;
+
+	if (p->phase != DUMP_MEMORY) {
+		fprintf(stderr, "\r\033[K%-7s", phase_name[p->phase]);
+		return;
+	}
+	s = seconds_since(&p->since);
+	part = p->estimate ? (double)raw / (double)p->estimate : 0;
+	if (part > 1)
+		part = 1;
+	eta = part > 0.01 ? s / part - s : 0;
+	fill = (int)(part * BAR);
+	for (int i = 0; i < BAR; i++)
+		bar[i] = i < fill ? '#' : '-';
+	bar[BAR] = '\0';
+	fprintf(stderr, "\r\033[K%-7s [%s] %3.0f%%  %s of %s  %.2f GB/s  ratio %.2f  ETA %.1f s",
+		phase_name[p->phase], bar, part * 100, cmd_bytes(done, sizeof(done), raw),
+		cmd_bytes(all, sizeof(all), p->estimate > raw ? p->estimate : raw),
+		s > 0 ? (double)raw / s / 1e9 : 0, packed ? (double)raw / (double)packed : 1.0,
+		eta);
+}
+
+static void *progress_main(void *arg)
+{
+	struct progress *p = arg;
+	struct timespec until;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->ended) {
+		draw(p);
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += TICK_MS * 1000000L;
+		if (until.tv_nsec >= 1000000000L) {
+			until.tv_nsec -= 1000000000L;
+			until.tv_sec++;
+		}
+		pthread_cond_timedwait(&p->end, &p->lock, &until);
+	}
+	pthread_mutex_unlock(&p->lock);
+	fputs("\r\033[K", stderr);
+	return NULL;
+}
+
+struct progress *progress_new(bool quiet)
+{
+	pthread_condattr_t attr;
+	struct progress *p;
+
+	if (quiet || !isatty(STDERR_FILENO))
+		return NULL;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return NULL;
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->end, &attr);
+	pthread_condattr_destroy(&attr);
+	return p;
+}
+
+struct md_progress *progress_counters(struct progress *p)
+{
+	return p ? &p->count : NULL;
+}
+
+void progress_phase(struct progress *p, enum dump_phase phase, uint64_t estimate_bytes)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->phase = phase;
+	if (phase == DUMP_MEMORY) {
+		p->estimate = estimate_bytes;
+		clock_gettime(CLOCK_MONOTONIC, &p->since);
+	}
+	pthread_mutex_unlock(&p->lock);
+	/* The guardian was forked before the first phase that lasts: a thread is safe from there
+	 * on. */
+	if (!p->running && phase == DUMP_MEMORY)
+		p->running = pthread_create(&p->thread, NULL, progress_main, p) == 0;
+}
+
+void progress_free(struct progress *p)
+{
+	if (!p)
+		return;
+	if (p->running) {
+		pthread_mutex_lock(&p->lock);
+		p->ended = true;
+		pthread_cond_signal(&p->end);
+		pthread_mutex_unlock(&p->lock);
+		pthread_join(p->thread, NULL);
+	}
+	pthread_cond_destroy(&p->end);
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}

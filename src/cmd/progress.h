@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A progress line on a terminal: phase, bytes, GB/s, ratio, ETA. Silent when stderr is not one.
+ *
+ * The thread starts with the memory phase, after target_open() has forked the guardian. The dump
+ * only stores to md_progress and to the phase; it never waits for the terminal.
+ */
+#ifndef CMD_PROGRESS_H
+#define CMD_PROGRESS_H
+
+#include "memdump/memdump.h"
+#include "src/ops/ops.h"
+
+struct progress;
+
+/* NULL when nothing is to be shown (no terminal, or @quiet). */
+struct progress *progress_new(bool quiet);
+/* Where md_run() counts; NULL when @p is. */
+struct md_progress *progress_counters(struct progress *p);
+void progress_phase(struct progress *p, enum dump_phase phase, uint64_t estimate_bytes);
+/* Ends the thread and wipes the line. NULL is allowed. */
+void progress_free(struct progress *p);
+
+#endif
