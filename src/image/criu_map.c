@@ -6,8 +6,9 @@
 
 const char *criu_map_name(char buf[STORE_NAME], uint64_t space)
 {
-	return store_name(buf, MD_SPACE_KIND(space) ? "pagemap-shmem-%" PRIu64 ".img"
-						    : "pagemap-%" PRIu64 ".img",
+	return store_name(buf,
+			  MD_SPACE_KIND(space) ? "pagemap-shmem-%" PRIu64 ".img"
+					       : "pagemap-%" PRIu64 ".img",
 			  (uint64_t)MD_SPACE_ID(space));
 }
 
@@ -35,8 +36,7 @@ static int add_run(struct criu_map *map, const char *name, const Im__PagemapEntr
 	if (run.addr % map->page_size || run.npages > (UINT64_MAX - run.addr) / map->page_size ||
 	    (last && run.addr < last->addr + last->npages * map->page_size))
 		return err_fail(err, EBADMSG, ERR_IMAGE,
-				"%s: entry %zu: %" PRIu64 " pages at %#" PRIx64
-				" are out of order",
+				"%s: entry %zu: %" PRIu64 " pages at %#" PRIx64 " are out of order",
 				name, map->n, run.npages, run.addr);
 	if (!run.npages)
 		return 0;

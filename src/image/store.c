@@ -264,9 +264,11 @@ static int sum_link(int dirfd, const char *name, struct store_file *ret, struct 
 	return 0;
 }
 
-static int sum_from(int fd, const char *name, uint64_t off, uint64_t *ret_sum, struct err *err)
+static int sum_from(int fd, const char *name, uint64_t off, uint64_t size, uint64_t *ret_sum,
+		    struct err *err)
 {
-	const size_t chunk = 1 << 20;
+	/* One byte more than is left shows a file that grows. */
+	const size_t most = 1 << 20, chunk = size - off < most ? (size_t)(size - off) + 1 : most;
 	cleanup_free uint8_t *buf = malloc(chunk);
 	XXH3_state_t *state = XXH3_createState();
 	ssize_t n = -ENOMEM;
@@ -301,7 +303,7 @@ int store_check_file(int dirfd, const char *name, Im__FileCheck check, struct st
 		return 0;
 	if (check == IM__FILE_CHECK__CHECK_TAIL && ret->size > STORE_TAIL)
 		off = ret->size - STORE_TAIL;
-	return sum_from(fd, name, off, &ret->sum, err);
+	return sum_from(fd, name, off, ret->size, &ret->sum, err);
 }
 
 static int load(int dirfd, const char *name, struct store_in *in, struct err *err)

@@ -34,7 +34,8 @@ static void report_line(void *arg, const char *line)
 	verify_bad(arg, "%s", line);
 }
 
-/* --- the list of files -------------------------------------------------------------------------- */
+/* --- the list of files --------------------------------------------------------------------------
+ */
 
 static bool plain_name(const char *name)
 {
@@ -62,9 +63,8 @@ static void check_listed(struct verify *v, const Im__ManifestEntry *e)
 		verify_bad(v, "%s: has %" PRIu64 " bytes, the inventory says %" PRIu64, e->name,
 			   f.size, e->size);
 	else if (e->has_sum && f.sum != e->sum)
-		verify_bad(v,
-			   "%s: checksum %016" PRIx64 ", the inventory says %016" PRIx64
-			   "%s", e->name, f.sum, e->sum,
+		verify_bad(v, "%s: checksum %016" PRIx64 ", the inventory says %016" PRIx64 "%s",
+			   e->name, f.sum, e->sum,
 			   e->check == IM__FILE_CHECK__CHECK_TAIL ? " (end of file)" : "");
 }
 
@@ -146,7 +146,8 @@ static void check_list(struct verify *v, const Im__Inventory *inv, char **names,
 			verify_bad(v, "%s: is not in the inventory", names[at]);
 }
 
-/* --- every file parses -------------------------------------------------------------------------- */
+/* --- every file parses --------------------------------------------------------------------------
+ */
 
 static int nothing_entry(void *arg, const char *kind, const char *message, unsigned n)
 {
@@ -202,7 +203,8 @@ static void check_parses(struct verify *v, char **names, size_t n)
 	}
 }
 
-/* --- all of it ---------------------------------------------------------------------------------- */
+/* --- all of it ----------------------------------------------------------------------------------
+ */
 
 static int check_files(struct verify *v, const Im__Inventory *inv, struct err *err)
 {
@@ -259,8 +261,11 @@ int image_verify(const char *path, unsigned threads, void (*report)(void *arg, c
 	v.img = image_open(path, &why);
 	e = v.img ? verify_open(&v, &why) : -why.errnum;
 	image_close(v.img);
-	/* Damage of the inventory, which stops everything else, is a finding too. */
-	if (e && why.class == ERR_IMAGE && why.errnum == EBADMSG) {
+	/*
+	 * Damage of the inventory, which stops everything else, is a finding too; and so is
+	 * whatever stopped us in an image that is damaged anyway.
+	 */
+	if (e && (why.errnum == EBADMSG || res.bad)) {
 		verify_err(&v, &why);
 		e = 0;
 	}

@@ -12,7 +12,8 @@
 
 enum { CHUNK = 1 << 20 };
 
-/* --- whose pages -------------------------------------------------------------------------------- */
+/* --- whose pages --------------------------------------------------------------------------------
+ */
 
 /* The first VMA that ends above @addr. */
 static uint32_t first_vma(const struct m_mm *mm, uint64_t addr)
@@ -69,7 +70,8 @@ static void check_extent(struct verify *v, uint64_t space, uint64_t addr, uint64
 		check_proc_extent(v, space, addr, addr + len);
 }
 
-/* --- the block file ----------------------------------------------------------------------------- */
+/* --- the block file -----------------------------------------------------------------------------
+ */
 
 static void count_line(void *arg, const char *line)
 {
@@ -118,7 +120,8 @@ static int verify_blocks(struct verify *v, struct err *err)
 	return ret || !v->m ? 0 : check_block_extents(v, err);
 }
 
-/* --- CRIU's page files -------------------------------------------------------------------------- */
+/* --- CRIU's page files --------------------------------------------------------------------------
+ */
 
 /* One pages file while it is read. */
 struct pages {
@@ -160,7 +163,8 @@ static int check_sum(struct verify *v, struct pages *p, const Im__PageSum *s, st
 		int ret;
 
 		if (!n || page >= p->npages || n > p->npages - page) {
-			verify_bad(v, "%s: checksum of %" PRIu64 " pages at %" PRIu64 " of %" PRIu64,
+			verify_bad(v,
+				   "%s: checksum of %" PRIu64 " pages at %" PRIu64 " of %" PRIu64,
 				   p->name, n, page, p->npages);
 			return 0;
 		}
