@@ -3,6 +3,7 @@
 #ifndef MEMDUMP_SUM_H
 #define MEMDUMP_SUM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <xxhash.h>
@@ -10,6 +11,32 @@
 static inline uint64_t md_sum(const void *p, size_t len)
 {
 	return XXH3_64bits(p, len);
+}
+
+/* The same over pieces: begin, add, end; end frees what begin took. */
+struct md_sum_run {
+	XXH3_state_t *state;
+};
+
+/* False when there is no memory; nothing is to be freed then. */
+static inline bool md_sum_begin(struct md_sum_run *r)
+{
+	r->state = XXH3_createState();
+	return r->state && XXH3_64bits_reset(r->state) == XXH_OK;
+}
+
+static inline void md_sum_add(struct md_sum_run *r, const void *p, size_t len)
+{
+	XXH3_64bits_update(r->state, p, len);
+}
+
+static inline uint64_t md_sum_end(struct md_sum_run *r)
+{
+	uint64_t sum = XXH3_64bits_digest(r->state);
+
+	XXH3_freeState(r->state);
+	r->state = NULL;
+	return sum;
 }
 
 /* A zero block has no payload, and 0 for its sum. */
