@@ -8,11 +8,10 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include <xxhash.h>
-
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "memdump/sum.h"
 
 const char *store_name(char buf[STORE_NAME], const char *fmt, ...)
 {
@@ -26,7 +25,7 @@ const char *store_name(char buf[STORE_NAME], const char *fmt, ...)
 
 uint64_t store_sum(const void *p, size_t len)
 {
-	return XXH3_64bits(p, len);
+	return md_sum(p, len);
 }
 
 /* --- writing ------------------------------------------------------------------------------------
@@ -270,18 +269,16 @@ static int sum_from(int fd, const char *name, uint64_t off, uint64_t size, uint6
 	/* One byte more than is left shows a file that grows. */
 	const size_t most = 1 << 20, chunk = size - off < most ? (size_t)(size - off) + 1 : most;
 	cleanup_free uint8_t *buf = malloc(chunk);
-	XXH3_state_t *state = XXH3_createState();
-	ssize_t n = -ENOMEM;
+	struct md_sum_run run;
+	ssize_t n;
 
-	if (buf && state) {
-		XXH3_64bits_reset(state);
-		while ((n = io_pread(fd, buf, chunk, off)) > 0) {
-			XXH3_64bits_update(state, buf, (size_t)n);
-			off += (uint64_t)n;
-		}
-		*ret_sum = XXH3_64bits_digest(state);
+	if (!buf || !md_sum_begin(&run))
+		return err_set(err, ENOMEM, "read %s", name);
+	while ((n = io_pread(fd, buf, chunk, off)) > 0) {
+		md_sum_add(&run, buf, (size_t)n);
+		off += (uint64_t)n;
 	}
-	XXH3_freeState(state);
+	*ret_sum = md_sum_end(&run);
 	return n < 0 ? err_set(err, (int)-n, "read %s", name) : 0;
 }
 

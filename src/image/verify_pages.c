@@ -2,10 +2,9 @@
 /* Pages of an image: all there, unchanged, and of memory that the metadata knows. */
 #include <stdlib.h>
 
-#include <xxhash.h>
-
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "memdump/sum.h"
 #include "src/image/criu_map.h"
 #include "src/image/meta.h"
 #include "src/image/verify.h"
@@ -131,11 +130,11 @@ struct pages {
 	uint32_t page_size;
 	uint8_t *seen; /* a bit for every page that has a checksum */
 	uint8_t *buf;  /* CHUNK bytes */
-	XXH3_state_t *state;
 };
 
 /* Adds @npages from @page on to the running sum. */
-static int sum_pages(struct pages *p, uint64_t page, uint64_t npages, struct err *err)
+static int sum_pages(struct pages *p, struct md_sum_run *run, uint64_t page, uint64_t npages,
+		     struct err *err)
 {
 	uint64_t off = page * p->page_size, left = npages * p->page_size;
 
@@ -146,40 +145,60 @@ static int sum_pages(struct pages *p, uint64_t page, uint64_t npages, struct err
 		if (got != (ssize_t)n)
 			return err_set(err, got < 0 ? (int)-got : EBADMSG, "read %s at %" PRIu64,
 				       p->name, off);
-		XXH3_64bits_update(p->state, p->buf, n);
+		md_sum_add(run, p->buf, n);
 		off += n;
 		left -= n;
 	}
 	return 0;
 }
 
-static int check_sum(struct verify *v, struct pages *p, const Im__PageSum *s, struct err *err)
+/* True when these pages have no checksum yet; from now on they have. */
+static bool mark_seen(struct pages *p, uint64_t page, uint64_t n)
 {
-	uint64_t total = 0;
+	for (uint64_t k = page; k < page + n; k++) {
+		uint8_t bit = (uint8_t)(1 << k % 8);
 
-	XXH3_64bits_reset(p->state);
+		if (p->seen[k / 8] & bit)
+			return false;
+		p->seen[k / 8] |= bit;
+	}
+	return true;
+}
+
+/* The runs of a sum must lie in the file, and each page in one: or reading would have no end. */
+static bool runs_fit(struct verify *v, struct pages *p, const Im__PageSum *s)
+{
 	for (size_t i = 0; i < s->n_page; i++) {
 		uint64_t page = s->page[i], n = i < s->n_npages ? s->npages[i] : 0;
-		int ret;
 
-		if (!n || page >= p->npages || n > p->npages - page) {
-			verify_bad(v,
-				   "%s: checksum of %" PRIu64 " pages at %" PRIu64 " of %" PRIu64,
-				   p->name, n, page, p->npages);
-			return 0;
-		}
-		for (uint64_t k = page; k < page + n; k++)
-			p->seen[k / 8] |= (uint8_t)(1 << k % 8);
-		ret = sum_pages(p, page, n, err);
-		if (ret)
-			return ret;
-		total += n;
+		if (n && page < p->npages && n <= p->npages - page && mark_seen(p, page, n))
+			continue;
+		verify_bad(v, "%s: checksum of %" PRIu64 " pages at %" PRIu64 " of %" PRIu64,
+			   p->name, n, page, p->npages);
+		return false;
 	}
-	if (total && XXH3_64bits_digest(p->state) != s->sum)
+	return s->n_page;
+}
+
+static int check_sum(struct verify *v, struct pages *p, const Im__PageSum *s, struct err *err)
+{
+	struct md_sum_run run;
+	uint64_t total = 0;
+	int ret = 0;
+
+	if (!runs_fit(v, p, s))
+		return 0;
+	if (!md_sum_begin(&run))
+		return meta_nomem(err, p->name);
+	for (size_t i = 0; !ret && i < s->n_page; i++) {
+		ret = sum_pages(p, &run, s->page[i], s->npages[i], err);
+		total += s->npages[i];
+	}
+	if (md_sum_end(&run) != s->sum && !ret)
 		verify_bad(v, "%s: %" PRIu64 " pages at offset %" PRIu64 " have changed", p->name,
 			   total, s->page[0] * p->page_size);
 	v->ret->mem.blocks++;
-	return 0;
+	return ret;
 }
 
 static int check_zero(struct verify *v, struct pages *p, uint64_t page, struct err *err)
@@ -221,14 +240,12 @@ static int read_pages(struct verify *v, struct pages *p, const struct criu_map *
 		return 0;
 	p->seen = calloc(1, p->npages / 8 + 1);
 	p->buf = malloc(CHUNK);
-	p->state = XXH3_createState();
-	if (p->seen && p->buf && p->state)
+	if (p->seen && p->buf)
 		ret = check_contents(v, p, map->head, err);
 	else
 		ret = meta_nomem(err, p->name);
 	free(p->seen);
 	free(p->buf);
-	XXH3_freeState(p->state);
 	return ret;
 }
 
