@@ -124,7 +124,7 @@ static int finish(struct binlog_log *log, struct build *b, unsigned type, unsign
 	char *payload = b->map + sizeof(*head);
 	size_t used = (size_t)(b->p - payload);
 	uint64_t off;
-	int r = binlog_space_take(log, b->size, &off);
+	int r = binlog_space_take(log, b->size, BINLOG_ALIGN, &off);
 
 	*ret_sum = binlog_sum(payload, used);
 	if (r == 0) {

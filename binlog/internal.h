@@ -76,8 +76,8 @@ void binlog_block_seal(struct binlog_block *b, const struct binlog_log *log, uns
 uint64_t binlog_add64(uint64_t *v, uint64_t n);
 uint32_t binlog_add32(uint32_t *v, uint32_t n);
 
-/* Hands out @len bytes of file. -EFBIG: the bound. */
-int binlog_space_take(struct binlog_log *log, uint64_t len, uint64_t *ret_off);
+/* Hands out @len bytes of file at a multiple of @align. -EFBIG: the bound. */
+int binlog_space_take(struct binlog_log *log, uint64_t len, uint64_t align, uint64_t *ret_off);
 
 /* Makes sure that storing to mapped [off, off+len) cannot fail for want of space. */
 int binlog_space_back(struct binlog_log *log, uint64_t off, uint64_t len);

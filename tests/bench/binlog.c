@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a log call costs, beside a bare counter read with a 32-byte store, fprintf and
+ * snprintf+write: JSON lines on stdout.
+ *
+ *	binlog [DIR]	where the logs go, default the current directory; they are removed
+ *
+ * Every row is measured in rounds, in turn with the bare loop, so that a noisy moment hits both.
+ * A sample is the mean of a batch of calls; p50, p10 and p90 are over the samples of all rounds.
+ * `ratio` is p50 over the p50 of the bare loop of this run; `bar` is what the project asks for.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "binlog/binlog.h"
+
+#define BATCH	  256
+#define SAMPLES	  40 /* per row and round */
+#define ROUNDS	  50
+#define SUSTAINED 6000000
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t bare_buffer[8192] __attribute__((aligned(64)));
+static unsigned bare_at;
+static FILE *text;
+static int text_fd;
+/* Read anew each time, so that the compiler cannot know them. */
+static volatile int vi = 12345;
+static volatile uint64_t vu = 0x123456789abcull;
+static char name[] = "sixteen bytes...";
+
+static void run_bare(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t t = binlog_counter();
+		volatile uint64_t *p = bare_buffer + bare_at;
+
+		p[0] = t;
+		p[1] = i;
+		p[2] = i;
+		p[3] = i;
+		bare_at = (bare_at + 4) % 8192;
+	}
+}
+
+static void run_empty(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		__asm__ volatile("" : : "r"(i));
+}
+
+static void run_below(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		__asm__ volatile("" : : "r"(i));
+		BINLOG(9, "below %u\n", i);
+	}
+}
+
+#define RUN(name, ...)                           \
+	static void name(unsigned n)             \
+	{                                        \
+		const int v = vi;                \
+		const uint64_t u = vu;           \
+                                                 \
+		(void)v;                         \
+		(void)u;                         \
+		for (unsigned i = 0; i < n; i++) \
+			__VA_ARGS__;             \
+	}
+
+/* clang-format off */
+RUN(run_0, BINLOG(BINLOG_INFO, "no argument\n"))
+RUN(run_1, BINLOG(BINLOG_INFO, "%u\n", i))
+RUN(run_2, BINLOG(BINLOG_INFO, "%u %d\n", i, v))
+RUN(run_3, BINLOG(BINLOG_INFO, "%u %d %d\n", i, v, v + 1))
+RUN(run_4, BINLOG(BINLOG_INFO, "%u %d %d %d\n", i, v, v + 1, v + 2))
+RUN(run_5, BINLOG(BINLOG_INFO, "%u %d %d %d %d\n", i, v, v + 1, v + 2, v + 3))
+RUN(run_6, BINLOG(BINLOG_INFO, "%u %d %d %d %d %d\n", i, v, v + 1, v + 2, v + 3, v + 4))
+RUN(run_7, BINLOG(BINLOG_INFO, "%u %d %d %d %d %d %d\n", i, v, v + 1, v + 2, v + 3, v + 4, v + 5))
+RUN(run_8, BINLOG(BINLOG_INFO, "%u %d %d %d %d %d %d %d\n", i, v, v + 1, v + 2, v + 3, v + 4, v + 5,
+		  v + 6))
+RUN(run_9, BINLOG(BINLOG_INFO, "%u %d %d %d %d %d %d %d %d\n", i, v, v + 1, v + 2, v + 3, v + 4,
+		  v + 5, v + 6, v + 7))
+RUN(run_10, BINLOG(BINLOG_INFO, "%u %d %d %d %d %d %d %d %d %d\n", i, v, v + 1, v + 2, v + 3, v + 4,
+		   v + 5, v + 6, v + 7, v + 8))
+RUN(run_10_u64, BINLOG(BINLOG_INFO,
+	"%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+	" %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", u, u + i, u + 1, u + 2, u + 3, u + 4, u + 5,
+	u + 6, u + 7, u + 8))
+RUN(run_string, BINLOG(BINLOG_INFO, "%s %" PRIu64 " %" PRIu64 "\n", name, u, u + i))
+RUN(run_precision, BINLOG(BINLOG_INFO, "%.*s %u\n", 7, name, i))
+RUN(run_fprintf, fprintf(text, "%u %d\n", i, v))
+RUN(run_fprintf_string, fprintf(text, "%s %" PRIu64 " %" PRIu64 "\n", name, u, u + i))
+/* clang-format on */
+
+static void run_snprintf_write(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		char line[64];
+		int len = snprintf(line, sizeof(line), "%u %d\n", i, vi);
+
+		if (write(text_fd, line, (size_t)len) != len)
+			abort();
+	}
+}
+
+static struct row {
+	const char *name;
+	void (*run)(unsigned n);
+	double bar; /* times the bare loop; 0: none */
+	double samples[SAMPLES * ROUNDS];
+} rows[] = {
+	{"bare counter + 32-byte store", run_bare, 0, {0}},
+	{"call, 0 ints", run_0, 1.3, {0}},
+	{"call, 1 int", run_1, 1.3, {0}},
+	{"call, 2 ints", run_2, 1.3, {0}},
+	{"call, 3 ints", run_3, 1.3, {0}},
+	{"call, 4 ints", run_4, 1.3, {0}},
+	{"call, 5 ints", run_5, 1.3, {0}},
+	{"call, 6 ints", run_6, 1.3, {0}},
+	{"call, 7 ints", run_7, 1.3, {0}},
+	{"call, 8 ints", run_8, 1.3, {0}},
+	{"call, 9 ints", run_9, 1.3, {0}},
+	{"call, 10 ints", run_10, 1.3, {0}},
+	{"call, 10 u64", run_10_u64, 1.3, {0}},
+	{"call, 16-byte string + 2 u64", run_string, 1.6, {0}},
+	{"call, %.*s + int", run_precision, 0, {0}},
+	{"empty loop", run_empty, 0, {0}},
+	{"call below the level", run_below, 0, {0}},
+	{"fprintf, 2 ints", run_fprintf, 0, {0}},
+	{"fprintf, string + 2 u64", run_fprintf_string, 0, {0}},
+	{"snprintf + write, 2 ints", run_snprintf_write, 0, {0}},
+};
+#define NROWS (sizeof(rows) / sizeof(rows[0]))
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a;
+	double y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double percentile(double *samples, unsigned n, unsigned p)
+{
+	qsort(samples, n, sizeof(*samples), by_value);
+	return samples[n * p / 100];
+}
+
+static double bare_ns;
+
+static void report(const char *row, double *samples, unsigned n, double bar)
+{
+	double p50 = percentile(samples, n, 50);
+
+	printf("{\"bench\": \"binlog\", \"row\": \"%s\", \"p50_ns\": %.2f, \"p10_ns\": %.2f, "
+	       "\"p90_ns\": %.2f, \"ratio\": %.3f",
+	       row, p50, percentile(samples, n, 10), percentile(samples, n, 90), p50 / bare_ns);
+	if (bar > 0)
+		printf(", \"bar\": %.1f, \"ok\": %s", bar, p50 <= bar * bare_ns ? "true" : "false");
+	printf("}\n");
+	fflush(stdout);
+}
+
+static void measure_rows(void)
+{
+	for (unsigned round = 0; round < ROUNDS; round++)
+		for (unsigned r = 0; r < NROWS; r++) {
+			rows[r].run(BATCH);
+			for (unsigned s = 0; s < SAMPLES; s++) {
+				uint64_t t = now_ns();
+
+				rows[r].run(BATCH);
+				rows[r].samples[round * SAMPLES + s] =
+					(double)(now_ns() - t) / BATCH;
+			}
+			if (ftruncate(text_fd, 0) < 0)
+				abort();
+		}
+	bare_ns = percentile(rows[0].samples, SAMPLES * ROUNDS, 50);
+	for (unsigned r = 0; r < NROWS; r++)
+		report(rows[r].name, rows[r].samples, SAMPLES * ROUNDS, rows[r].bar);
+
+	double empty = percentile(rows[15].samples, SAMPLES * ROUNDS, 50);
+	double below = percentile(rows[16].samples, SAMPLES * ROUNDS, 50);
+
+	printf("{\"bench\": \"binlog\", \"row\": \"below the level, over an empty loop\", "
+	       "\"p50_ns\": %.2f, \"bar_ns\": 1.0, \"ok\": %s}\n",
+	       below - empty, below - empty <= 1.0 ? "true" : "false");
+}
+
+static void open_log(const char *path)
+{
+	struct err err = {0};
+
+	if (binlog_open(path, NULL, &err) < 0) {
+		fprintf(stderr, "%s\n", err.msg);
+		exit(1);
+	}
+}
+
+static void *sustain(void *arg)
+{
+	run_2(SUSTAINED);
+	return NULL;
+}
+
+/* Calls per second with everything that follows: open to close, or fopen to fclose. */
+static double sustained(const char *path, unsigned nthreads)
+{
+	pthread_t threads[2];
+	uint64_t t;
+
+	open_log(path);
+	t = now_ns();
+	for (unsigned i = 1; i < nthreads; i++)
+		pthread_create(&threads[i], NULL, sustain, NULL);
+	sustain(NULL);
+	for (unsigned i = 1; i < nthreads; i++)
+		pthread_join(threads[i], NULL);
+	binlog_close();
+	t = now_ns() - t;
+	unlink(path);
+	return (double)t / SUSTAINED;
+}
+
+static double sustained_fprintf(const char *path)
+{
+	uint64_t t;
+
+	text = fopen(path, "w");
+	if (!text)
+		exit(1);
+	t = now_ns();
+	run_fprintf(SUSTAINED / 4);
+	fclose(text);
+	t = now_ns() - t;
+	unlink(path);
+	return (double)t / (SUSTAINED / 4);
+}
+
+static void measure_sustained(const char *path)
+{
+	double one[9];
+	double two[9];
+	double file[9];
+	double bare[9];
+
+	for (unsigned i = 0; i < 9; i++) {
+		uint64_t t = now_ns();
+
+		run_bare(SUSTAINED);
+		bare[i] = (double)(now_ns() - t) / SUSTAINED;
+		one[i] = sustained(path, 1);
+		two[i] = sustained(path, 2);
+		file[i] = sustained_fprintf(path);
+	}
+	report("bare, sustained", bare, 9, 0);
+	report("sustained, one thread, 2 ints, flush included", one, 9, 2.0);
+	report("sustained, two threads, 2 ints, per call of a thread", two, 9, 0);
+	report("sustained fprintf, 2 ints, flush included", file, 9, 0);
+}
+
+int main(int argc, char **argv)
+{
+	const char *dir = argc > 1 ? argv[1] : ".";
+	char log_path[4096];
+	char text_path[4096];
+	struct utsname u;
+
+	snprintf(log_path, sizeof(log_path), "%s/bench.blog", dir);
+	snprintf(text_path, sizeof(text_path), "%s/bench.text", dir);
+	uname(&u);
+	printf("{\"bench\": \"binlog\", \"kernel\": \"%s\", \"machine\": \"%s\", \"cpus\": %ld, "
+	       "\"batch\": %u, \"samples\": %u}\n",
+	       u.release, u.machine, sysconf(_SC_NPROCESSORS_ONLN), BATCH, SAMPLES * ROUNDS);
+
+	text = fopen(text_path, "w");
+	text_fd = open(text_path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	if (!text || text_fd < 0) {
+		perror(text_path);
+		return 1;
+	}
+	open_log(log_path);
+	measure_rows();
+	binlog_close();
+	fclose(text);
+	close(text_fd);
+	unlink(text_path);
+	unlink(log_path);
+	measure_sustained(log_path);
+	return 0;
+}
