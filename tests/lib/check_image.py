@@ -182,6 +182,8 @@ def shm(img, pid, addr, length, crc, *name):
         inode = img.files[shmid]["memfd"]["inode_id"]
         entries = img.meta.get("memfd.img", [])
         shmid = next(e["shmid"] for e in entries if e["inode_id"] == inode)
+    elif vma["status"] & 0x400:  # the IPC id; which segment that is stands in a field of our own
+        shmid = min(s for s in img.mem.spaces() if s & SHMEM)
     start = num(addr) - vma["start"] + vma["pgoff"]
     have, _ = content_crc(img, SHMEM | shmid, start, num(length))
     if have != int(crc, 16):
@@ -293,7 +295,8 @@ def altstack(img, tid, addr, length):
 def timer(img, pid, tid_, clock, signo, value, interval):
     for t in img.leader(pid)["tc"]["timers"].get("posix", []):
         if t["it_id"] == num(tid_):
-            if (t["clock_id"], t["insec"]) != (num(clock), num(interval)):
+            every = t["isec"] * 10**9 + t["insec"]
+            if (t["clock_id"], every) != (num(clock), num(interval)):
                 bad(f"pid {pid}: timer {tid_}: {t}")
             if num(signo) and (t["si_signo"], t["sival_ptr"] & 0xFFFFFFFF) != (num(signo), num(value)):
                 bad(f"pid {pid}: timer {tid_} notifies otherwise: {t}")
@@ -407,7 +410,7 @@ def fd(img, pid, number, kind):
     names = {"REG": "reg", "PIPE": "pipe", "FIFO": "fifo", "INETSK": "inet", "UNIXSK": "unix",
              "EVENTFD": "eventfd", "EVENTPOLL": "epoll", "INOTIFY": "inotify", "SIGNALFD": "signalfd",
              "TTY": "tty", "TIMERFD": "timerfd", "MEMFD": "memfd", "PIDFD": "pidfd"}  # fmt: skip
-    have = names.get(entry["type"], entry["type"])
+    have = names.get(entry.get("type"), entry.get("type"))
     # Older CRIU's schema has no name for a pidfd and leaves the number or the default.
     if have not in (kind, FD_TYPES[kind]) and kind != "pidfd":
         bad(f"pid {pid}: descriptor {number} is {have}, not {kind}")
@@ -430,9 +433,9 @@ def signalfd(img, pid, number, mask):
 
 def epoll(img, pid, number, target, events, data):
     tfds = img.fd(num(pid), num(number))[1]["epfd"].get("tfd", [])
-    for t in tfds:
+    for t in tfds:  # the kernel adds EPOLLERR and EPOLLHUP to what is asked for
         if t["tfd"] == num(target):
-            if t["data"] != num(data) or t["events"] & 0xFFFFFFFF != num(events):
+            if t["data"] != num(data) or t["events"] & 0xFFFFFFE7 != num(events):
                 bad(f"pid {pid}: epoll {number}: {t}")
             return
     bad(f"pid {pid}: epoll {number} does not watch {target}")

@@ -65,8 +65,8 @@ static void timers_setup(void)
 	it.it_interval.tv_usec = 250000;
 	if (setitimer(ITIMER_PROF, &it, NULL))
 		v_die("setitimer");
-	v_fact("itimer %d real 7000000000", getpid());
-	v_fact("itimer %d prof 7000250000", getpid());
+	v_fact("itimer %d real 7000000000000", getpid());
+	v_fact("itimer %d prof 7000250000000", getpid());
 }
 
 static void timers_check(void)
