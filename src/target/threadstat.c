@@ -32,7 +32,7 @@ struct threadstat {
 	struct model *m;
 	const struct m_proc *p;
 	struct m_thread *t;
-	int dir; /* /proc/TID */
+	int dir; /* /proc/PID/task/TID */
 	struct proctext text;
 };
 
@@ -66,13 +66,10 @@ static int stat_read(struct threadstat *s, struct err *err)
 {
 	uint64_t tick_us = 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
 	struct procfs_stat st;
-	char path[32];
 	ssize_t n;
 	int ret;
 
-	/* /proc/TID/stat would give the times of all threads together. */
-	snprintf(path, sizeof(path), "task/%u/stat", s->t->tid);
-	n = proctext_read(&s->text, s->dir, path);
+	n = proctext_read(&s->text, s->dir, "stat");
 	ret = n < 0 ? (int)n : procfs_parse_stat(s->text.data, &st);
 	if (ret < 0)
 		return thread_fail(s, ret, "stat", err);
@@ -190,6 +187,7 @@ static int affinity_read(struct threadstat *s, struct err *err)
 
 static void rest_read(struct threadstat *s)
 {
+	char path[40];
 	void *head = NULL;
 	size_t len = 0;
 	const char *p;
@@ -200,7 +198,9 @@ static void rest_read(struct threadstat *s)
 		s->t->robust_addr = (uint64_t)(uintptr_t)head;
 		s->t->robust_len = len;
 	}
-	if (proctext_read(&s->text, s->dir, "timerslack_ns") > 0) {
+	/* Not below task/. */
+	snprintf(path, sizeof(path), "/proc/%u/timerslack_ns", s->t->tid);
+	if (proctext_read(&s->text, AT_FDCWD, path) > 0) {
 		p = s->text.data;
 		if (procfs_dec(&p, &v))
 			s->t->timerslack_ns = v;
@@ -252,10 +252,11 @@ static int threadstat_read(struct threadstat *s, struct err *err)
 int proc_collect_thread(struct model *m, struct m_proc *p, struct m_thread *t, struct err *err)
 {
 	struct threadstat s = {.m = m, .p = p, .t = t};
-	char path[32];
+	char path[48];
 	int ret;
 
-	snprintf(path, sizeof(path), "/proc/%u", t->tid);
+	/* /proc/TID would give the times of all threads together. */
+	snprintf(path, sizeof(path), "/proc/%u/task/%u", p->pid, t->tid);
 	s.dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (s.dir < 0)
 		return thread_fail(&s, -errno, "/proc", err);
