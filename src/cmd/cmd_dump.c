@@ -266,6 +266,7 @@ int cmd_dump(int argc, char **argv)
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGHUP, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error like a full disk: EFBIG */
 	c.progress = progress_new(c.quiet);
 	c.opts.arg = &c;
 	c.opts.phase = on_phase;
