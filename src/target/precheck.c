@@ -20,6 +20,7 @@ struct look {
 	unsigned long flags;
 	pid_t tgid, ppid, tracer;
 	unsigned uid;
+	long nthreads;
 };
 
 /* The whole of a small /proc file, NUL-terminated; -errno. */
@@ -87,6 +88,7 @@ static int look_at(pid_t pid, struct look *l, struct err *err)
 	l->tgid = (pid_t)status_field(status, "\nTgid:");
 	l->tracer = (pid_t)status_field(status, "\nTracerPid:");
 	l->uid = (unsigned)status_field(status, "\nUid:");
+	l->nthreads = status_field(status, "\nThreads:");
 	return 0;
 }
 
@@ -105,6 +107,14 @@ static int refuse_kind(const struct look *l, struct err *err)
 			 l->tgid);
 		err_hint(err, "dump the whole process: -t %d", l->tgid);
 		return -ESRCH;
+	}
+	if (l->state == 'Z' && l->nthreads > 1) {
+		err_fail(
+			err, EOPNOTSUPP, ERR_UNSUPPORTED,
+			"pid %d (%s): its main thread has exited while %ld others run: not supported",
+			l->pid, l->comm, l->nthreads - 1);
+		err_hint(err, "nothing helps but a program that keeps its main thread");
+		return -EOPNOTSUPP;
 	}
 	if (l->state == 'Z' || l->state == 'X') {
 		err_fail(
