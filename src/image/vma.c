@@ -183,6 +183,8 @@ static int get_more(struct meta_in *in, const char *name, const Im__VmaMore *fro
 		return err_fail(in->err, EBADMSG, ERR_IMAGE, "%s: VMA at %#" PRIx64 ": kind %u",
 				name, to->start, from->kind);
 	to->kind = (enum m_vma_kind)kind;
+	if (from->has_end)
+		to->end = from->end;
 	to->file_id = META_GET(from, file_id);
 	to->shm_id = META_GET(from, segment_id);
 	to->flags = META_GET(from, flags);

@@ -32,7 +32,8 @@ static const char decode_all[] = "/usr/bin/python3 - <<'END'\n"
 static bool missing(void)
 {
 	/* its libraries too, which Debian does not make crit depend on */
-	return system("crit --help >/dev/null 2>&1 && /usr/bin/python3 -c 'import pycriu' 2>/dev/null") != 0;
+	return system("crit --help >/dev/null 2>&1 && /usr/bin/python3 -c 'import pycriu' 2>/dev/null") !=
+	       0;
 }
 
 static void write_model(struct model *m, enum image_format format)
