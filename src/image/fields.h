@@ -2,8 +2,8 @@
 /*
  * Every field of every entry of an image file, by name, without knowing the messages.
  *
- * A walk calls the visitor in file order. Names and texts are valid during the call only. A
- *callback returns 0 to go on; anything else stops the walk and is what the walk returns.
+ * A walk calls the visitor in file order. Names and texts are valid during the call only. What a
+ * callback returns stops the walk and is what the walk returns; 0 goes on.
  *
  *	entry("core", "Core", 0)
  *	  scalar("mtype", ENUM 1 "X86_64")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* An address space: mm files. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "src/image/vma.h"
@@ -39,52 +40,90 @@ static int put_aios(struct meta_out *o, const struct m_mm *mm, Im__Mm *to)
 /* --- VMAs ---------------------------------------------------------------------------------------
  */
 
+/* CRIU knows the kernel's pages of variables as one mapping, however many there are. */
+static bool merges(const struct m_vma *v, const Im__Vma *before)
+{
+	return v->kind == M_VMA_VVAR && before && (before->status & VMA_VVAR) &&
+	       before->end == v->start;
+}
+
+static void put_guard(const struct m_guard *g, Im__Vma *to)
+{
+	im__vma__init(to);
+	to->start = g->start;
+	to->end = g->end;
+	to->status = VMA_GUARD;
+	to->flags = VMA_MAP_PRIVATE | VMA_MAP_ANONYMOUS;
+	to->fd = -1;
+}
+
 static int put_vmas(struct meta_out *o, const struct m_mm *mm, Im__Mm *to)
 {
 	size_t n = (size_t)mm->nvmas + mm->nguards;
 	Im__VmaMore *mores = arena_alloc(o->scratch, mm->nvmas * sizeof(*mores));
-	Im__Vma *items;
+	Im__Vma *items, *before = NULL;
 
-	to->n_vmas = n;
-	if (!mores || !meta_array(o->scratch, n, sizeof(*items), &items, &to->vmas))
+	to->merged = arena_alloc(o->scratch, mm->nvmas * sizeof(*to->merged));
+	if (!mores || !to->merged || !meta_array(o->scratch, n, sizeof(*items), &items, &to->vmas))
 		return -ENOMEM;
-	for (uint32_t i = 0; i < mm->nvmas; i++)
-		vma_put(o->m, &mm->vmas[i], &items[i], &mores[i]);
-	for (uint32_t i = 0; i < mm->nguards; i++) {
-		Im__Vma *guard = &items[mm->nvmas + i];
+	for (uint32_t i = 0; i < mm->nvmas; i++) {
+		const struct m_vma *v = &mm->vmas[i];
 
-		im__vma__init(guard);
-		guard->start = mm->guards[i].start;
-		guard->end = mm->guards[i].end;
-		guard->status = VMA_GUARD;
-		guard->flags = VMA_MAP_PRIVATE | VMA_MAP_ANONYMOUS;
-		guard->fd = -1;
+		vma_put(o->m, v, &items[i], &mores[i]);
+		if (merges(v, before)) {
+			if (!before->stasis->has_end)
+				META_SET(before->stasis, end, before->end);
+			before->end = v->end;
+			to->merged[to->n_merged++] = &items[i];
+		} else {
+			before = &items[i];
+			to->vmas[to->n_vmas++] = before;
+		}
+	}
+	for (uint32_t i = 0; i < mm->nguards; i++) {
+		put_guard(&mm->guards[i], &items[mm->nvmas + i]);
+		to->vmas[to->n_vmas++] = &items[mm->nvmas + i];
 	}
 	return 0;
 }
 
+static int get_vma(struct meta_in *in, const char *name, const Im__Vma *v, struct m_mm *mm)
+{
+	struct m_vma *to = model_push(in->m, &mm->vmas, &mm->nvmas, sizeof(*to));
+
+	return to ? vma_get(in, name, v, to) : meta_nomem(in->err, name);
+}
+
+static int by_start(const void *a, const void *b)
+{
+	uint64_t x = ((const struct m_vma *)a)->start, y = ((const struct m_vma *)b)->start;
+
+	return x < y ? -1 : x > y;
+}
+
 static int get_vmas(struct meta_in *in, const char *name, const Im__Mm *from, struct m_mm *mm)
 {
-	for (size_t i = 0; i < from->n_vmas; i++) {
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < from->n_vmas; i++) {
 		const Im__Vma *v = from->vmas[i];
+		struct m_guard *g;
 
-		if (v->status & VMA_GUARD) {
-			struct m_guard *g =
-				model_push(in->m, &mm->guards, &mm->nguards, sizeof(*g));
-
-			if (!g)
-				return meta_nomem(in->err, name);
-			g->start = v->start;
-			g->end = v->end;
-		} else {
-			struct m_vma *to = model_push(in->m, &mm->vmas, &mm->nvmas, sizeof(*to));
-			int ret = to ? vma_get(in, name, v, to) : meta_nomem(in->err, name);
-
-			if (ret)
-				return ret;
+		if (!(v->status & VMA_GUARD)) {
+			ret = get_vma(in, name, v, mm);
+			continue;
 		}
+		g = model_push(in->m, &mm->guards, &mm->nguards, sizeof(*g));
+		if (!g)
+			return meta_nomem(in->err, name);
+		g->start = v->start;
+		g->end = v->end;
 	}
-	return 0;
+	for (size_t i = 0; !ret && i < from->n_merged; i++)
+		ret = get_vma(in, name, from->merged[i], mm);
+	if (!ret && from->n_merged)
+		qsort(mm->vmas, mm->nvmas, sizeof(*mm->vmas), by_start);
+	return ret;
 }
 
 /* --- mm -----------------------------------------------------------------------------------------

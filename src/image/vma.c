@@ -31,7 +31,10 @@ static const struct {
 
 #define LEN(a) (sizeof(a) / sizeof((a)[0]))
 
-/* The contents of a segment are where CRIU looks for them: under its own number or a memfd's. */
+/*
+ * The contents of a segment are where CRIU looks for them: under the number in the mapping, or that
+ * of the memfd it names. (A SysV segment's IPC id is in the inventory; CRIU puts it here.)
+ */
 static uint32_t shmem_status(const struct model *m, const struct m_vma *v, uint64_t *ret_shmid)
 {
 	const struct m_shm *shm = model_shm(m, v->shm_id);
@@ -40,7 +43,7 @@ static uint32_t shmem_status(const struct model *m, const struct m_vma *v, uint6
 		*ret_shmid = meta_memfd_file(m, v);
 		return VMA_MEMFD | (v->shared ? VMA_FILE_SHARED : VMA_FILE_PRIVATE);
 	}
-	*ret_shmid = shm && shm->sysv ? shm->ino : v->shm_id;
+	*ret_shmid = v->shm_id;
 	return VMA_ANON_SHARED | (shm && shm->sysv ? VMA_SYSVIPC : 0);
 }
 
@@ -180,6 +183,8 @@ static int get_more(struct meta_in *in, const char *name, const Im__VmaMore *fro
 		return err_fail(in->err, EBADMSG, ERR_IMAGE, "%s: VMA at %#" PRIx64 ": kind %u",
 				name, to->start, from->kind);
 	to->kind = (enum m_vma_kind)kind;
+	if (from->has_end)
+		to->end = from->end;
 	to->file_id = META_GET(from, file_id);
 	to->shm_id = META_GET(from, segment_id);
 	to->flags = META_GET(from, flags);

@@ -86,7 +86,7 @@ static void every_way_to_name_it(void **state)
 		assert_int_equal(entries("."), 2);
 		scratch_remove("x");
 	}
-	char path[sizeof(scratch_path) + 8];
+	static char path[sizeof(scratch_path) + 8];
 
 	snprintf(path, sizeof(path), "%s/x", scratch_path);
 	make(path);

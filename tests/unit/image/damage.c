@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Every flipped bit, every truncation, and missing, foreign and planted files are found. */
+/* timeout: 400 */
 #include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>

@@ -549,7 +549,8 @@ static void same_shm(const struct m_shm *a, const struct m_shm *b)
 }
 
 /* The number of fields that differ; each is printed. */
-static unsigned model_differences(const struct model *a, const struct model *b)
+__attribute__((unused)) static unsigned model_differences(const struct model *a,
+							  const struct model *b)
 {
 	differences = 0;
 	SAME(elf_machine), SAME(page_size), SAME(nprocs), SAME(nfiles), SAME(nfdtables);

@@ -17,7 +17,7 @@
 			fail_msg("%s (%s)", (err)->msg, (err)->hint); \
 	} while (0)
 
-static char scratch_path[] = "/tmp/stasis-unit-XXXXXX";
+static char scratch_path[4096];
 
 static int scratch_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -31,6 +31,9 @@ __attribute__((unused)) static void scratch_remove(const char *path)
 
 static int scratch_enter(void **state)
 {
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(scratch_path, sizeof(scratch_path), "%s/stasis-unit-XXXXXX", tmp ? tmp : "/tmp");
 	return mkdtemp(scratch_path) && !chdir(scratch_path) ? 0 : -1;
 }
 
