@@ -131,9 +131,9 @@ struct arch_inject {
 	/*
 	 * A wait without time limit that our stop ended with EINTR (epoll_wait, sigwaitinfo, semop:
 	 * signal(7)): @prstatus changed so that the kernel makes the call again unless a handler
-	 * runs first. True if changed. NULL when unknown.
+	 * runs first. True if changed; @look only tells. NULL when unknown.
 	 */
-	bool (*wait_again)(void *prstatus);
+	bool (*wait_again)(void *prstatus, bool look);
 	uint32_t red_zone; /* bytes below the stack pointer that are the program's own */
 
 	/*

@@ -205,7 +205,7 @@ static uint64_t x86_thread_pointer(const void *prstatus)
 
 enum { ERESTARTNOHAND = 514 };
 
-static bool x86_wait_again(void *prstatus)
+static bool x86_wait_again(void *prstatus, bool look)
 {
 	struct user_regs_struct r;
 	bool forever;
@@ -235,8 +235,8 @@ static bool x86_wait_again(void *prstatus)
 	default:
 		return false;
 	}
-	if (!forever)
-		return false;
+	if (!forever || look)
+		return forever;
 	r.rax = (uint64_t)-ERESTARTNOHAND;
 	memcpy(prstatus, &r, sizeof(r));
 	return true;

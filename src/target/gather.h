@@ -23,11 +23,16 @@ void gather_times(const struct gather *g, struct target_times *ret);
 void gather_close(struct gather *g);
 
 /*
- * threads.c: registers, signal mask and queue of one thread, by ptrace; @shared is its process's
- * queue. Fills @task's true state as well, for remote.c.
+ * threads.c: registers, signal mask and queue of one thread, by ptrace. Fills @task's true state as
+ * well, for remote.c.
  */
-int threads_collect(struct model *m, struct task *task, const struct m_sigqueue *shared,
-		    struct m_thread *t, struct err *err);
+int threads_collect(struct model *m, struct task *task, struct m_thread *t, struct err *err);
+/*
+ * Some waits are not made again by the kernel after a stop, signal or none. Where no signal is on
+ * its way this has the true state of @task, which is known, changed so that they are: the program
+ * must not see that it was stopped.
+ */
+void threads_wait_again(struct task *task);
 /* The queue that all threads of @task's process share. */
 int threads_shared_pending(struct model *m, struct task *task, struct m_sigqueue *q,
 			   struct err *err);

@@ -89,6 +89,7 @@ int remote_save(struct task *task, struct err *err)
 	if (ret == -EOPNOTSUPP)
 		return err_fail(err, EOPNOTSUPP, ERR_ABI,
 				"thread %d runs 32-bit code, which is not supported", task->tid);
+	task->known = ret == 0;
 	return ret < 0 ? err_set(err, -ret, "read registers of thread %d", task->tid) : 0;
 }
 

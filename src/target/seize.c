@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "src/target/gather.h"
 #include "src/target/procfs.h"
 #include "src/target/remote.h"
 #include "src/target/target.h"
@@ -24,6 +25,7 @@
 
 enum {
 	MAX_TASKS = 1 << 18, /* address space, not memory */
+	LAST_WAIT_MS = 200,
 	TICK_MS = 20, /* without progress: look for threads that wait for their vfork child */
 };
 
@@ -661,11 +663,47 @@ void tree_reap(struct tree *t)
 	sweep(t, &drop);
 }
 
+/* Those that were asked to stop and have not yet: a moment more, then they can be put right. */
+static void await_running(struct tree *t)
+{
+	uint64_t end = now_ns() + LAST_WAIT_MS * 1000000ull;
+	struct err drop = {0};
+
+	for (uint32_t i = 0; i < t->ntasks && now_ns() < end;) {
+		struct task *task = &t->tasks[i];
+
+		if (task->state != TASK_RUNNING) {
+			i++;
+			continue;
+		}
+		if (advance(t, task, &drop) < 0)
+			return;
+		if (task->state == TASK_RUNNING)
+			tree_wait_child(t, 1);
+	}
+}
+
+/* A thread that nobody has looked at yet: what it was waiting for. */
+static void look_at(struct task *task)
+{
+	struct err drop = {0};
+
+	if (!task->known && remote_save(task, &drop) == 0)
+		threads_wait_again(task);
+}
+
 void tree_thaw(struct tree *t, int end)
 {
-	for (uint32_t i = 0; i < t->ntasks; i++)
-		if (t->tasks[i].state == TASK_STOPPED && t->tasks[i].altered)
-			remote_undo(&t->tasks[i]);
+	await_running(t);
+	for (uint32_t i = 0; i < t->ntasks; i++) {
+		struct task *task = &t->tasks[i];
+
+		if (task->state != TASK_STOPPED)
+			continue;
+		look_at(task);
+		if (task->altered)
+			remote_undo(task);
+	}
 	for (uint32_t i = 0; i < t->nprocs && end != TARGET_RUN; i++)
 		if (t->procs[i].state == PROC_LIVE)
 			kill(t->procs[i].pid, end == TARGET_KILL ? SIGKILL : SIGSTOP);

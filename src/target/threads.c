@@ -34,19 +34,26 @@ static uint64_t reg(const void *prstatus, uint32_t off)
 	return v;
 }
 
+/* Up to @max of a queue, from @off on: their number, -errno. */
+static int queue_peek(pid_t tid, uint32_t flags, uint64_t off, siginfo_t *info, int max)
+{
+	struct __ptrace_peeksiginfo_args args = {.off = off, .flags = flags, .nr = max};
+	long n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, info);
+
+	return n < 0 ? -errno : (int)n;
+}
+
 static int queue_read(struct model *m, pid_t tid, uint32_t flags, struct m_sigqueue *q,
 		      struct err *err)
 {
-	struct __ptrace_peeksiginfo_args args = {.flags = flags, .nr = PEEK};
 	siginfo_t info[PEEK];
-	long n;
+	int n;
 
 	do {
-		args.off = q->n;
-		n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, info);
+		n = queue_peek(tid, flags, q->n, info, PEEK);
 		if (n < 0)
-			return err_set(err, errno, "read pending signals of thread %d", tid);
-		for (long i = 0; i < n; i++) {
+			return err_set(err, -n, "read pending signals of thread %d", tid);
+		for (int i = 0; i < n; i++) {
 			struct m_siginfo *s = model_push(m, &q->info, &q->n, sizeof(*s));
 
 			if (!s)
@@ -63,17 +70,32 @@ int threads_shared_pending(struct model *m, struct task *task, struct m_sigqueue
 	return queue_read(m, task->tid, PTRACE_PEEKSIGINFO_SHARED, q, err);
 }
 
-static uint64_t queue_mask(const struct m_sigqueue *q)
+/* A signal that the thread will be given once it runs. */
+static bool signal_due(const struct task *task)
 {
-	uint64_t mask = 0;
-	int signo;
+	static const uint32_t queues[] = {0, PTRACE_PEEKSIGINFO_SHARED};
+	siginfo_t info[PEEK];
 
-	for (uint32_t i = 0; i < q->n; i++) {
-		memcpy(&signo, q->info[i].data, sizeof(signo));
-		if (signo >= 1 && signo <= 64)
-			mask |= 1ull << (signo - 1);
+	for (int q = 0; q < 2; q++) {
+		uint64_t off = 0;
+		int n;
+
+		do {
+			n = queue_peek(task->tid, queues[q], off, info, PEEK);
+			for (int i = 0; i < n; i++)
+				if (!(task->sigmask >> (info[i].si_signo - 1) & 1))
+					return true;
+			off += PEEK;
+		} while (n == PEEK);
 	}
-	return mask;
+	return false;
+}
+
+void threads_wait_again(struct task *task)
+{
+	if (arch_inject.wait_again && arch_inject.wait_again(task->prstatus, true) &&
+	    !signal_due(task) && arch_inject.wait_again(task->prstatus, false))
+		task->altered = true;
 }
 
 static int regset_add(struct model *m, struct m_thread *t, uint32_t note, const void *data,
@@ -155,8 +177,7 @@ static void rseq_read(struct task *task, struct m_thread *t)
 	rseq_abort(task, &t->rseq);
 }
 
-int threads_collect(struct model *m, struct task *task, const struct m_sigqueue *shared,
-		    struct m_thread *t, struct err *err)
+int threads_collect(struct model *m, struct task *task, struct m_thread *t, struct err *err)
 {
 	const struct arch_desc *arch = arch_host();
 	uint8_t prstatus[ARCH_PRSTATUS_MAX];
@@ -168,14 +189,7 @@ int threads_collect(struct model *m, struct task *task, const struct m_sigqueue 
 		return ret;
 	t->sigmask = task->sigmask;
 	rseq_read(task, t);
-	/*
-	 * Some waits are not made again by the kernel after a stop, signal or none. Where no signal
-	 * is on its way we make it do so: the program must not see that it was stopped.
-	 */
-	if (arch_inject.wait_again &&
-	    !((queue_mask(&t->pending) | queue_mask(shared)) & ~task->sigmask) &&
-	    arch_inject.wait_again(task->prstatus))
-		task->altered = true;
+	threads_wait_again(task);
 	memcpy(prstatus, task->prstatus, sizeof(prstatus));
 	t->syscall_ret = arch->restart_code ? arch->restart_code(prstatus) : 0;
 	t->in_syscall = t->syscall_ret != 0;

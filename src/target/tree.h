@@ -42,6 +42,7 @@ struct task {
 	bool loose;	/* let run for its vfork parent's sake */
 	bool seccomp;	/* has filters, or strict mode */
 	/* what remote.c changed and must put back; see remote_undo() */
+	bool known; /* @sigmask and @prstatus are the thread's true ones */
 	bool altered;
 	uint64_t sigmask;
 	uint8_t prstatus[ARCH_PRSTATUS_MAX];

@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: MIT */
+/* The victim of the kill test: threads that check themselves all the time, running and waiting. */
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/rseq.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/e2e/kill/kill.h"
+
+enum { TICK_NS = 3000000 };
+
+static struct kill_shared *shared;
+
+static void bad(struct kill_slot *s, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (s->error[0])
+		return;
+	va_start(ap, fmt);
+	vsnprintf(s->error, sizeof(s->error), fmt, ap);
+	va_end(ap);
+}
+
+static uint64_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* A wait that was to take TICK_NS; a late one is the machine's business, an early one is not. */
+static void timed(struct kill_slot *s, uint64_t began, int error)
+{
+	uint64_t took = now() - began;
+
+	if (error == EINTR)
+		atomic_fetch_add(&s->eintr, 1);
+	else if (error)
+		bad(s, "errno %d", error);
+	else if (took < TICK_NS)
+		bad(s, "woke after %lu ns instead of %d", (unsigned long)took, TICK_NS);
+	atomic_fetch_add(&s->count, 1);
+}
+
+/* Two CPUs and other tests: not all of them can spin all the time. */
+static void rest(void)
+{
+	usleep(500);
+}
+
+/* --- running ---------------------------------------------------------------------------------- */
+
+/* tests/victims/victim/regs_x86.S: every register, compared for ever. */
+struct victim_regs {
+	uint64_t saved_sp;
+	volatile uint64_t count;
+	volatile uint32_t stop;
+	uint32_t mode; /* 0 SSE, 1 AVX, 2 AVX-512 */
+	uint32_t mxcsr, fpucw;
+	uint64_t gpr[16];
+	uint64_t k[8], mm[8];
+	uint64_t unused[4];
+	uint64_t vec[32][8];
+	uint64_t scratch[32][8];
+	uint64_t scratch_k[8], scratch_mm[8];
+	uint64_t control[8];
+};
+_Static_assert(offsetof(struct victim_regs, control) == 4544, "regs_x86.S");
+
+uint64_t victim_regs_spin(struct victim_regs *r);
+
+static void fill(void *p, size_t len, uint64_t seed)
+{
+	uint64_t *w = p;
+
+	for (size_t i = 0; i < len / 8; i++) {
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		w[i] = seed ^ seed >> 31;
+	}
+}
+
+static void *registers(void *arg)
+{
+	struct kill_slot *s = arg;
+	struct victim_regs r;
+
+	memset(&r, 0, sizeof(r));
+	fill(r.gpr, sizeof(r.gpr), (uint64_t)s->tid);
+	r.gpr[4] = (uint64_t)(uintptr_t)&r;
+	fill(r.vec, sizeof(r.vec), (uint64_t)s->tid + 1);
+	fill(r.mm, sizeof(r.mm), (uint64_t)s->tid + 2);
+	r.mode = __builtin_cpu_supports("avx") ? 1 : 0;
+	if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512f")) {
+		r.mode = 2;
+		fill(r.k, sizeof(r.k), (uint64_t)s->tid + 3);
+	}
+	r.k[0] = 0;
+	memcpy(r.scratch, r.vec, sizeof(r.vec));
+	memcpy(r.scratch_k, r.k, sizeof(r.k));
+	r.mxcsr = 0x7f80;
+	r.fpucw = 0x0f7f;
+	s->far = &r.count;
+	setpriority(PRIO_PROCESS, (id_t)s->tid, 10);
+	bad(s, "register %lu has changed (100 + n: general register n)",
+	    (unsigned long)victim_regs_spin(&r));
+	return NULL;
+}
+
+/* The 128 bytes below the stack pointer belong to the function. */
+static void *red_zone(void *arg)
+{
+	struct kill_slot *s = arg;
+	uint64_t wrong;
+
+	for (;;) {
+		uint64_t rounds = 50000;
+
+		__asm__ volatile("	mov $0x5a5a0001, %%eax\n"
+				 "	mov %%rax, -8(%%rsp)\n"
+				 "	mov $0x5a5a0002, %%eax\n"
+				 "	mov %%rax, -64(%%rsp)\n"
+				 "	mov $0x5a5a0003, %%eax\n"
+				 "	mov %%rax, -128(%%rsp)\n"
+				 "	xor %[wrong], %[wrong]\n"
+				 "1:	cmpq $0x5a5a0001, -8(%%rsp)\n"
+				 "	jne 2f\n"
+				 "	cmpq $0x5a5a0002, -64(%%rsp)\n"
+				 "	jne 2f\n"
+				 "	cmpq $0x5a5a0003, -128(%%rsp)\n"
+				 "	jne 2f\n"
+				 "	dec %[rounds]\n"
+				 "	jnz 1b\n"
+				 "	jmp 3f\n"
+				 "2:	mov $1, %[wrong]\n"
+				 "3:\n"
+				 : [wrong] "=&r"(wrong), [rounds] "+&r"(rounds)
+				 :
+				 : "rax", "memory", "cc");
+		if (wrong)
+			bad(s, "the red zone has changed");
+		atomic_fetch_add(&s->count, 1);
+		rest();
+	}
+	return NULL;
+}
+
+static void *memory(void *arg)
+{
+	enum { WORDS = 1 << 14 };
+	struct kill_slot *s = arg;
+	uint64_t *p =
+		mmap(NULL, WORDS * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	sigset_t mask, want;
+
+	sigemptyset(&want);
+	sigaddset(&want, SIGHUP);
+	sigaddset(&want, SIGRTMAX);
+	pthread_sigmask(SIG_SETMASK, &want, NULL);
+	for (uint64_t round = 1;; round++) {
+		for (size_t i = 0; i < WORDS; i++)
+			p[i] = round * 2654435761u + i;
+		for (size_t i = 0; i < WORDS; i++)
+			if (p[i] != round * 2654435761u + i)
+				bad(s, "word %zu of the heap has changed", i);
+		pthread_sigmask(SIG_SETMASK, NULL, &mask);
+		/* glibc keeps its own two signals out of sight. */
+		for (int signo = 1; signo < 65; signo++)
+			if (signo != 32 && signo != 33 &&
+			    sigismember(&mask, signo) != sigismember(&want, signo))
+				bad(s, "signal %d is %sblocked", signo,
+				    sigismember(&mask, signo) ? "" : "not ");
+		atomic_fetch_add(&s->count, 1);
+		rest();
+	}
+	return NULL;
+}
+
+/*
+ * A counter per CPU, incremented in a restartable sequence by two threads: a sequence that goes on
+ * after it was interrupted loses an increment of the other thread's.
+ */
+static struct {
+	uint64_t n;
+	char pad[56];
+} percpu[1024];
+static atomic_ulong committed[2];
+
+static volatile struct rseq *rseq_area(void)
+{
+	return (volatile struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
+}
+
+static int rseq_increment(void)
+{
+	volatile struct rseq *area = rseq_area();
+	uint64_t *counter = &percpu[area->cpu_id_start].n;
+	uint32_t cpu = area->cpu_id_start;
+	int ret;
+
+	/* The body takes long, so that stops fall into it: a loop between load and store. */
+	__asm__ volatile("	.pushsection __rseq_cs, \"aw\"\n"
+			 "	.balign 32\n"
+			 "3:	.long 0, 0\n"
+			 "	.quad 1f, 2f - 1f, 4f\n"
+			 "	.popsection\n"
+			 "	mov $1, %[ret]\n"
+			 "	lea 3b(%%rip), %%rax\n"
+			 "	mov %%rax, %[cs]\n"
+			 "1:	cmp %[cpu], %[cpu_now]\n"
+			 "	jne 7f\n"
+			 "	mov (%[counter]), %%rax\n"
+			 "	mov $300, %%ecx\n"
+			 "6:	dec %%ecx\n"
+			 "	jnz 6b\n"
+			 "	inc %%rax\n"
+			 "	mov %%rax, (%[counter])\n"
+			 "2:	xor %[ret], %[ret]\n"
+			 "	jmp 7f\n"
+			 "	.long %c[sig]\n"
+			 "4:	mov $1, %[ret]\n"
+			 "7:\n"
+			 : [ret] "=&r"(ret), [cs] "=m"(area->rseq_cs)
+			 : [cpu] "r"(cpu), [cpu_now] "m"(area->cpu_id), [counter] "r"(counter),
+			   [sig] "i"(RSEQ_SIG)
+			 : "rax", "rcx", "memory", "cc");
+	return ret;
+}
+
+static void *sequence(void *arg)
+{
+	struct kill_slot *s = arg;
+	int me = s->name[strlen(s->name) - 1] & 1;
+
+	while (__rseq_size) {
+		uint64_t done, sum = 0;
+
+		for (int i = 0; i < 100; i++)
+			if (rseq_increment() == 0)
+				atomic_fetch_add(&committed[me], 1);
+		done = atomic_load(&committed[0]) + atomic_load(&committed[1]);
+		for (unsigned i = 0; i < sizeof(percpu) / sizeof(percpu[0]); i++)
+			sum += *(volatile uint64_t *)&percpu[i].n;
+		if (sum < done)
+			bad(s, "%lu increments are lost", (unsigned long)(done - sum));
+		atomic_fetch_add(&s->count, 1);
+		rest();
+	}
+	return NULL;
+}
+
+/* --- waiting with a time limit ------------------------------------------------------------------
+ */
+
+static const struct timespec tick = {.tv_nsec = TICK_NS};
+
+static void *sleeper(void *arg)
+{
+	for (;;) {
+		uint64_t t = now();
+
+		timed(arg, t, nanosleep(&tick, NULL) ? errno : 0);
+	}
+	return NULL;
+}
+
+static void *sleeper_until(void *arg)
+{
+	for (;;) {
+		uint64_t t = now(), end = t + TICK_NS;
+		struct timespec ts = {(time_t)(end / 1000000000u), (long)(end % 1000000000u)};
+
+		timed(arg, t, clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL));
+	}
+	return NULL;
+}
+
+static void *poller(void *arg)
+{
+	for (;;) {
+		uint64_t t = now();
+
+		timed(arg, t, poll(NULL, 0, TICK_NS / 1000000) < 0 ? errno : 0);
+	}
+	return NULL;
+}
+
+static void *futex_timed(void *arg)
+{
+	uint32_t word = 0;
+
+	for (;;) {
+		uint64_t t = now();
+		long ret = syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &tick, NULL, 0);
+
+		timed(arg, t, ret < 0 && errno != ETIMEDOUT ? errno : 0);
+	}
+	return NULL;
+}
+
+/* A thread on its alternate stack, in a handler that never ends. */
+static struct kill_slot *handler_slot;
+
+static void sleep_in_handler(int signo)
+{
+	sleeper(handler_slot);
+}
+
+static void *alternate(void *arg)
+{
+	stack_t ss = {.ss_sp = malloc(1 << 16), .ss_size = 1 << 16};
+	struct sigaction sa = {.sa_handler = sleep_in_handler, .sa_flags = SA_ONSTACK};
+
+	handler_slot = arg;
+	sigaltstack(&ss, NULL);
+	sigaction(SIGUSR2, &sa, NULL);
+	raise(SIGUSR2);
+	return NULL;
+}
+
+/* --- waiting for the ticker ---------------------------------------------------------------------
+ */
+
+static int ping[2], pong[2], event_fd;
+static uint32_t futex_word;
+static pthread_t handled_thread, queued_thread;
+static atomic_ulong handled;
+
+static void *ping_thread(void *arg)
+{
+	struct kill_slot *s = arg;
+
+	for (uint64_t want = 1, got;; want++) {
+		if (write(ping[1], &want, 8) != 8)
+			bad(s, "write: errno %d", errno);
+		if (read(pong[0], &got, 8) != 8)
+			bad(s, "read: errno %d", errno);
+		else if (got != want)
+			bad(s, "read %lu instead of %lu", (unsigned long)got, (unsigned long)want);
+		atomic_fetch_add(&s->count, 1);
+		usleep(200);
+	}
+	return NULL;
+}
+
+static void *pong_thread(void *arg)
+{
+	struct kill_slot *s = arg;
+
+	for (uint64_t v;;) {
+		if (read(ping[0], &v, 8) != 8)
+			bad(s, "read: errno %d", errno);
+		else if (write(pong[1], &v, 8) != 8)
+			bad(s, "write: errno %d", errno);
+		atomic_fetch_add(&s->count, 1);
+	}
+	return NULL;
+}
+
+static void *epoller(void *arg)
+{
+	struct kill_slot *s = arg;
+	struct epoll_event ev = {.events = EPOLLIN};
+	int ep = epoll_create1(0);
+	uint64_t v;
+
+	epoll_ctl(ep, EPOLL_CTL_ADD, event_fd, &ev);
+	for (;;) {
+		int n = epoll_wait(ep, &ev, 1, -1);
+
+		if (n < 0 && errno == EINTR)
+			atomic_fetch_add(&s->eintr, 1);
+		else if (n != 1 || read(event_fd, &v, 8) != 8)
+			bad(s, "epoll_wait: %d, errno %d", n, errno);
+		atomic_fetch_add(&s->count, 1);
+	}
+	return NULL;
+}
+
+static void *futex_waiter(void *arg)
+{
+	struct kill_slot *s = arg;
+
+	for (;;) {
+		uint32_t v = __atomic_load_n(&futex_word, __ATOMIC_ACQUIRE);
+		long ret = syscall(SYS_futex, &futex_word, FUTEX_WAIT_PRIVATE, v, NULL, NULL, 0);
+
+		if (ret < 0 && errno == EINTR)
+			atomic_fetch_add(&s->eintr, 1);
+		else if (ret < 0 && errno != EAGAIN)
+			bad(s, "futex: errno %d", errno);
+		atomic_fetch_add(&s->count, 1);
+	}
+	return NULL;
+}
+
+static void on_usr1(int signo)
+{
+	atomic_fetch_add(&handled, 1);
+}
+
+static void *handler_thread(void *arg)
+{
+	struct kill_slot *s = arg;
+
+	for (;;) {
+		unsigned long before = atomic_load(&handled);
+
+		if (pause() == 0 || errno != EINTR)
+			bad(s, "pause: errno %d", errno);
+		if (atomic_load(&handled) == before)
+			bad(s, "pause returned and no handler has run");
+		atomic_store(&s->count, atomic_load(&handled));
+	}
+	return NULL;
+}
+
+static void *queue_thread(void *arg)
+{
+	struct kill_slot *s = arg;
+	sigset_t set;
+	siginfo_t info;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN);
+	for (int want = 0;;) {
+		int ret = sigwaitinfo(&set, &info);
+
+		if (ret < 0 && errno == EINTR) {
+			atomic_fetch_add(&s->eintr, 1);
+			continue;
+		}
+		if (ret != SIGRTMIN || info.si_value.sival_int != want)
+			bad(s, "signal %d with value %d instead of %d", ret,
+			    info.si_value.sival_int, want);
+		want++;
+		atomic_fetch_add(&s->count, 1);
+	}
+	return NULL;
+}
+
+static void *ticker(void *arg)
+{
+	struct kill_slot *s = arg;
+	const struct timespec ms = {.tv_nsec = 1000000};
+	unsigned long sent = 0;
+	uint64_t one = 1;
+
+	for (int n = 0;; n++) {
+		union sigval v = {.sival_int = n};
+
+		nanosleep(&ms, NULL);
+		if (write(event_fd, &one, 8) != 8)
+			bad(s, "eventfd: errno %d", errno);
+		__atomic_fetch_add(&futex_word, 1, __ATOMIC_RELEASE);
+		syscall(SYS_futex, &futex_word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+		/* One that is lost is never sent again, and its thread stands still. */
+		if (atomic_load(&handled) == sent && ++sent)
+			pthread_kill(handled_thread, SIGUSR1);
+		if (pthread_sigqueue(queued_thread, SIGRTMIN, v))
+			bad(s, "pthread_sigqueue");
+		atomic_fetch_add(&s->count, 1);
+	}
+	return NULL;
+}
+
+/* --- all of them --------------------------------------------------------------------------------
+ */
+
+static struct kill_slot *new_slot(const char *name)
+{
+	struct kill_slot *s = &shared->slots[atomic_fetch_add(&shared->nslots, 1)];
+
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	return s;
+}
+
+struct start {
+	struct kill_slot *slot;
+	void *(*fn)(void *arg);
+};
+
+static void *begin(void *arg)
+{
+	struct start st = *(struct start *)arg;
+
+	free(arg);
+	st.slot->tid = (int)syscall(SYS_gettid);
+	return st.fn(st.slot);
+}
+
+static pthread_t start(const char *name, void *(*fn)(void *))
+{
+	struct start *st = malloc(sizeof(*st));
+	pthread_t t;
+
+	*st = (struct start){new_slot(name), fn};
+	pthread_create(&t, NULL, begin, st);
+	return t;
+}
+
+void kill_victim(struct kill_shared *s)
+{
+	struct sigaction sa = {.sa_handler = on_usr1};
+	struct kill_slot *mine;
+	sigset_t rt;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	shared = s;
+	mine = new_slot("main");
+	mine->tid = getpid();
+	sigaction(SIGUSR1, &sa, NULL);
+	sigemptyset(&rt);
+	sigaddset(&rt, SIGRTMIN);
+	sigprocmask(SIG_BLOCK, &rt, NULL);
+	event_fd = eventfd(0, 0);
+	if (pipe(ping) || pipe(pong) || event_fd < 0)
+		_exit(1);
+	start("registers0", registers);
+	start("registers1", registers);
+	start("red-zone", red_zone);
+	start("memory", memory);
+	if (__rseq_size) {
+		start("sequence0", sequence);
+		start("sequence1", sequence);
+	}
+	start("nanosleep", sleeper);
+	start("sleep-until", sleeper_until);
+	start("poll", poller);
+	start("futex-timed", futex_timed);
+	start("altstack", alternate);
+	start("ping", ping_thread);
+	start("pong", pong_thread);
+	start("epoll", epoller);
+	start("futex", futex_waiter);
+	handled_thread = start("handler", handler_thread);
+	queued_thread = start("queue", queue_thread);
+	start("ticker", ticker);
+	atomic_store(&s->ready, 1);
+	sleeper(mine);
+	_exit(1);
+}
