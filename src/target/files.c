@@ -52,6 +52,7 @@ void files_free(struct files *f)
 	smaps_deinit(&f->smaps);
 	proctext_deinit(&f->link);
 	proctext_deinit(&f->text);
+	proctext_deinit(&f->segment_link);
 	free(f->fds);
 	free(f);
 }

@@ -84,7 +84,7 @@ struct files {
 	uint32_t next_vm, next_files, next_fs, next_sighand;
 	/* used again for every process */
 	struct smaps smaps;
-	struct proctext link, text;
+	struct proctext link, text, segment_link;
 	struct m_fd *fds;
 	uint32_t nfds, fds_room;
 };

@@ -66,28 +66,34 @@ static uint32_t segment_known(const struct files *f, uint64_t key, uint64_t dev,
 	return 0;
 }
 
-/* "/memfd:x (deleted)", "/dev/zero (deleted)", "/SYSV0000cafe (deleted)", "[anon_shmem:x]". */
-static int segment_name(struct files *f, struct m_shm *s, const char *print)
+/*
+ * "/memfd:x (deleted)", "/dev/zero (deleted)", "/SYSV0000cafe (deleted)", "[anon_shmem:x]". The
+ * link is the name as it is; maps escapes newlines in it.
+ */
+static int segment_name(struct files *f, const struct proc_at *at, const char *link,
+			const char *print, struct m_shm *s)
 {
 	static const char mark[] = " (deleted)";
-	char name[256 + sizeof(mark)];
+	const char *name = print;
 	size_t len;
 
-	s->memfd = !strncmp(print, "/memfd:", 7);
-	s->sysv = !strncmp(print, "/SYSV", 5);
+	if (proctext_link(&f->segment_link, at->dir, link) > 0)
+		name = f->segment_link.data;
+	s->memfd = !strncmp(name, "/memfd:", 7);
+	s->sysv = !strncmp(name, "/SYSV", 5);
 	if (s->memfd)
-		print += 7;
-	else if (!strncmp(print, "[anon_shmem:", 12))
-		print = "/dev/zero";
-	else if (strncmp(print, "/dev/zero", 9) != 0)
-		print += *print == '/';
-	/* A memfd's own name has at most 249 bytes. */
-	snprintf(name, sizeof(name), "%s", print);
+		name += 7;
+	else if (!strncmp(name, "[anon_shmem:", 12))
+		name = "/dev/zero";
+	else if (strncmp(name, "/dev/zero", 9) != 0)
+		name += *name == '/';
+	s->name = model_strdup(f->m, name);
+	if (!s->name)
+		return -ENOMEM;
 	len = strlen(name);
 	if (len >= sizeof(mark) - 1 && !strcmp(name + len - (sizeof(mark) - 1), mark))
-		name[len - (sizeof(mark) - 1)] = '\0';
-	s->name = model_strdup(f->m, name);
-	return s->name ? 0 : -ENOMEM;
+		s->name[len - (sizeof(mark) - 1)] = '\0';
+	return 0;
 }
 
 static void segment_seals(const struct proc_at *at, const char *name, struct m_shm *s)
@@ -141,7 +147,7 @@ int files_segment(struct files *f, const struct proc_at *at, const char *name, c
 		*ret_id = id;
 		return 0;
 	}
-	if (segment_name(f, &s, print) < 0)
+	if (segment_name(f, at, name, print, &s) < 0)
 		return err_set(err, ENOMEM, "shared memory of pid %u", at->pid);
 	segment_stat(at, name, &s, v);
 	segment_seals(at, name, &s);
