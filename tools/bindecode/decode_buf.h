@@ -65,6 +65,22 @@ static inline void dec_buf_put(struct dec_buf *b, const void *data, size_t n)
 	b->len += n;
 }
 
+enum { DEC_BUF_SLACK = 16 }; /* readable bytes behind what dec_buf_put_short() is given */
+
+/* The same for what is mostly short and has DEC_BUF_SLACK bytes of its own behind it. */
+static inline void dec_buf_put_short(struct dec_buf *b, const char *data, size_t n)
+{
+	char *p;
+
+	if (n > DEC_BUF_SLACK || b->cap - b->len < DEC_BUF_SLACK) {
+		dec_buf_put(b, data, n);
+		return;
+	}
+	p = b->p + b->len;
+	memcpy(p, data, DEC_BUF_SLACK);
+	b->len += n;
+}
+
 static inline void dec_buf_fill(struct dec_buf *b, char c, size_t n)
 {
 	if (!n || (b->cap - b->len < n && !dec_buf_grow(b, n)))

@@ -19,6 +19,7 @@ static struct dec_op *add_op(struct compiler *c, enum dec_op_kind kind)
 {
 	struct dec_site *s = c->site;
 	struct dec_op *op;
+	char *text;
 
 	if (s->nops == c->cap) {
 		c->cap = c->cap ? 2 * c->cap : 4;
@@ -31,9 +32,10 @@ static struct dec_op *add_op(struct compiler *c, enum dec_op_kind kind)
 	}
 	op = &s->ops[s->nops];
 	*op = (struct dec_op){.kind = kind, .len = (uint32_t)c->text.len};
-	op->text = c->text.p;
+	text = realloc(c->text.p, c->text.len + DEC_BUF_SLACK);
+	op->text = text ? text : c->text.p;
 	s->nops++;
-	c->oom |= c->text.oom;
+	c->oom |= c->text.oom || !text;
 	dec_buf_init(&c->text);
 	return op;
 }
@@ -116,7 +118,8 @@ static enum dec_op_kind plain_kind(const struct compiler *c, const struct dec_sp
 	const struct dec_arg *a = &c->site->args[s->arg];
 	unsigned bits = s->bits ? s->bits : c->world->long_bits;
 
-	if (s->flags || s->width_arg != SPEC_NONE || s->prec_arg != SPEC_NONE)
+	if (s->flags & ~SPEC_ALT || s->width_arg != SPEC_NONE || s->prec_arg != SPEC_NONE ||
+	    (s->flags && s->conv != 'x'))
 		return kind;
 	if (kind == OP_FIELD)
 		return OP_STRING;
@@ -132,6 +135,8 @@ static enum dec_op_kind plain_kind(const struct compiler *c, const struct dec_sp
 	case 'u':
 		return bits == 32 ? OP_U32 : OP_U64;
 	case 'x':
+		if (s->flags)
+			return bits == 32 ? OP_ALT_X32 : OP_ALT_X64;
 		return bits == 32 ? OP_X32 : OP_X64;
 	default:
 		return kind;

@@ -15,27 +15,50 @@ enum { DEC_INT_ROOM = 24 }; /* bytes a bare 64-bit number may need */
 
 extern const char dec_pairs[200]; /* "00" to "99" */
 
+static inline unsigned dec_count_digits(uint64_t v)
+{
+	static const uint64_t ten[20] = {0ULL,
+					 10ULL,
+					 100ULL,
+					 1000ULL,
+					 10000ULL,
+					 100000ULL,
+					 1000000ULL,
+					 10000000ULL,
+					 100000000ULL,
+					 1000000000ULL,
+					 10000000000ULL,
+					 100000000000ULL,
+					 1000000000000ULL,
+					 10000000000000ULL,
+					 100000000000000ULL,
+					 1000000000000000ULL,
+					 10000000000000000ULL,
+					 100000000000000000ULL,
+					 1000000000000000000ULL,
+					 10000000000000000000ULL};
+	/* log2 * 1233 / 4096 is log10, or one less */
+	unsigned n = (64u - (unsigned)__builtin_clzll(v | 1)) * 1233 >> 12;
+
+	return n + (v >= ten[n]);
+}
+
 /* Digits of @v at @p; returns the byte after. */
 static inline char *dec_put_u64(char *p, uint64_t v)
 {
-	char tmp[DEC_INT_ROOM];
-	char *q = tmp + sizeof(tmp);
+	char *end = p + dec_count_digits(v);
+	char *q = end;
 
 	while (v >= 100) {
 		q -= 2;
 		memcpy(q, dec_pairs + 2 * (v % 100), 2);
 		v /= 100;
 	}
-	if (v >= 10) {
-		q -= 2;
-		memcpy(q, dec_pairs + 2 * v, 2);
-	} else {
-		*--q = (char)('0' + v);
-	}
-	/* A copy of known size is one or two moves; the surplus is overwritten by what follows. */
-	size_t n = (size_t)(tmp + sizeof(tmp) - q);
-	memcpy(p, q, n);
-	return p + n;
+	if (v >= 10)
+		memcpy(q - 2, dec_pairs + 2 * v, 2);
+	else
+		q[-1] = (char)('0' + v);
+	return end;
 }
 
 static inline char *dec_put_i64(char *p, int64_t v)
@@ -48,8 +71,14 @@ static inline char *dec_put_i64(char *p, int64_t v)
 /* Exactly @n digits, for the parts of a time; @v below 10^@n. */
 static inline char *dec_put_digits(char *p, uint32_t v, unsigned n)
 {
-	for (char *q = p + n; q > p; v /= 10)
-		*--q = (char)('0' + v % 10);
+	char *q = p + n;
+
+	for (; q - p >= 2; v /= 100) {
+		q -= 2;
+		memcpy(q, dec_pairs + 2 * (v % 100), 2);
+	}
+	if (q > p)
+		*p = (char)('0' + v % 10);
 	return p + n;
 }
 

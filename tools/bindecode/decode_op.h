@@ -15,6 +15,8 @@ enum dec_op_kind {
 	OP_U64,
 	OP_X32,
 	OP_X64,
+	OP_ALT_X32, /* with 0x */
+	OP_ALT_X64,
 	OP_STRING, /* plain %s: off, slot */
 	/* The rest goes by the specification. */
 	OP_INT,
@@ -27,7 +29,7 @@ enum dec_op_kind {
 };
 
 struct dec_op {
-	const char *text; /* printed first, owned */
+	const char *text; /* printed first, owned, DEC_BUF_SLACK bytes longer */
 	uint32_t len;
 	uint32_t kind;
 	uint32_t off;

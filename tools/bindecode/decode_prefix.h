@@ -19,7 +19,10 @@
 
 struct dec_prefix;
 
-/* -EINVAL: @template has a letter that is not in the list. */
+/*
+ * One object may serve several logs, but a log only one object: it notes at a site what it prints
+ * for it. -EINVAL: @template has a letter that is not in the list.
+ */
 int dec_prefix_new(struct dec_prefix **ret, const char *template, bool utc, struct err *err);
 void dec_prefix_free(struct dec_prefix *p);
 void dec_prefix_put(struct dec_prefix *p, const struct dec_record *rec, struct dec_buf *b);

@@ -57,8 +57,9 @@ struct dec_site {
 	void *storage;	   /* one allocation for all of the above */
 
 	/* For whoever uses the decoder, zero when the site is made. */
-	uint32_t mark; /* filter: its verdict on the site */
-	uint32_t row;  /* statistics: the site's row */
+	uint32_t mark;	   /* filter: its verdict on the site */
+	uint32_t row;	   /* statistics: the site's row */
+	uint32_t line_row; /* prefix: what it prints for the site */
 };
 
 /*

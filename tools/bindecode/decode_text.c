@@ -196,6 +196,15 @@ static inline const uint8_t *find_text(struct texts *t, const struct dec_site *s
 	return t->at;
 }
 
+static inline char *put_alt_hex(char *p, uint64_t v)
+{
+	if (v) {
+		memcpy(p, "0x", 2);
+		p += 2;
+	}
+	return dec_put_hex(p, v);
+}
+
 bool dec_site_text(struct dec_buf *b, const struct dec_site *s, const struct dec_world *w,
 		   const uint8_t *p)
 {
@@ -205,7 +214,7 @@ bool dec_site_text(struct dec_buf *b, const struct dec_site *s, const struct dec
 		uint32_t slot;
 		char *q;
 
-		dec_buf_put(b, op->text, op->len);
+		dec_buf_put_short(b, op->text, op->len);
 		q = dec_buf_room(b, DEC_INT_ROOM);
 		switch (op->kind) {
 		case OP_END:
@@ -227,6 +236,12 @@ bool dec_site_text(struct dec_buf *b, const struct dec_site *s, const struct dec
 			break;
 		case OP_X64:
 			dec_buf_took(b, dec_put_hex(q, load64(p + op->off)));
+			break;
+		case OP_ALT_X32:
+			dec_buf_took(b, put_alt_hex(q, load32(p + op->off)));
+			break;
+		case OP_ALT_X64:
+			dec_buf_took(b, put_alt_hex(q, load64(p + op->off)));
 			break;
 		case OP_STRING:
 			slot = load32(p + op->off);
