@@ -100,7 +100,9 @@ endef
 $(foreach l,$(filter-out image,$(LIBS)),$(eval $(call LIB_RULE,$(l))))
 $(eval $(call LIB_RULE,image,$(PB_OBJS)))
 
-$(B)/stasis: $(call objs,$(SRC_cmd)) $(STASIS_LIBS)
+# After a failure the program prints the last lines of its log: the decoder without its main.
+DECODE_OBJS := $(call objs,$(wildcard tools/bindecode/decode*.c))
+$(B)/stasis: $(call objs,$(SRC_cmd)) $(DECODE_OBJS) $(STASIS_LIBS)
 	$(Q)$(if $(V),,echo "  LD  $@";) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(EXT_ALL)
 
 $(B)/bindecode: $(call objs,$(SRC_bindecode))

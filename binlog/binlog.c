@@ -342,13 +342,24 @@ static void fill_header(struct binlog_header *h, const struct binlog_log *log)
 	h->max_len = binlog_le64(log->max_len);
 }
 
+/* Out of the way of programs that hand out low numbers themselves. */
+static int move_up(int fd)
+{
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, 64);
+
+	if (high < 0)
+		return fd;
+	close(fd);
+	return high;
+}
+
 static int create(const char *path, const struct binlog_opts *opts)
 {
 	const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
 	int fd = open(path, flags, (mode_t)opts->mode);
 
 	if (fd >= 0 || errno != EEXIST || opts->keep)
-		return fd < 0 ? -errno : fd;
+		return fd < 0 ? -errno : move_up(fd);
 	struct stat st;
 
 	if (lstat(path, &st) < 0)
@@ -358,7 +369,7 @@ static int create(const char *path, const struct binlog_opts *opts)
 	if (unlink(path) < 0)
 		return -errno;
 	fd = open(path, flags, (mode_t)opts->mode);
-	return fd < 0 ? -errno : fd;
+	return fd < 0 ? -errno : move_up(fd);
 }
 
 /* Everything but the gate. On failure the file is left for the caller to see what was wrong. */
@@ -488,6 +499,18 @@ int binlog_sync(void)
 		r = -errno;
 	binlog_leave();
 	return r;
+}
+
+int binlog_fd(void)
+{
+	struct binlog_log *log = binlog_enter();
+	int fd;
+
+	if (!log)
+		return -1;
+	fd = log->fd;
+	binlog_leave();
+	return fd;
 }
 
 int binlog_stats(struct binlog_stats *ret)

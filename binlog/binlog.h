@@ -90,6 +90,9 @@ void binlog_close(void);
 /* Waits until what is recorded so far is on the disk. 0, or -errno; -EBADF if no log is open. */
 int binlog_sync(void);
 
+/* The log's descriptor, for a child that closes all others; -1: no log is open. */
+int binlog_fd(void);
+
 /* Records above @level are not stored; -1 stores none. Any thread, any time. */
 void binlog_set_level(int level);
 int binlog_level(void);

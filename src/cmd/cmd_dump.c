@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "src/cmd/cmd.h"
+#include "src/cmd/log.h"
 #include "src/cmd/progress.h"
 #include "src/ops/ops.h"
 
@@ -24,6 +25,7 @@ enum {
 
 struct dump_cmd {
 	struct dump_opts opts;
+	struct log_opts log;
 	bool json;
 	bool quiet;
 	struct progress *progress;
@@ -91,6 +93,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	struct err err = {0};
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &c->log;
+		return 0;
 	case 't':
 		o->pid = (pid_t)cmd_number(state, "-t", arg, 1, 1 << 22);
 		return 0;
@@ -146,6 +151,8 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	}
 }
 
+static const struct argp_child children[] = {{&log_argp, 0, NULL, 0}, {0}};
+
 static const struct argp argp = {
 	options,
 	parse_opt,
@@ -154,7 +161,7 @@ static const struct argp argp = {
 	"Without -R or -s the tree is killed once the image is safe on disk, as criu does. If anything "
 	"fails the tree runs on untouched and no image is left. The exit code tells what failed: see "
 	"stasis(1).",
-	NULL,
+	children,
 	NULL,
 	NULL};
 
@@ -254,6 +261,7 @@ int cmd_dump(int argc, char **argv)
 {
 	struct dump_cmd c = {
 		.opts = {.end = TARGET_KILL, .codec = MD_DEFAULT_CODEC, .level = MD_DEFAULT_LEVEL},
+		.log = LOG_OPTS_DEFAULT,
 	};
 	struct sigaction sa = {.sa_handler = on_signal};
 	struct dump_result res;
@@ -267,6 +275,7 @@ int cmd_dump(int argc, char **argv)
 	sigaction(SIGHUP, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error like a full disk: EFBIG */
+	log_start(&c.log, c.opts.dir);
 	c.progress = progress_new(c.quiet);
 	c.opts.arg = &c;
 	c.opts.phase = on_phase;
@@ -281,5 +290,6 @@ int cmd_dump(int argc, char **argv)
 	else if (!c.quiet)
 		print_result(&c, &res);
 	free(res.findings);
+	log_end(ret != 0);
 	return ret;
 }

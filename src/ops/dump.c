@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Dump by stop-and-copy: freeze, collect, copy the pages, thaw, commit the image. */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -8,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "binlog/pr.h"
 #include "src/ops/ops.h"
 #include "src/ops/ranges.h"
 
@@ -31,6 +33,15 @@ static uint64_t now_ns(void)
 
 static void dump_phase(struct dump *d, enum dump_phase phase, uint64_t estimate)
 {
+	static const char *const name[] = {
+		[DUMP_SURVEY] = "survey",
+		[DUMP_FREEZE] = "freeze",
+		[DUMP_MEMORY] = "memory",
+		[DUMP_COMMIT] = "commit",
+	};
+
+	pr_info("dump of pid %d: %s, about %" PRIu64 " bytes to read\n", d->opts->pid, name[phase],
+		estimate);
 	if (d->opts->phase)
 		d->opts->phase(d->opts->arg, phase, estimate);
 }
@@ -97,6 +108,46 @@ static int dump_map_criu(struct dump *d, struct ranges *r, struct err *err)
 	return d->writer ? 0 : -err->errnum;
 }
 
+/* Numbers and names only, stored raw: cheap enough for the freeze window. */
+static void log_model(const struct model *m, const struct ranges *r)
+{
+	for (uint32_t i = 0; i < m->nprocs; i++) {
+		const struct m_proc *p = &m->procs[i];
+
+		pr_info("pid %u (%s): state %d, %u threads, %u mappings\n", p->pid, p->comm,
+			p->state, p->nthreads, p->mm.nvmas);
+		for (uint32_t j = 0; j < p->nthreads; j++)
+			pr_debug("tid %u (%s): pc %#" PRIx64 " sp %#" PRIx64
+				 " in system call: %d\n",
+				 p->threads[j].tid, p->threads[j].comm, p->threads[j].pc,
+				 p->threads[j].sp, p->threads[j].in_syscall);
+		for (uint32_t j = 0; j < p->mm.nvmas; j++)
+			pr_debug("pid %u: %" PRIx64 "-%" PRIx64
+				 " prot %u flags %#x kind %d file %u\n",
+				 p->pid, p->mm.vmas[j].start, p->mm.vmas[j].end, p->mm.vmas[j].prot,
+				 p->mm.vmas[j].flags, p->mm.vmas[j].kind, p->mm.vmas[j].file_id);
+	}
+	for (size_t i = 0; i < r->n; i++)
+		pr_debug("read space %#" PRIx64 " at %#" PRIx64 ", %" PRIu64 " bytes, pick %d\n",
+			 r->v[i].space, r->v[i].addr, r->v[i].len, r->v[i].pick);
+}
+
+static void log_result(const struct dump *d, int ret, const struct err *err)
+{
+	const struct dump_result *r = d->res;
+
+	for (uint32_t i = 0; i < r->nfindings; i++)
+		pr_warn("pid %u: %s\n", r->findings[i].pid, r->findings[i].text);
+	pr_info("read %" PRIu64 " bytes, wrote %" PRIu64 ", bottleneck %s; frozen %" PRIu64
+		" us, memory %" PRIu64 " us, commit %" PRIu64 " us\n",
+		r->mem.raw_bytes, r->mem.file_bytes, r->mem.bottleneck ? r->mem.bottleneck : "none",
+		r->frozen_ns / 1000, r->memory_ns / 1000, r->commit_ns / 1000);
+	if (ret < 0)
+		pr_err("dump of pid %d into %s failed: %s\n", d->opts->pid, d->opts->dir, err->msg);
+	else
+		pr_info("dump of pid %d into %s done\n", d->opts->pid, d->opts->dir);
+}
+
 static int dump_memory(struct dump *d, struct err *err)
 {
 	const struct dump_opts *o = d->opts;
@@ -115,6 +166,7 @@ static int dump_memory(struct dump *d, struct err *err)
 	int ret;
 
 	ret = ranges_collect(&r, d->model, err);
+	log_model(d->model, &r);
 	if (ret == 0 && d->criu)
 		ret = dump_map_criu(d, &r, err);
 	if (ret < 0)
@@ -289,6 +341,7 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 	if (ret == 0 && opts->stats_dir)
 		ret = dump_stats(&d, err);
 	dump_account(&d);
+	log_result(&d, ret, err);
 	if (d.writer)
 		d.writer->close(d.writer);
 	image_criu_pages_free(d.criu);

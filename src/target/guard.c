@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "binlog/pr.h"
 #include "src/target/gather.h"
 #include "src/target/remote.h"
 #include "src/target/tree.h"
@@ -30,6 +31,24 @@ struct guard {
 	struct model *model;
 	bool frozen;
 };
+
+static void close_from_to(unsigned first, unsigned last)
+{
+	if (first > last || syscall(CLOSE_RANGE_SYSCALL, first, last, 0) == 0)
+		return;
+	for (unsigned fd = first; fd <= last && fd < 1024; fd++)
+		close((int)fd);
+}
+
+static void close_all_but(int kept)
+{
+	if (kept <= SOCK_FD) {
+		close_from_to(SOCK_FD + 1, ~0u);
+		return;
+	}
+	close_from_to(SOCK_FD + 1, (unsigned)kept - 1);
+	close_from_to((unsigned)kept + 1, ~0u);
+}
 
 /* Nothing of the tool's that could hold up others: descriptors, session, directory, signals. */
 static void leave_the_tool(int sock)
@@ -51,9 +70,7 @@ static void leave_the_tool(int sock)
 	dup2(null, 0);
 	dup2(null, 1);
 	dup2(sock, SOCK_FD);
-	if (syscall(CLOSE_RANGE_SYSCALL, SOCK_FD + 1, ~0u, 0) < 0)
-		for (fd = SOCK_FD + 1; fd < 1024; fd++)
-			close(fd);
+	close_all_but(binlog_fd());
 	fcntl(SOCK_FD, F_SETFD, FD_CLOEXEC);
 	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0) {
@@ -158,6 +175,22 @@ static bool next_command(struct guard *g, struct guard_cmd *cmd)
 	}
 }
 
+static const char *const op_name[] = {
+	[GUARD_SURVEY] = "survey", [GUARD_FREEZE] = "freeze", [GUARD_COLLECT] = "collect",
+	[GUARD_ALIVE] = "alive",   [GUARD_THAW] = "thaw",
+};
+
+static void log_command(struct guard *g, uint32_t op, int ret, const struct err *err)
+{
+	if (op > GUARD_THAW)
+		return;
+	if (ret < 0)
+		pr_err("guardian: %s: %s\n", op_name[op], err->msg);
+	else
+		pr_info("guardian: %s: done, %u processes and %u threads frozen\n", op_name[op],
+			g->tree.nlive_procs, g->tree.nlive);
+}
+
 static void guard_reply(struct guard *g, int ret, const struct err *err)
 {
 	struct guard_reply r = {.ret = ret, .err = *err};
@@ -199,14 +232,19 @@ void guard_main(int sock, pid_t root, struct model *m, const struct target_opts 
 			 * running, so we end before we answer for it.
 			 */
 			tree_thaw(&g.tree, TARGET_RUN);
+			log_command(&g, cmd.op, ret, &err);
+			binlog_close();
 			guard_reply(&g, ret, &err);
 			_exit(0);
 		}
+		log_command(&g, cmd.op, ret, &err);
 		guard_reply(&g, ret, &err);
 		err_clear(&err);
 		ret = 0;
 	}
+	pr_info("guardian: the tool has closed its end: letting everything go\n");
 	gather_close(g.gather);
 	tree_thaw(&g.tree, TARGET_RUN);
+	binlog_close();
 	_exit(0);
 }
