@@ -15,76 +15,26 @@ uint64_t md_now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000ULL + (uint64_t)ts.tv_nsec;
 }
 
-void md_queue_init(struct md_queue *q)
-{
-	*q = (struct md_queue){0};
-	pthread_mutex_init(&q->lock, NULL);
-	pthread_cond_init(&q->filled, NULL);
-}
-
-void md_queue_deinit(struct md_queue *q)
-{
-	pthread_cond_destroy(&q->filled);
-	pthread_mutex_destroy(&q->lock);
-}
-
-static void push(struct md_queue *q, struct md_block *b, bool front)
-{
-	bool wake;
-
-	pthread_mutex_lock(&q->lock);
-	assert(!q->closed);
-	b->next = front ? q->head : NULL;
-	if (front || !q->head)
-		q->head = b;
-	else
-		q->tail->next = b;
-	if (!front || !q->tail)
-		q->tail = b;
-	q->count++;
-	wake = q->sleepers > 0;
-	pthread_mutex_unlock(&q->lock);
-	if (wake)
-		pthread_cond_signal(&q->filled);
-}
-
 void md_queue_push(struct md_queue *q, struct md_block *b)
 {
-	push(q, b, false);
+	b->next = NULL;
+	if (q->head)
+		q->tail->next = b;
+	else
+		q->head = b;
+	q->tail = b;
+	q->n++;
 }
 
-struct md_block *md_queue_pop(struct md_queue *q, uint64_t *wait_ns)
+struct md_block *md_queue_pop(struct md_queue *q)
 {
-	struct md_block *b;
+	struct md_block *b = q->head;
 
-	pthread_mutex_lock(&q->lock);
-	if (!q->head && !q->closed) {
-		uint64_t t0 = md_now_ns();
-
-		q->sleepers++;
-		while (!q->head && !q->closed)
-			pthread_cond_wait(&q->filled, &q->lock);
-		q->sleepers--;
-		*wait_ns += md_now_ns() - t0;
-	}
-	b = q->head;
 	if (b) {
 		q->head = b->next;
-		if (!q->head)
-			q->tail = NULL;
-		q->count--;
-		b->next = NULL;
+		q->n--;
 	}
-	pthread_mutex_unlock(&q->lock);
 	return b;
-}
-
-void md_queue_close(struct md_queue *q)
-{
-	pthread_mutex_lock(&q->lock);
-	q->closed = true;
-	pthread_cond_broadcast(&q->filled);
-	pthread_mutex_unlock(&q->lock);
 }
 
 size_t md_pool_buf_size(uint32_t block_size)
@@ -116,22 +66,25 @@ int md_pool_init(struct md_pool *p, unsigned nblocks, unsigned nspares, uint32_t
 		munmap(p->mem, p->mem_len);
 		return err_set(err, ENOMEM, "reserve %u block descriptors", nblocks);
 	}
-	md_queue_init(&p->free);
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->wake, NULL);
+	p->wake_at = 1;
 	for (unsigned i = 0; i < nblocks; i++) {
 		struct md_block *b = &p->blocks[i];
 
 		b->pool = p;
 		b->extents = p->extents + (size_t)i * MD_BLOCK_EXTENTS;
 		b->raw = p->mem + i * p->buf_size + MD_BLOCK_HEADROOM;
-		push(&p->free, b, true);
+		md_block_done(b);
 	}
 	return 0;
 }
 
 void md_pool_deinit(struct md_pool *p)
 {
-	assert(p->free.count == p->nblocks);
-	md_queue_deinit(&p->free);
+	assert(p->nfree == p->nblocks);
+	pthread_cond_destroy(&p->wake);
+	pthread_mutex_destroy(&p->lock);
 	free(p->blocks);
 	free(p->extents);
 	munmap(p->mem, p->mem_len);
@@ -142,10 +95,15 @@ uint8_t *md_pool_spare(struct md_pool *p, unsigned i)
 	return p->mem + (p->nblocks + i) * p->buf_size + MD_BLOCK_HEADROOM;
 }
 
-struct md_block *md_pool_get(struct md_pool *p, uint64_t *wait_ns)
+struct md_block *md_pool_get(struct md_pool *p)
 {
-	struct md_block *b = md_queue_pop(&p->free, wait_ns);
+	struct md_block *b = p->free;
 
+	if (!b)
+		return NULL;
+	p->free = b->next;
+	p->nfree--;
+	b->next = NULL;
 	b->space = 0;
 	b->space_off = 0;
 	b->raw_len = 0;
@@ -159,5 +117,15 @@ struct md_block *md_pool_get(struct md_pool *p, uint64_t *wait_ns)
 
 void md_block_done(struct md_block *b)
 {
-	push(&b->pool->free, b, true);
+	struct md_pool *p = b->pool;
+	bool wake;
+
+	pthread_mutex_lock(&p->lock);
+	b->next = p->free;
+	p->free = b;
+	p->nfree++;
+	wake = p->sleepers && p->nfree >= p->wake_at;
+	pthread_mutex_unlock(&p->lock);
+	if (wake)
+		pthread_cond_signal(&p->wake);
 }

@@ -22,24 +22,15 @@
 
 #include "memdump/memdump.h"
 
-/* Blocks on their way from one stage to the next. Any number of threads at either end. */
+/* Blocks on their way from one stage to the next; whoever has it locks it. */
 struct md_queue {
-	pthread_mutex_t lock;
-	pthread_cond_t filled;
-	/* protected by lock */
 	struct md_block *head, *tail;
-	unsigned count;
-	unsigned sleepers;
-	bool closed;
+	unsigned n;
 };
 
-void md_queue_init(struct md_queue *q);
-void md_queue_deinit(struct md_queue *q);
 void md_queue_push(struct md_queue *q, struct md_block *b);
-/* Waits; NULL once the queue is closed and empty. Adds the time slept to *wait_ns. */
-struct md_block *md_queue_pop(struct md_queue *q, uint64_t *wait_ns);
-/* Nothing is pushed after this. */
-void md_queue_close(struct md_queue *q);
+/* NULL when empty. */
+struct md_block *md_queue_pop(struct md_queue *q);
 
 struct md_pool {
 	/* immutable while threads run */
@@ -50,8 +41,14 @@ struct md_pool {
 	unsigned nblocks;
 	struct md_block *blocks;
 	struct md_extent *extents;
-	/* free blocks: last in, first out, because the last one is still in the cache */
-	struct md_queue free;
+	/* the lock of the pool, and of the pipe that runs on it */
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	/* protected by lock */
+	struct md_block *free; /* last in, first out: the last one is still in the cache */
+	unsigned nfree;
+	unsigned sleepers; /* threads that wait on wake */
+	unsigned wake_at;  /* so many free blocks are worth waking one */
 };
 
 /* Room for packing @len raw bytes, as every codec wants it in the worst case. */
@@ -70,8 +67,8 @@ int md_pool_init(struct md_pool *p, unsigned nblocks, unsigned nspares, uint32_t
 void md_pool_deinit(struct md_pool *p);
 /* Payload area of spare buffer @i. */
 uint8_t *md_pool_spare(struct md_pool *p, unsigned i);
-/* A free block, emptied; waits for one. */
-struct md_block *md_pool_get(struct md_pool *p, uint64_t *wait_ns);
+/* A free block, emptied; NULL when there is none. Call with the lock held. */
+struct md_block *md_pool_get(struct md_pool *p);
 
 uint64_t md_now_ns(void);
 

@@ -3,7 +3,11 @@
  * memdump moves memory: reader -> pack -> writer, on all CPUs, in bounded memory.
  *
  *	reader ──▶ block ──pack──▶ block ──▶ writer
- *	caller's thread   workers           one thread
+ *	one thread      all threads      one thread
+ *	at a time                        at a time
+ *
+ * Every thread of a run does whatever there is to do; reading and writing are roles that one thread
+ * at a time takes. So a plug needs no lock, but must not care which thread calls.
  *
  * The library stands alone (base/ and the codecs): it prints nothing and keeps no globals, so two
  * runs may share a process. All lengths are bytes; all target addresses are uint64_t.
@@ -82,7 +86,7 @@ struct md_range {
 struct md_opts {
 	enum md_codec_id codec; /* NONE, LZ4 or ZSTD */
 	int level;		/* lz4: acceleration >= 1; zstd: level, negative allowed */
-	unsigned threads;	/* workers; 0: all CPUs this process may use */
+	unsigned threads;	/* the calling one included; 0: all CPUs this process may use */
 	uint32_t block_size;	/* 0: the default; MD_BLOCK_MIN..MD_BLOCK_MAX, power of two */
 	/*
 	 * Most memory for blocks and codec contexts; 0: the default. The smallest pool holds
@@ -90,7 +94,7 @@ struct md_opts {
 	 * than asked for, and with block_size 0 smaller blocks.
 	 */
 	size_t pool_bytes;
-	/* Between blocks, on the calling thread; true stops the run with -EINTR. May be NULL. */
+	/* Asked between blocks, by one thread at a time; true: stop with -EINTR. May be NULL. */
 	bool (*stop)(void *arg);
 	void *stop_arg;
 	/* Written by the run with relaxed atomics, for a progress display. May be NULL. */
@@ -102,10 +106,11 @@ struct md_progress {
 	uint64_t packed_bytes; /* given to the writer so far */
 };
 
+/* busy + wait = wall time * threads. The stage with the least to spare is the bottleneck. */
 struct md_stage_stats {
-	uint64_t busy_ns; /* at work, summed over the stage's threads */
-	uint64_t wait_ns; /* waiting for a block, summed likewise */
-	unsigned threads;
+	uint64_t busy_ns; /* at work, summed over the threads */
+	uint64_t wait_ns; /* not at work in this stage */
+	unsigned threads; /* at most in this stage at a time */
 };
 
 struct md_stats {
@@ -119,6 +124,8 @@ struct md_stats {
 	struct md_stage_stats read, pack, write;
 	bool io_uring;		  /* false: pwrite instead */
 	char io_uring_reason[96]; /* why not */
+	bool direct;		  /* O_DIRECT was asked for and works */
+	char direct_reason[96];	  /* why it does not, when it was asked for */
 	const char *bottleneck;	  /* "read", "pack" or "write": static text */
 	uint32_t block_size;	  /* as used */
 	size_t pool_bytes;	  /* as used: buffers of all blocks */
@@ -154,14 +161,15 @@ void md_block_done(struct md_block *b);
 
 struct md_reader {
 	/*
-	 * Fills @b (space, extents, raw). 1: filled, 0: end, -errno. Called on one thread.
+	 * Fills @b (space, extents, raw). 1: filled, 0: end, -errno. One thread at a time.
 	 * A page that is gone is left out, not an error.
 	 */
 	int (*next)(struct md_reader *r, struct md_block *b, uint32_t block_size, struct err *err);
 	void (*close)(struct md_reader *r);
-	uint64_t vanished_bytes; /* reader's thread only; read after the run */
+	uint64_t vanished_bytes; /* read after the run */
 };
 
+/* One thread at a time; all that called put() live until flush() or abandon() has returned. */
 struct md_writer {
 	unsigned holds; /* most blocks kept after put() returned */
 	/* The pool's memory, before the first put(), for registered buffers. May be NULL. */
@@ -180,6 +188,8 @@ struct md_writer {
 	uint64_t file_bytes;
 	bool io_uring;
 	char io_uring_reason[96];
+	bool direct;
+	char direct_reason[96];
 };
 
 /*
@@ -205,8 +215,8 @@ int md_scan(const struct md_range *range, int (*emit)(void *arg, const struct md
 	    void *arg, struct err *err);
 
 struct md_file_opts {
-	bool direct;	    /* O_DIRECT */
-	bool no_uring;	    /* pwrite from the start */
+	bool direct;   /* O_DIRECT; where the filesystem refuses, plain writes and direct_reason */
+	bool no_uring; /* pwrite from the start */
 	uint32_t page_size; /* of the target; written in the file header */
 };
 

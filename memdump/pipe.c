@@ -12,11 +12,26 @@
 #include "memdump/cpus.h"
 #include "memdump/pack.h"
 
+/*
+ * Every thread does whatever there is to do; nobody waits while there is work. That costs fewer
+ * switches than a thread per stage, and leaves no CPU idle when the stages are unequal. Reading and
+ * writing are roles that one thread at a time takes, so that a plug needs no lock:
+ *
+ *	write   when packed blocks wait and nobody writes: it frees blocks
+ *	read    when nobody reads and few blocks wait to be packed
+ *	pack    else
+ */
 struct worker {
 	struct pipe *pipe;
 	pthread_t thread;
 	struct md_packer packer;
-	uint64_t busy_ns, wait_ns;
+};
+
+enum step { STEP_WAIT, STEP_READ, STEP_PACK, STEP_WRITE, STEP_FINISH, STEP_LEAVE };
+
+struct stage {
+	uint64_t busy_ns;
+	unsigned active; /* threads in it */
 };
 
 struct pipe {
@@ -26,106 +41,84 @@ struct pipe {
 	const struct md_opts *opts;
 	struct plan {
 		uint32_t block_size;
-		unsigned nworkers;
+		unsigned nworkers; /* threads, the calling one among them */
 		unsigned nblocks;
 	} plan;
 	struct worker *workers;
-	unsigned nstarted; /* of them, threads that came to life */
-	pthread_t writer_thread;
-	/* each with its own lock */
+	unsigned nthreads; /* that came to life */
 	struct md_pool pool;
+	/* protected by pool.lock */
 	struct md_queue to_pack, to_write;
-	/* set once, read by every thread without the lock */
-	bool failed;
-	/* protected by err_lock */
-	pthread_mutex_t err_lock;
+	struct stage read, pack, write;
+	bool ended;  /* the reader has no more, or an error made it stop */
+	bool failed; /* err holds the first error */
+	bool finished;
 	struct err err;
-	/* calling thread only */
-	uint64_t raw_bytes, read_busy_ns, read_wait_ns;
-	/* writer thread only, read after the join */
-	uint64_t packed_bytes, write_busy_ns, write_wait_ns;
-	uint64_t blocks[4], extents;
+	/* of the thread in the read stage */
+	uint64_t raw_bytes;
+	/* of the thread in the write stage */
+	uint64_t packed_bytes, blocks[4], extents;
 };
-
-static bool pipe_failed(struct pipe *p)
-{
-	return __atomic_load_n(&p->failed, __ATOMIC_RELAXED);
-}
 
 /* The first one wins. */
 static void pipe_fail(struct pipe *p, int ret, const struct err *err)
 {
-	pthread_mutex_lock(&p->err_lock);
+	pthread_mutex_lock(&p->pool.lock);
 	if (!p->failed) {
 		p->err = *err;
 		err_set(&p->err, -ret, "move memory");
-		__atomic_store_n(&p->failed, true, __ATOMIC_RELAXED);
+		p->failed = true;
 	}
-	pthread_mutex_unlock(&p->err_lock);
+	p->ended = true;
+	pthread_mutex_unlock(&p->pool.lock);
 }
 
 static void progress(uint64_t *counter, uint64_t add)
 {
-	/* One writer per counter. */
+	/* One thread at a time adds. */
 	__atomic_store_n(counter, *counter + add, __ATOMIC_RELAXED);
 }
 
-/* --- what each thread does ----------------------------------------------------------------- */
+/* --- the steps ------------------------------------------------------------------------------ */
 
-static void read_all(struct pipe *p)
+static int read_block(struct pipe *p, struct md_block *b, struct err *err)
+{
+	if (p->opts->stop && p->opts->stop(p->opts->stop_arg))
+		return err_fail(err, EINTR, ERR_INTERRUPTED, "stopped on request");
+	return p->reader->next(p->reader, b, p->plan.block_size, err);
+}
+
+static void step_read(struct pipe *p, struct md_block *b)
 {
 	struct md_progress *pr = p->opts->progress;
-	uint64_t t0 = md_now_ns();
+	struct err err = {0};
+	int ret = read_block(p, b, &err);
 
-	while (!pipe_failed(p)) {
-		struct err err = {0};
-		struct md_block *b;
-		int ret;
-
-		if (p->opts->stop && p->opts->stop(p->opts->stop_arg)) {
-			ret = err_fail(&err, EINTR, ERR_INTERRUPTED, "stopped on request");
-			pipe_fail(p, ret, &err);
-			break;
-		}
-		b = md_pool_get(&p->pool, &p->read_wait_ns);
-		ret = p->reader->next(p->reader, b, p->plan.block_size, &err);
-		if (ret <= 0) {
-			md_block_done(b);
-			if (ret < 0)
-				pipe_fail(p, ret, &err);
-			break;
-		}
-		assert(b->raw_len && b->raw_len <= p->plan.block_size);
-		assert(b->nextents && b->nextents <= MD_BLOCK_EXTENTS);
-		p->raw_bytes += b->raw_len;
-		if (pr)
-			progress(&pr->raw_bytes, b->raw_len);
-		md_queue_push(&p->to_pack, b);
+	if (ret < 0)
+		pipe_fail(p, ret, &err);
+	if (ret <= 0) {
+		md_block_done(b);
+		pthread_mutex_lock(&p->pool.lock);
+		p->ended = true;
+		return;
 	}
-	p->read_busy_ns = md_now_ns() - t0 - p->read_wait_ns;
-	md_queue_close(&p->to_pack);
+	assert(b->raw_len && b->raw_len <= p->plan.block_size);
+	assert(b->nextents && b->nextents <= MD_BLOCK_EXTENTS);
+	p->raw_bytes += b->raw_len;
+	if (pr)
+		progress(&pr->raw_bytes, b->raw_len);
+	pthread_mutex_lock(&p->pool.lock);
+	md_queue_push(&p->to_pack, b);
 }
 
-static void *pack_all(void *arg)
+static void step_pack(struct pipe *p, struct worker *w, struct md_block *b)
 {
-	struct worker *w = arg;
-	struct pipe *p = w->pipe;
-	uint64_t t0 = md_now_ns();
-	struct md_block *b;
-
-	while ((b = md_queue_pop(&p->to_pack, &w->wait_ns))) {
-		if (pipe_failed(p)) {
-			md_block_done(b);
-			continue;
-		}
-		md_packer_pack(&w->packer, b);
-		md_queue_push(&p->to_write, b);
-	}
-	w->busy_ns = md_now_ns() - t0 - w->wait_ns;
-	return NULL;
+	md_packer_pack(&w->packer, b);
+	pthread_mutex_lock(&p->pool.lock);
+	md_queue_push(&p->to_write, b);
 }
 
-static void write_one(struct pipe *p, struct md_block *b)
+static void step_write(struct pipe *p, struct md_block *b)
 {
 	struct md_progress *pr = p->opts->progress;
 	uint32_t packed_len = b->packed_len;
@@ -136,37 +129,122 @@ static void write_one(struct pipe *p, struct md_block *b)
 
 	if (ret < 0) {
 		pipe_fail(p, ret, &err);
-		return;
+	} else {
+		p->packed_bytes += packed_len;
+		p->extents += nextents;
+		p->blocks[codec]++;
+		if (pr)
+			progress(&pr->packed_bytes, packed_len);
 	}
-	p->packed_bytes += packed_len;
-	p->extents += nextents;
-	p->blocks[codec]++;
-	if (pr)
-		progress(&pr->packed_bytes, packed_len);
+	pthread_mutex_lock(&p->pool.lock);
 }
 
-static void *write_all(void *arg)
+/*
+ * All blocks are with the writer. No thread leaves before this is done: writes that a thread
+ * handed to the kernel are cancelled when it exits.
+ */
+static void step_finish(struct pipe *p, bool failed)
 {
-	struct pipe *p = arg;
-	uint64_t t0 = md_now_ns();
 	struct err err = {0};
+	int ret = 0;
+
+	if (!failed)
+		ret = p->writer->flush(p->writer, &err);
+	else if (p->writer->abandon)
+		p->writer->abandon(p->writer);
+	if (ret < 0)
+		pipe_fail(p, ret, &err);
+	pthread_mutex_lock(&p->pool.lock);
+	p->finished = true;
+	pthread_cond_broadcast(&p->pool.wake);
+}
+
+/* --- who does what -------------------------------------------------------------------------- */
+
+/* After an error nothing is packed or written any more. */
+static void drop_queues(struct pipe *p)
+{
 	struct md_block *b;
 
-	while ((b = md_queue_pop(&p->to_write, &p->write_wait_ns))) {
-		if (pipe_failed(p))
-			md_block_done(b);
-		else
-			write_one(p, b);
+	while ((b = md_queue_pop(&p->to_pack)) || (b = md_queue_pop(&p->to_write))) {
+		pthread_mutex_unlock(&p->pool.lock);
+		md_block_done(b);
+		pthread_mutex_lock(&p->pool.lock);
 	}
-	if (!pipe_failed(p)) {
-		int ret = p->writer->flush(p->writer, &err);
+}
 
-		if (ret < 0)
-			pipe_fail(p, ret, &err);
-	} else if (p->writer->abandon) {
-		p->writer->abandon(p->writer);
+static enum step choose(struct pipe *p)
+{
+	if (p->finished)
+		return STEP_LEAVE;
+	if (p->to_write.n && !p->write.active)
+		return STEP_WRITE;
+	if (!p->ended && !p->read.active && p->pool.nfree && p->to_pack.n < p->plan.nworkers)
+		return STEP_READ;
+	if (p->to_pack.n)
+		return STEP_PACK;
+	if (p->ended && !p->read.active && !p->pack.active && !p->write.active && !p->to_write.n)
+		return STEP_FINISH;
+	return STEP_WAIT;
+}
+
+static struct stage *stage_of(struct pipe *p, enum step step)
+{
+	return step == STEP_READ ? &p->read : step == STEP_PACK ? &p->pack : &p->write;
+}
+
+/* Takes the lock with it: held on entry and on return, not in between. */
+static void do_step(struct pipe *p, struct worker *w, enum step step)
+{
+	struct stage *stage = stage_of(p, step);
+	struct md_block *b = step == STEP_READ	  ? md_pool_get(&p->pool)
+			     : step == STEP_PACK  ? md_queue_pop(&p->to_pack)
+			     : step == STEP_WRITE ? md_queue_pop(&p->to_write)
+						  : NULL;
+	bool failed = p->failed;
+	uint64_t t0;
+
+	stage->active++;
+	pthread_mutex_unlock(&p->pool.lock);
+	t0 = md_now_ns();
+	if (step == STEP_READ)
+		step_read(p, b);
+	else if (step == STEP_PACK)
+		step_pack(p, w, b);
+	else if (step == STEP_WRITE)
+		step_write(p, b);
+	else
+		step_finish(p, failed);
+	stage->busy_ns += md_now_ns() - t0;
+	stage->active--;
+}
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	struct pipe *p = w->pipe;
+
+	pthread_mutex_lock(&p->pool.lock);
+	for (;;) {
+		enum step step;
+
+		if (p->failed)
+			drop_queues(p);
+		step = choose(p);
+		if (step == STEP_LEAVE)
+			break;
+		if (step == STEP_WAIT) {
+			p->pool.sleepers++;
+			pthread_cond_wait(&p->pool.wake, &p->pool.lock);
+			p->pool.sleepers--;
+			continue;
+		}
+		do_step(p, w, step);
+		/* More than this thread will do next: somebody may help. */
+		if (p->pool.sleepers && (p->to_pack.n > 0 || p->ended))
+			pthread_cond_signal(&p->pool.wake);
 	}
-	p->write_busy_ns = md_now_ns() - t0 - p->write_wait_ns;
+	pthread_mutex_unlock(&p->pool.lock);
 	return NULL;
 }
 
@@ -197,6 +275,9 @@ static int make_plan(struct plan *pl, const struct md_opts *o, unsigned holds, s
 
 	pl->block_size = o->block_size ? o->block_size : MD_DEFAULT_BLOCK_SIZE;
 	pl->nworkers = o->threads ? o->threads : md_cpus_allowed();
+	/* Nothing to pack: one reads, one sums, one writes. */
+	if (o->codec == MD_CODEC_NONE && pl->nworkers > 3)
+		pl->nworkers = 3;
 	if (pl->block_size < MD_BLOCK_MIN || pl->block_size > MD_BLOCK_MAX ||
 	    (pl->block_size & (pl->block_size - 1)))
 		return err_fail(err, EINVAL, ERR_USAGE,
@@ -222,43 +303,23 @@ static int make_plan(struct plan *pl, const struct md_opts *o, unsigned holds, s
 
 /* --- life of a run ------------------------------------------------------------------------- */
 
-static int start_threads(struct pipe *p, struct err *err)
+/* The calling thread is worker 0: the run works with that one alone, if it must. */
+static void run(struct pipe *p)
 {
 	sigset_t all, old;
-	int ret;
+	unsigned n = 1;
 
 	/* Signals are the caller's business: they go to threads it knows. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
-	ret = pthread_create(&p->writer_thread, NULL, write_all, p);
-	while (!ret && p->nstarted < p->plan.nworkers) {
-		struct worker *w = &p->workers[p->nstarted];
-
-		if (pthread_create(&w->thread, NULL, pack_all, w))
-			break;
-		p->nstarted++;
-	}
+	while (n < p->plan.nworkers &&
+	       !pthread_create(&p->workers[n].thread, NULL, work, &p->workers[n]))
+		n++;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return ret ? err_set(err, ret, "start the writer thread") : 0;
-}
-
-static void run(struct pipe *p)
-{
-	struct err e = {0};
-	int ret = start_threads(p, &e);
-
-	if (ret < 0) {
-		pipe_fail(p, ret, &e);
-		return;
-	}
-	if (p->nstarted)
-		read_all(p);
-	else
-		pipe_fail(p, err_set(&e, EAGAIN, "start a worker thread"), &e);
-	for (unsigned i = 0; i < p->nstarted; i++)
+	work(&p->workers[0]);
+	for (unsigned i = 1; i < n; i++)
 		pthread_join(p->workers[i].thread, NULL);
-	md_queue_close(&p->to_write);
-	pthread_join(p->writer_thread, NULL);
+	p->nthreads = n;
 }
 
 static int init_workers(struct pipe *p, struct err *err)
@@ -279,12 +340,37 @@ static int init_workers(struct pipe *p, struct err *err)
 	return 0;
 }
 
+/* Of the time that @threads could have spent in a stage, what they did not. */
+static struct md_stage_stats stage_stats(const struct stage *s, uint64_t wall_ns, unsigned threads)
+{
+	uint64_t all = wall_ns * threads;
+
+	return (struct md_stage_stats){s->busy_ns, all > s->busy_ns ? all - s->busy_ns : 0,
+				       threads};
+}
+
+/* The stage that leaves the least time unused. */
+static const char *bottleneck(const struct md_stats *st)
+{
+	static const char *const name[3] = {"read", "pack", "write"};
+	const struct md_stage_stats *stage[3] = {&st->read, &st->pack, &st->write};
+	double most = -1;
+	unsigned ret = 0;
+
+	for (unsigned i = 0; i < 3; i++) {
+		double all = (double)(stage[i]->busy_ns + stage[i]->wait_ns) + 1;
+		double use = (double)stage[i]->busy_ns / all;
+
+		if (use > most) {
+			most = use;
+			ret = i;
+		}
+	}
+	return name[ret];
+}
+
 static void fill_stats(const struct pipe *p, uint64_t wall_ns, struct md_stats *st)
 {
-	double use[3] = {0};
-	static const char *const name[3] = {"read", "pack", "write"};
-	unsigned worst = 0;
-
 	*st = (struct md_stats){
 		.raw_bytes = p->raw_bytes,
 		.packed_bytes = p->packed_bytes,
@@ -292,28 +378,18 @@ static void fill_stats(const struct pipe *p, uint64_t wall_ns, struct md_stats *
 		.extents = p->extents,
 		.vanished_bytes = p->reader->vanished_bytes,
 		.wall_ns = wall_ns,
-		.read = {p->read_busy_ns, p->read_wait_ns, 1},
-		.pack = {0, 0, p->nstarted},
-		.write = {p->write_busy_ns, p->write_wait_ns, 1},
+		.read = stage_stats(&p->read, wall_ns, 1),
+		.pack = stage_stats(&p->pack, wall_ns, p->nthreads),
+		.write = stage_stats(&p->write, wall_ns, 1),
 		.io_uring = p->writer->io_uring,
+		.direct = p->writer->direct,
 		.block_size = p->plan.block_size,
 		.pool_bytes = p->pool.mem_len,
 	};
 	memcpy(st->blocks, p->blocks, sizeof(st->blocks));
 	memcpy(st->io_uring_reason, p->writer->io_uring_reason, sizeof(st->io_uring_reason));
-	for (unsigned i = 0; i < p->plan.nworkers; i++) {
-		st->pack.busy_ns += p->workers[i].busy_ns;
-		st->pack.wait_ns += p->workers[i].wait_ns;
-	}
-	const struct md_stage_stats *stage[3] = {&st->read, &st->pack, &st->write};
-
-	for (unsigned i = 0; i < 3; i++) {
-		use[i] = (double)stage[i]->busy_ns /
-			 (double)(stage[i]->busy_ns + stage[i]->wait_ns + 1);
-		if (use[i] > use[worst])
-			worst = i;
-	}
-	st->bottleneck = name[worst];
+	memcpy(st->direct_reason, p->writer->direct_reason, sizeof(st->direct_reason));
+	st->bottleneck = bottleneck(st);
 }
 
 int md_run(struct md_reader *r, struct md_writer *w, const struct md_opts *opts,
@@ -329,9 +405,7 @@ int md_run(struct md_reader *r, struct md_writer *w, const struct md_opts *opts,
 	ret = md_pool_init(&p.pool, p.plan.nblocks, p.plan.nworkers, p.plan.block_size, err);
 	if (ret < 0)
 		return ret;
-	md_queue_init(&p.to_pack);
-	md_queue_init(&p.to_write);
-	pthread_mutex_init(&p.err_lock, NULL);
+	p.pool.wake_at = 1 + (p.plan.nblocks - w->holds) / 4;
 	ret = init_workers(&p, err);
 	if (ret == 0 && w->start)
 		ret = w->start(w, p.pool.mem, p.pool.mem_len, p.pool.buf_size, err);
@@ -344,9 +418,6 @@ int md_run(struct md_reader *r, struct md_writer *w, const struct md_opts *opts,
 	for (unsigned i = 0; p.workers && i < p.plan.nworkers; i++)
 		md_packer_deinit(&p.workers[i].packer);
 	free(p.workers);
-	pthread_mutex_destroy(&p.err_lock);
-	md_queue_deinit(&p.to_write);
-	md_queue_deinit(&p.to_pack);
 	md_pool_deinit(&p.pool);
 	return ret;
 }

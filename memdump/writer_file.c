@@ -16,9 +16,10 @@
 #include "memdump/index.h"
 #include "memdump/out.h"
 
-static_assert(MD_HEAD_LEN + MD_BLOCK_EXTENTS * MD_EXTENT_LEN <=
-		      MD_BLOCK_HEADROOM - MD_ALIGN_DIRECT + MD_HEAD_LEN,
-	      "the longest block head fits in the headroom, padded");
+static_assert((MD_HEAD_LEN + MD_BLOCK_EXTENTS * MD_EXTENT_LEN + MD_ALIGN_DIRECT - 1) /
+			      MD_ALIGN_DIRECT * MD_ALIGN_DIRECT <=
+		      MD_BLOCK_HEADROOM,
+	      "the longest block head, padded, fits in the headroom");
 
 enum {
 	TAIL_BUF = 64 << 10, /* the index goes out in pieces of this */
@@ -260,20 +261,62 @@ static void file_close(struct md_writer *w)
 	free(f);
 }
 
-static int create(int dirfd, const char *name, bool direct, struct err *err)
+static int create(int dirfd, const char *name, struct err *err)
 {
 	int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 
-	if (fd < 0)
-		return err_set(err, errno, "create %s", name);
-	return fd;
+	return fd < 0 ? err_set(err, errno, "create %s", name) : fd;
+}
+
+/* Not at creation: open() with O_DIRECT that fails leaves the file behind. */
+static bool go_direct(struct file_writer *f)
+{
+	int flags = fcntl(f->fd, F_GETFL);
+
+	if (flags < 0 || fcntl(f->fd, F_SETFL, flags | O_DIRECT) < 0) {
+		snprintf(f->w.direct_reason, sizeof(f->w.direct_reason),
+			 "this filesystem has no O_DIRECT");
+		return false;
+	}
+	return true;
+}
+
+static void leave_direct(struct file_writer *f, const struct err *why)
+{
+	fcntl(f->fd, F_SETFL, fcntl(f->fd, F_GETFL) & ~O_DIRECT);
+	snprintf(f->w.direct_reason, sizeof(f->w.direct_reason), "O_DIRECT failed: %s",
+		 strerrordesc_np(why->errnum));
+}
+
+/* The head is the first write: some filesystems refuse O_DIRECT only then. */
+static int begin(struct file_writer *f, const struct md_file_opts *opts, struct err *err)
+{
+	struct err e = {0};
+	int ret;
+
+	f->w.direct = opts->direct && go_direct(f);
+	f->align = f->w.direct ? MD_ALIGN_DIRECT : MD_ALIGN;
+	md_out_init(&f->out, f->fd, f->name, f->align, opts->no_uring);
+	ret = put_file_head(f, opts->page_size, &e);
+	if (ret == -EINVAL && f->w.direct) {
+		leave_direct(f, &e);
+		f->w.direct = false;
+		f->align = MD_ALIGN;
+		md_out_deinit(&f->out);
+		md_out_init(&f->out, f->fd, f->name, f->align, opts->no_uring);
+		err_clear(&e);
+		ret = put_file_head(f, opts->page_size, &e);
+	}
+	f->w.io_uring = f->out.uring;
+	memcpy(f->w.io_uring_reason, f->out.uring_reason, sizeof(f->w.io_uring_reason));
+	return ret < 0 ? err_take(err, &e) : 0;
 }
 
 struct md_writer *md_writer_file_open(int dirfd, const char *name, const struct md_file_opts *opts,
 				      struct err *err)
 {
 	struct file_writer *f;
-	int fd = create(dirfd, name, opts->direct, err);
+	int fd = create(dirfd, name, err);
 
 	if (fd < 0)
 		return NULL;
@@ -286,7 +329,6 @@ struct md_writer *md_writer_file_open(int dirfd, const char *name, const struct 
 		return NULL;
 	}
 	f->fd = fd;
-	f->align = MD_ALIGN;
 	snprintf(f->name, sizeof(f->name), "%s", name);
 	f->w = (struct md_writer){
 		.holds = MD_OUT_DEPTH,
@@ -296,10 +338,7 @@ struct md_writer *md_writer_file_open(int dirfd, const char *name, const struct 
 		.abandon = file_abandon,
 		.close = file_close,
 	};
-	md_out_init(&f->out, fd, name, f->align, opts->no_uring);
-	f->w.io_uring = f->out.uring;
-	memcpy(f->w.io_uring_reason, f->out.uring_reason, sizeof(f->w.io_uring_reason));
-	if (put_file_head(f, opts->page_size, err) < 0) {
+	if (begin(f, opts, err) < 0) {
 		file_close(&f->w);
 		unlinkat(dirfd, name, 0);
 		return NULL;
