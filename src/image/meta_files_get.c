@@ -138,6 +138,18 @@ static int get_more(struct meta_in *in, const Im__FileMore *from, struct m_file 
 	return ret ? ret : meta_get_str(in, from->path, &f->path);
 }
 
+/* What readlink said is not in CRIU's messages, but for most it can be told. */
+static int made_up_path(struct meta_in *in, struct m_file *f)
+{
+	char text[48] = "";
+
+	if (f->type == M_FILE_PIPE)
+		snprintf(text, sizeof(text), "pipe:[%" PRIu64 "]", f->ino);
+	else if (f->type == M_FILE_MEMFD && model_shm(in->m, f->shm_id))
+		return meta_get_str(in, model_shm(in->m, f->shm_id)->name, &f->path);
+	return meta_get_str(in, text, &f->path);
+}
+
 static int get_file(struct meta_in *in, const Im__File *from, struct m_file *f)
 {
 	int ret = 0;
@@ -158,9 +170,7 @@ static int get_file(struct meta_in *in, const Im__File *from, struct m_file *f)
 		get_memfd(in, from->memfd, f);
 	else
 		get_small(from, f);
-	if (!ret && !f->path)
-		ret = meta_get_str(in, "", &f->path);
-	return ret;
+	return ret || f->path ? ret : made_up_path(in, f);
 }
 
 /* --- the list -----------------------------------------------------------------------------------

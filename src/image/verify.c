@@ -181,7 +181,7 @@ static bool has_ending(const char *name, const char *ending)
 	return len > end && !strcmp(name + len - end, ending);
 }
 
-static void check_parses(struct verify *v, char **names, size_t n)
+static void check_parses(struct verify *v, char **names, size_t n, bool counted)
 {
 	static const struct field_visitor visitor = {
 		.entry = nothing_entry,
@@ -198,6 +198,7 @@ static void check_parses(struct verify *v, char **names, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		if (!has_ending(names[i], ".img") || !strncmp(names[i], "pages-", 6))
 			continue;
+		v->ret->files += !counted;
 		if (fields_walk(v->img, names[i], &visitor, &err))
 			verify_err(v, &err);
 	}
@@ -219,7 +220,7 @@ static int check_files(struct verify *v, const Im__Inventory *inv, struct err *e
 	if (!ret && inv->stasis)
 		check_list(v, inv, names, n);
 	if (!ret)
-		check_parses(v, names, n);
+		check_parses(v, names, n, inv->stasis != NULL);
 	arena_free(a);
 	return ret;
 }
