@@ -144,7 +144,7 @@ static int bare_call(struct remote *r, struct task *task, uint64_t nr, const uin
 	if (ret == 0)
 		ret = run_to_syscall(r, task, err);
 	if (ret == 0) {
-		ret = regs_get(task->tid, regs);
+		ret = task_regs(task->tid, regs);
 		if (ret < 0)
 			err_set(err, -ret, "read registers of thread %d", task->tid);
 	}

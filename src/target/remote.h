@@ -137,6 +137,6 @@ void run_retreat(struct remote *r, struct task *task);
 /* Filters would see our calls, too; they sleep as long as we trace. */
 int run_sleep_seccomp(struct task *task, struct err *err);
 
-int regs_get(pid_t tid, void *prstatus);
+int task_regs(pid_t tid, void *prstatus);
 
 #endif

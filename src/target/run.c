@@ -42,7 +42,7 @@ struct run {
 
 /* --- registers and mask ----------------------------------------------------------------------- */
 
-int regs_get(pid_t tid, void *prstatus)
+int task_regs(pid_t tid, void *prstatus)
 {
 	struct iovec iov = {prstatus, arch_inject.prstatus_len};
 
@@ -73,7 +73,7 @@ static uint64_t pc_of(const void *prstatus)
 
 int remote_save(struct task *task, struct err *err)
 {
-	int ret = regs_get(task->tid, task->prstatus);
+	int ret = task_regs(task->tid, task->prstatus);
 
 	if (ret == 0 &&
 	    ptrace(PTRACE_GETSIGMASK, task->tid, sizeof(task->sigmask), &task->sigmask) < 0)
@@ -274,7 +274,7 @@ static int requeue(struct remote *r, struct run *run, int signo, struct err *err
 	if (ret == 0)
 		ret = run_to_trap(r, run->task, signo, err);
 	if (ret == 0)
-		ret = regs_get(tid, run->regs);
+		ret = task_regs(tid, run->regs);
 	if (ret == 0 && pc_of(run->regs) == run->stopped_pc)
 		return 1;
 	if (ret == 0) {
@@ -313,7 +313,7 @@ static int healed(struct run *run, struct err *err)
 static int other_stop(struct remote *r, struct run *run, const struct stop *s, struct err *err)
 {
 	uint64_t code = run->stopped_pc & ~255ull, pc;
-	int ret = regs_get(run->task->tid, run->regs);
+	int ret = task_regs(run->task->tid, run->regs);
 
 	if (ret < 0)
 		return gone(run->task, err);
@@ -383,7 +383,7 @@ int run_boot(struct remote *r, struct task *task, uint64_t nr, const uint64_t ar
 	ret = run_start(&run, err);
 	if (ret == 0)
 		ret = run_finish(r, &run, err);
-	if (ret == 0 && regs_get(task->tid, run.regs) < 0)
+	if (ret == 0 && task_regs(task->tid, run.regs) < 0)
 		ret = gone(task, err);
 	if (ret == 0)
 		*ret_value = arch_inject.boot_ret(run.regs);
