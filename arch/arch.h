@@ -92,20 +92,13 @@ struct arch_call {
 
 /*
  * System calls in a stopped thread, on the host's CPU. Data and pure functions: the ptrace and
- * memory work is src/target/remote.c's.
+ * memory work is src/target's.
  *
- * The scratch area is one mapping in the target. Its first page holds the code, the rest becomes
- * writable and holds what the code needs:
- *
- *	base            │ code        │ read, execute
- *	base + stack    │ stack room  │ read, write from here on: for signal handlers
- *	base + control  │ the thread's true registers and signal mask, the closing signal
- *	base + data     │ calls, buffers
- *
- * The code has two ways in: `run` makes the calls of a table, `boot` makes the one call that the
- * registers hold. Both close by sending the thread one signal. A traced thread stops there, with pc
- * at `stopped`. A thread whose tracer died goes on: it sets its true signal mask, loads its
- * true registers from the control block and jumps to where it was.
+ * The injected code has two ways in: `run` makes the calls of a table, `boot` makes the one call
+ * that the registers hold. Both close by sending the thread one signal. A traced thread stops
+ * there, with pc at `stopped`. A thread whose tracer died goes on: it sets its true signal mask,
+ * loads its true registers from its control block and jumps to where it was. The control block is
+ * the top of a stack, for the signal handlers that may run then.
  */
 struct arch_inject {
 	uint16_t elf_machine;
@@ -147,17 +140,20 @@ struct arch_inject {
 			const void *prstatus, const void *xstate, size_t xstate_len,
 			uint64_t sigmask);
 
-	const uint8_t *code, *code_end;
-	const uint8_t *code_stopped; /* where pc is at the closing signal */
-	uint32_t control_off, control_len, data_off;
-	/* The control block: @sigval comes with the closing signal @signo. */
+	/* The code for one thread, to run at @addr with the control block at @control. */
+	const uint8_t *code_start, *code_stopped, *code_end; /* as assembled, for the offsets */
+	void (*code)(void *buf, uint64_t addr, uint64_t control);
+
+	/* The control block: @sigval comes with the closing signal. */
+	size_t control_len;
 	void (*control)(void *control, const void *prstatus, uint64_t sigmask, int signo,
 			uint64_t sigval);
 	/* Registers for `run` over @n calls at @table, closing with @signo. */
-	void (*set_run)(void *prstatus, uint64_t base, uint64_t table, uint64_t n, int signo);
+	void (*set_run)(void *prstatus, uint64_t code, uint64_t control, uint64_t table, uint64_t n,
+			int signo);
 	/* Registers for `boot` with one call, and its result at the closing stop. */
-	void (*set_boot)(void *prstatus, uint64_t base, uint64_t nr, const uint64_t args[6],
-			 int signo);
+	void (*set_boot)(void *prstatus, uint64_t code, uint64_t control, uint64_t nr,
+			 const uint64_t args[6], int signo);
 	int64_t (*boot_ret)(const void *prstatus);
 };
 

@@ -11,13 +11,12 @@
 
 #include "arch/arch.h"
 
-/* The code below knows these numbers, too. */
-enum {
-	CONTROL_OFF = 0x11000, /* 64 KiB of stack room below it */
-	DATA_OFF = 0x11200,
-};
+/*
+ * How far the control block is from the code as assembled; x86_code() puts the true distance in.
+ */
+enum { CONTROL_OFF = 0x11000 };
 
-/* At base + CONTROL_OFF, in the order in which the code pops. */
+/* In the order in which the code pops. */
 struct control {
 	uint64_t r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, eflags;
 	uint64_t rsp, rip;
@@ -30,7 +29,6 @@ static_assert(offsetof(struct control, rsp) == 0x80, "code");
 static_assert(offsetof(struct control, rip) == 0x88, "code");
 static_assert(offsetof(struct control, sigmask) == 0x90, "code");
 static_assert(offsetof(struct control, siginfo) == 0xa0, "code");
-static_assert(sizeof(struct control) <= DATA_OFF - CONTROL_OFF, "layout");
 static_assert(sizeof(struct arch_call) == 64 && offsetof(struct arch_call, ret) == 56, "code");
 static_assert(SYS_gettid == 186 && SYS_getpid == 39 && SYS_rt_tgsigqueueinfo == 297 &&
 		      SYS_rt_sigprocmask == 14 && SIG_SETMASK == 2,
@@ -70,12 +68,14 @@ __asm__(".pushsection .rodata\n"
 	"	mov %r14, %rsi\n"
 	"	mov %r15, %rdx\n"
 	"	lea (stasis_code + 0x110a0)(%rip), %r10\n"
+	"stasis_code_rip0:\n"
 	"	mov $297, %eax\n" /* rt_tgsigqueueinfo */
 	"	syscall\n"
 	"stasis_code_stopped:\n"
 	"	mov $14, %eax\n" /* rt_sigprocmask */
 	"	mov $2, %edi\n"
 	"	lea (stasis_code + 0x11090)(%rip), %rsi\n"
+	"stasis_code_rip1:\n"
 	"	xor %edx, %edx\n"
 	"	mov $8, %r10d\n"
 	"	syscall\n"
@@ -96,11 +96,22 @@ __asm__(".pushsection .rodata\n"
 	"	pop %rdi\n"
 	"	popfq\n"
 	"	mov (stasis_code + 0x11080)(%rip), %rsp\n"
+	"stasis_code_rip2:\n"
 	"	jmp *(stasis_code + 0x11088)(%rip)\n"
+	"stasis_code_rip3:\n"
 	"stasis_code_end:\n"
 	".popsection\n");
 
 extern const uint8_t stasis_code[], stasis_code_boot[], stasis_code_stopped[], stasis_code_end[];
+extern const uint8_t stasis_code_rip0[], stasis_code_rip1[], stasis_code_rip2[], stasis_code_rip3[];
+
+/* The instructions that reach the control block relative to themselves: where each ends. */
+static const uint8_t *const relative[] = {
+	stasis_code_rip0,
+	stasis_code_rip1,
+	stasis_code_rip2,
+	stasis_code_rip3,
+};
 
 /* The part of a signal frame that rt_sigreturn reads: Linux arch/x86/include/asm/sigframe.h. */
 struct frame {
@@ -390,33 +401,50 @@ static void x86_control(void *control, const void *prstatus, uint64_t sigmask, i
 	memcpy(control, &c, sizeof(c));
 }
 
-static void set_code(struct user_regs_struct *r, uint64_t base, const uint8_t *entry, int signo)
+static void x86_code(void *buf, uint64_t addr, uint64_t control)
 {
-	r->rip = base + (uint64_t)(entry - stasis_code);
-	r->rsp = base + CONTROL_OFF;
+	int32_t further = (int32_t)(control - addr - CONTROL_OFF), disp;
+	uint8_t *code = buf;
+
+	memcpy(code, stasis_code, (size_t)(stasis_code_end - stasis_code));
+	for (unsigned i = 0; i < sizeof(relative) / sizeof(relative[0]); i++) {
+		uint8_t *at = code + (relative[i] - stasis_code) - sizeof(disp);
+
+		memcpy(&disp, at, sizeof(disp));
+		disp += further;
+		memcpy(at, &disp, sizeof(disp));
+	}
+}
+
+static void set_code(struct user_regs_struct *r, uint64_t code, uint64_t control,
+		     const uint8_t *entry, int signo)
+{
+	r->rip = code + (uint64_t)(entry - stasis_code);
+	r->rsp = control;
 	r->r15 = (uint64_t)signo;
 }
 
-static void x86_set_run(void *prstatus, uint64_t base, uint64_t table, uint64_t n, int signo)
+static void x86_set_run(void *prstatus, uint64_t code, uint64_t control, uint64_t table, uint64_t n,
+			int signo)
 {
 	struct user_regs_struct r;
 
 	memcpy(&r, prstatus, sizeof(r));
 	args_to_regs(&r, 0, (const uint64_t[6]){0});
-	set_code(&r, base, stasis_code, signo);
+	set_code(&r, code, control, stasis_code, signo);
 	r.rbx = table;
 	r.rbp = table + n * sizeof(struct arch_call);
 	memcpy(prstatus, &r, sizeof(r));
 }
 
-static void x86_set_boot(void *prstatus, uint64_t base, uint64_t nr, const uint64_t args[6],
-			 int signo)
+static void x86_set_boot(void *prstatus, uint64_t code, uint64_t control, uint64_t nr,
+			 const uint64_t args[6], int signo)
 {
 	struct user_regs_struct r;
 
 	memcpy(&r, prstatus, sizeof(r));
 	args_to_regs(&r, nr, args);
-	set_code(&r, base, stasis_code_boot, signo);
+	set_code(&r, code, control, stasis_code_boot, signo);
 	memcpy(prstatus, &r, sizeof(r));
 }
 
@@ -441,12 +469,11 @@ const struct arch_inject arch_inject = {
 	.wait_again = x86_wait_again,
 	.red_zone = 128,
 	.frame = x86_frame,
-	.code = stasis_code,
-	.code_end = stasis_code_end,
+	.code_start = stasis_code,
 	.code_stopped = stasis_code_stopped,
-	.control_off = CONTROL_OFF,
+	.code_end = stasis_code_end,
+	.code = x86_code,
 	.control_len = sizeof(struct control),
-	.data_off = DATA_OFF,
 	.control = x86_control,
 	.set_run = x86_set_run,
 	.set_boot = x86_set_boot,

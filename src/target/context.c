@@ -23,11 +23,14 @@ struct sigaction_raw {
 	uint64_t handler, flags, restorer, mask;
 };
 
-static struct batch batch; /* the guardian has one thread */
+/* The guardian has one thread. */
+static struct arch_call calls[BATCH_CALLS];
+static uint8_t data[BATCH_DATA];
+static struct batch batch;
 
-static bool asked(int i)
+static bool asked(const struct batch *b, int i)
 {
-	return i >= 0 && batch.calls[i].ret >= 0;
+	return i >= 0 && b->calls[i].ret >= 0;
 }
 
 static bool is_kill_or_stop(int signo)
@@ -86,7 +89,7 @@ static void answer_process(const struct process_questions *q, struct m_proc *p)
 	int subreaper = 0;
 
 	for (int i = 0; i < M_NSIG; i++)
-		if (asked(q->sigaction[i]))
+		if (asked(&batch, q->sigaction[i]))
 			p->sigactions[i] = (struct m_sigaction){
 				.handler = sa[i].handler,
 				.flags = sa[i].flags,
@@ -94,20 +97,20 @@ static void answer_process(const struct process_questions *q, struct m_proc *p)
 				.mask = sa[i].mask,
 			};
 	for (int i = 0; i < 3; i++)
-		if (asked(q->itimer[i]))
+		if (asked(&batch, q->itimer[i]))
 			p->itimers[i] = (struct m_itimer){
 				.interval_us = timeval_us(&it[i].it_interval),
 				.value_us = timeval_us(&it[i].it_value),
 			};
 	for (int i = 0; i < M_NRLIMITS; i++)
-		if (asked(q->rlimit[i]))
+		if (asked(&batch, q->rlimit[i]))
 			p->rlimits[i] = (struct m_rlimit){rl[i].rlim_cur, rl[i].rlim_max};
 	memcpy(&subreaper, batch_data(&batch, q->subreaper), sizeof(subreaper));
-	p->child_subreaper = asked(q->child_subreaper) && subreaper;
+	p->child_subreaper = asked(&batch, q->child_subreaper) && subreaper;
 	p->mm.brk = (uint64_t)batch.calls[q->brk].ret;
-	p->mm.dumpable = asked(q->dumpable) ? (int32_t)batch.calls[q->dumpable].ret : 0;
-	p->mm.thp_disabled = asked(q->thp) && batch.calls[q->thp].ret;
-	p->membarrier = asked(q->membarrier) ? (uint64_t)batch.calls[q->membarrier].ret : 0;
+	p->mm.dumpable = asked(&batch, q->dumpable) ? (int32_t)batch.calls[q->dumpable].ret : 0;
+	p->mm.thp_disabled = asked(&batch, q->thp) && batch.calls[q->thp].ret;
+	p->membarrier = asked(&batch, q->membarrier) ? (uint64_t)batch.calls[q->membarrier].ret : 0;
 }
 
 static int collect_process(struct remote *r, struct m_proc *p, struct err *err)
@@ -115,9 +118,9 @@ static int collect_process(struct remote *r, struct m_proc *p, struct err *err)
 	struct process_questions q;
 	int ret;
 
-	batch_init(&batch, r);
+	batch_init_big(&batch, r, calls, data);
 	ask_process(&q);
-	ret = remote_run(r, r->first, &batch, err);
+	ret = remote_run(r, &r->first, &batch, 1, err);
 	if (ret == 0)
 		answer_process(&q, p);
 	return ret;
@@ -135,7 +138,7 @@ static int collect_timers(struct remote *r, struct m_proc *p, uint32_t from, uin
 	uint64_t values;
 	int ret;
 
-	batch_init(&batch, r);
+	batch_init_big(&batch, r, calls, data);
 	values = batch_buf(&batch, n * sizeof(struct itimerspec));
 	for (uint32_t i = 0; i < n; i++) {
 		uint64_t id = (uint64_t)(int64_t)p->posix_timers[from + i].id;
@@ -144,18 +147,18 @@ static int collect_timers(struct remote *r, struct m_proc *p, uint32_t from, uin
 			   0, 0);
 		batch_call(&batch, SYS_timer_getoverrun, id, 0, 0, 0, 0);
 	}
-	ret = remote_run(r, r->first, &batch, err);
+	ret = remote_run(r, &r->first, &batch, 1, err);
 	if (ret < 0)
 		return ret;
 	for (uint32_t i = 0; i < n; i++) {
 		struct m_posix_timer *t = &p->posix_timers[from + i];
 		const struct itimerspec *v = batch_data(&batch, values);
 
-		if (asked((int)(2 * i))) {
+		if (asked(&batch, (int)(2 * i))) {
 			t->value_ns = timespec_ns(&v[i].it_value);
 			t->interval_ns = timespec_ns(&v[i].it_interval);
 		}
-		if (asked((int)(2 * i + 1)))
+		if (asked(&batch, (int)(2 * i + 1)))
 			t->overrun = (uint32_t)batch.calls[2 * i + 1].ret;
 	}
 	return 0;
@@ -164,41 +167,66 @@ static int collect_timers(struct remote *r, struct m_proc *p, uint32_t from, uin
 /* --- alternate stack, death signal...: once for each thread ------------------------------------
  */
 
-static int collect_thread(struct remote *r, struct task *task, struct m_thread *t, struct err *err)
-{
+struct thread_questions {
+	struct arch_call calls[SLOT_CALLS];
+	uint8_t data[SLOT_DATA];
 	uint64_t stack, tid_addr, death;
-	int i_stack, i_tid, i_death, i_bits, i_slack, ret;
+	int i_stack, i_tid, i_death, i_bits, i_slack;
+};
+
+static void ask_thread(struct thread_questions *q, struct batch *b)
+{
+	q->stack = batch_buf(b, sizeof(stack_t));
+	q->tid_addr = batch_buf(b, 8);
+	q->death = batch_buf(b, 8);
+	q->i_stack = batch_call(b, SYS_sigaltstack, 0, q->stack, 0, 0, 0);
+	q->i_tid = batch_call(b, SYS_prctl, PR_GET_TID_ADDRESS, q->tid_addr, 0, 0, 0);
+	q->i_death = batch_call(b, SYS_prctl, PR_GET_PDEATHSIG, q->death, 0, 0, 0);
+	q->i_bits = batch_call(b, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0);
+	q->i_slack = batch_call(b, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0);
+}
+
+static void answer_thread(const struct thread_questions *q, struct batch *b, struct m_thread *t)
+{
 	stack_t ss;
 	int signo;
 
-	batch_init(&batch, r);
-	stack = batch_buf(&batch, sizeof(stack_t));
-	tid_addr = batch_buf(&batch, 8);
-	death = batch_buf(&batch, 8);
-	i_stack = batch_call(&batch, SYS_sigaltstack, 0, stack, 0, 0, 0);
-	i_tid = batch_call(&batch, SYS_prctl, PR_GET_TID_ADDRESS, tid_addr, 0, 0, 0);
-	i_death = batch_call(&batch, SYS_prctl, PR_GET_PDEATHSIG, death, 0, 0, 0);
-	i_bits = batch_call(&batch, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0);
-	i_slack = batch_call(&batch, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0);
-	ret = remote_run(r, task, &batch, err);
-	if (ret < 0)
-		return ret;
-	memcpy(&ss, batch_data(&batch, stack), sizeof(ss));
-	if (asked(i_stack)) {
+	if (asked(b, q->i_stack)) {
+		memcpy(&ss, batch_data(b, q->stack), sizeof(ss));
 		t->altstack_addr = (uint64_t)(uintptr_t)ss.ss_sp;
 		t->altstack_len = ss.ss_size;
 		t->altstack_flags = (uint32_t)ss.ss_flags;
 	}
-	if (asked(i_tid))
-		memcpy(&t->clear_tid_addr, batch_data(&batch, tid_addr), 8);
-	memcpy(&signo, batch_data(&batch, death), sizeof(signo));
-	if (asked(i_death))
+	if (asked(b, q->i_tid))
+		memcpy(&t->clear_tid_addr, batch_data(b, q->tid_addr), 8);
+	memcpy(&signo, batch_data(b, q->death), sizeof(signo));
+	if (asked(b, q->i_death))
 		t->pdeath_sig = (uint32_t)signo;
-	if (asked(i_bits))
-		t->creds.securebits = (uint32_t)batch.calls[i_bits].ret;
-	if (asked(i_slack))
-		t->timerslack_ns = (uint64_t)batch.calls[i_slack].ret;
-	return 0;
+	if (asked(b, q->i_bits))
+		t->creds.securebits = (uint32_t)b->calls[q->i_bits].ret;
+	if (asked(b, q->i_slack))
+		t->timerslack_ns = (uint64_t)b->calls[q->i_slack].ret;
+}
+
+static int collect_threads(struct remote *r, struct m_proc *p, uint32_t from, uint32_t n,
+			   struct err *err)
+{
+	static struct thread_questions questions[REMOTE_SLOTS];
+	struct batch batches[REMOTE_SLOTS];
+	struct task *tasks[REMOTE_SLOTS] = {NULL};
+	int ret;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct thread_questions *q = &questions[i];
+
+		batch_init(&batches[i], r, i, q->calls, q->data);
+		ask_thread(q, &batches[i]);
+		tasks[i] = tree_proc_task(r->tree, r->proc, from + i);
+	}
+	ret = remote_run(r, tasks, batches, n, err);
+	for (uint32_t i = 0; ret == 0 && i < n; i++)
+		answer_thread(&questions[i], &batches[i], &p->threads[from + i]);
+	return ret;
 }
 
 int context_collect(struct remote *r, struct m_proc *p, struct err *err)
@@ -210,7 +238,10 @@ int context_collect(struct remote *r, struct m_proc *p, struct err *err)
 
 		ret = collect_timers(r, p, i, n < TIMERS_AT_ONCE ? n : TIMERS_AT_ONCE, err);
 	}
-	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++)
-		ret = collect_thread(r, tree_proc_task(r->tree, r->proc, i), &p->threads[i], err);
+	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i += r->nslots) {
+		uint32_t n = p->nthreads - i;
+
+		ret = collect_threads(r, p, i, n < r->nslots ? n : r->nslots, err);
+	}
 	return ret;
 }

@@ -147,7 +147,7 @@ static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p,
 	ret = procfs_status(tree_proc_task(g->tree, proc, 0)->tid, g->tree->text, TREE_TEXT, &st);
 	if (ret < 0)
 		return err_set(err, -ret, "read /proc/%d/status", proc->pid);
-	ret = remote_open(r, g->tree, proc, st.sig_caught, &why);
+	ret = remote_open(r, g->tree, proc, st.sig_caught, proc->ntasks, &why);
 	if (ret == 0)
 		ret = context_collect(r, p, &why);
 	remote_close(r);

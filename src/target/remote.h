@@ -2,9 +2,9 @@
 /*
  * System calls in the context of a stopped process: many in one run, and nothing left behind.
  *
- *	remote_open()   first call, made at code that is there already: mmap of the scratch area
+ *	remote_open()   first call, made by code that is there already: mmap of the scratch area
  *	batch_call()... what to ask
- *	remote_run()    one run of the loop in one thread, for any number of calls
+ *	remote_run()    one run of the injected loop, in many threads side by side
  *	remote_close()  munmap
  *
  * At every instant the thread can do without us. What it needs to find back to its true registers
@@ -19,8 +19,18 @@
  * Our own way back never runs the thread's: it sets the registers as they were, orig_ax included,
  * so that the kernel restarts the interrupted call with its old deadline.
  *
- * Guardian only, one thread. The thread must be in a stop on its way to user mode (signal or
- * PTRACE_EVENT_STOP), and is in one afterwards.
+ * The scratch area, one mapping (slot 0 of a process with 2 threads at base = 0x10000000):
+ *
+ *	0x10000000  code of all slots, 256 bytes each     read, execute
+ *	0x10002000  slot 0: 64 KiB of stack room          read, write from here on
+ *	0x10013000          control block: true registers and mask, closing signal
+ *	0x10013200          up to 16 calls
+ *	0x10013600          2560 bytes for their buffers
+ *	0x10014000  slot 1
+ *	0x10026000  up to 1024 calls, then 128 KiB for their buffers: one big batch at a time
+ *
+ * Guardian only, one thread. The target's threads must be in a stop on their way to user mode
+ * (signal or PTRACE_EVENT_STOP), and are in one afterwards.
  */
 #ifndef TARGET_REMOTE_H
 #define TARGET_REMOTE_H
@@ -32,6 +42,9 @@
 #include "src/target/tree.h"
 
 enum {
+	REMOTE_SLOTS = 32, /* most threads in one run */
+	SLOT_CALLS = 16,
+	SLOT_DATA = 2560,
 	BATCH_CALLS = 1024,
 	BATCH_DATA = 128 << 10,
 	REMOTE_FRAME = 32 << 10, /* room for a signal frame with all vector registers there are */
@@ -43,35 +56,40 @@ struct remote {
 	struct task *first; /* makes the first and the last call */
 	int mem_fd;	    /* /proc/PID/mem */
 	uint64_t base;	    /* the scratch area, 0: none */
+	unsigned nslots;
 	uint64_t syscall_pc, sigreturn_pc;
 	uint64_t frame_addr;
-	int signo;	   /* closes a run */
-	uint64_t no_signo; /* signals that cannot: caught by the target, or pending */
-	bool step;	   /* no signal is free: stop at every system call instead */
+	uint64_t caught; /* signals with a handler: not for closing */
 	unsigned runs, calls;
 	uint8_t frame[REMOTE_FRAME], saved[REMOTE_FRAME];
 };
 
-/* Calls to make and their buffers. Large: not for the stack. */
+/* Calls to make and their buffers; the storage is the caller's. */
 struct batch {
-	uint64_t base; /* address of data[0] in the target */
-	unsigned ncalls;
-	size_t ndata;
-	struct arch_call calls[BATCH_CALLS];
-	uint8_t data[BATCH_DATA];
+	uint64_t calls_addr, data_addr; /* in the target */
+	unsigned ncalls, max_calls;
+	size_t ndata, max_data;
+	struct arch_call *calls;
+	uint8_t *data;
 };
 
 /*
- * Maps the scratch area into @proc. @caught is SigCgt of its status. -EOPNOTSUPP with the reason in
- * @err when there is no safe way in; the process is as it was then.
+ * Maps the scratch area into @proc, for runs in up to @nslots threads at a time. The true state of
+ * all its tasks is known (remote_save()). @caught is SigCgt of its status. -EOPNOTSUPP with the
+ * reason in @err when there is no safe way in; the process is as it was then.
  */
 int remote_open(struct remote *r, struct tree *t, struct proc *proc, uint64_t caught,
-		struct err *err);
+		unsigned nslots, struct err *err);
 
 /* Unmaps it. Never fails in a way that would matter to the process; @r is unused afterwards. */
 void remote_close(struct remote *r);
 
-void batch_init(struct batch *b, const struct remote *r);
+/* An empty batch for slot @slot; storage for SLOT_CALLS calls and SLOT_DATA bytes. */
+void batch_init(struct batch *b, const struct remote *r, unsigned slot, struct arch_call *calls,
+		uint8_t *data);
+/* The big one, run alone: storage for BATCH_CALLS calls and BATCH_DATA bytes. */
+void batch_init_big(struct batch *b, const struct remote *r, struct arch_call *calls,
+		    uint8_t *data);
 /* @len zeroed bytes, 0 when full: their address in the target. */
 uint64_t batch_buf(struct batch *b, size_t len);
 /* What is there, before and after the run. */
@@ -80,13 +98,45 @@ void *batch_data(struct batch *b, uint64_t addr);
 int batch_call(struct batch *b, uint64_t nr, uint64_t a, uint64_t b2, uint64_t c, uint64_t d,
 	       uint64_t e);
 
-/* Makes the calls in @task. Results are in @b. */
-int remote_run(struct remote *r, struct task *task, struct batch *b, struct err *err);
+/*
+ * Makes the calls of @batches[i] in @tasks[i], slot i, for all @n side by side. Results are in the
+ * batches. On failure all threads are stopped and as they were nevertheless.
+ */
+int remote_run(struct remote *r, struct task *const *tasks, struct batch *batches, unsigned n,
+	       struct err *err);
 
 /* Reads what remote_undo() puts back: registers and signal mask as they are. */
 int remote_save(struct task *task, struct err *err);
 
 /* True mask first, then true registers: between the two the thread still finds its own way. */
 void remote_undo(struct task *task);
+
+/* --- between remote.c and run.c --- */
+
+/* The code, stack room and control block of a slot. */
+uint64_t slot_code(const struct remote *r, unsigned slot);
+uint64_t slot_control(const struct remote *r, unsigned slot);
+
+/* One call at `boot` of slot 0, whose control block must be there already; its result. */
+int run_boot(struct remote *r, struct task *task, uint64_t nr, const uint64_t args[6],
+	     int64_t *ret_value, struct err *err);
+/* The control block that run_boot() needs. */
+void run_boot_control(const struct remote *r, const struct task *task, void *control);
+
+/* New registers, then the mask: should we die between the two, the frame or block has the mask. */
+int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err *err);
+/* PTRACE_SYSCALL up to the next entry or exit. */
+int run_to_syscall(struct remote *r, struct task *task, struct err *err);
+/*
+ * Lets @task run, with signal @signo, to a stop between kernel and program, where interrupted calls
+ * are restarted.
+ */
+int run_to_trap(struct remote *r, struct task *task, int signo, struct err *err);
+/* After a failure inside a run: back to a stop, then to the true state. */
+void run_retreat(struct remote *r, struct task *task);
+/* Filters would see our calls, too; they sleep as long as we trace. */
+int run_sleep_seccomp(struct task *task, struct err *err);
+
+int task_regs(pid_t tid, void *prstatus);
 
 #endif

@@ -80,6 +80,15 @@ struct tree {
 int tree_init(struct tree *t, pid_t root, struct err *err);
 void tree_deinit(struct tree *t);
 
+/* 0 or -ENOMEM. */
+int tree_add_proc(struct tree *t, pid_t pid, uint32_t *ret_index);
+int tree_add_task(struct tree *t, uint32_t proc, pid_t tid);
+/* The same unless it is known. */
+int tree_note_child(struct tree *t, pid_t pid, struct err *err);
+
+/* One look at everything known; what is new is seized and looked at in the same pass. */
+int tree_scan(struct tree *t, struct err *err);
+
 /*
  * Stops every thread of the tree below root. On failure the caller calls tree_thaw(); what was
  * seized so far runs again after that.

@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: MIT */
+/* Running the injected loop in stopped threads, and getting them back. */
+#include <elf.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "base/fault.h"
+#include "src/target/remote.h"
+
+#ifndef PTRACE_O_SUSPEND_SECCOMP
+#define PTRACE_O_SUSPEND_SECCOMP (1 << 21) /* Linux 4.3 */
+#endif
+
+enum {
+	WAIT_MS = 5000, /* a call takes microseconds; a run of a thousand, a millisecond */
+	MAX_STOPS = 64, /* job control and foreign signals on the way: give up after so many */
+};
+
+#define COOKIE	    0x5374617369730000ull /* comes with the closing signal */
+#define ALL_SIGNALS (~0ull)
+#define BIT(signo)  (1ull << ((signo)-1))
+
+/*
+ * Ignored unless caught: a thread without a tracer passes over it. Go uses SIGURG and bears strays;
+ * a program that catches one of them has that one left out while another is free.
+ */
+static const int closing_signals[] = {SIGWINCH, SIGURG, SIGCHLD};
+
+/* One thread in a run. */
+struct run {
+	struct task *task;
+	uint64_t stopped_pc;
+	int signo;
+	uint64_t no_signo; /* numbers that cannot close it */
+	bool step;	   /* none is free: stop at every system call instead */
+	uint8_t regs[ARCH_PRSTATUS_MAX];
+};
+
+/* --- registers and mask ----------------------------------------------------------------------- */
+
+int task_regs(pid_t tid, void *prstatus)
+{
+	struct iovec iov = {prstatus, arch_inject.prstatus_len};
+
+	if (ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, &iov) < 0)
+		return -errno;
+	return iov.iov_len == arch_inject.prstatus_len ? 0 : -EOPNOTSUPP;
+}
+
+static int set_regs(pid_t tid, const void *prstatus)
+{
+	struct iovec iov = {(void *)(uintptr_t)prstatus, arch_inject.prstatus_len};
+
+	return ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &iov) < 0 ? -errno : 0;
+}
+
+static int set_mask(pid_t tid, uint64_t mask)
+{
+	return ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) < 0 ? -errno : 0;
+}
+
+static uint64_t pc_of(const void *prstatus)
+{
+	uint64_t v;
+
+	memcpy(&v, (const uint8_t *)prstatus + arch_host()->pc_off, sizeof(v));
+	return v;
+}
+
+int remote_save(struct task *task, struct err *err)
+{
+	int ret = task_regs(task->tid, task->prstatus);
+
+	if (ret == 0 &&
+	    ptrace(PTRACE_GETSIGMASK, task->tid, sizeof(task->sigmask), &task->sigmask) < 0)
+		ret = -errno;
+	if (ret == -EOPNOTSUPP)
+		return err_fail(err, EOPNOTSUPP, ERR_ABI,
+				"thread %d runs 32-bit code, which is not supported", task->tid);
+	task->known = ret == 0;
+	return ret < 0 ? err_set(err, -ret, "read registers of thread %d", task->tid) : 0;
+}
+
+void remote_undo(struct task *task)
+{
+	set_mask(task->tid, task->sigmask);
+	if (FAULT("target.undo"))
+		return;
+	if (set_regs(task->tid, task->prstatus) == 0)
+		task->altered = false;
+}
+
+int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err *err)
+{
+	int ret;
+
+	task->altered = true;
+	ret = set_regs(task->tid, prstatus);
+	if (FAULT("target.entered"))
+		return err_set(err, EIO, "fault injected at target.entered");
+	if (ret == 0)
+		ret = set_mask(task->tid, mask);
+	return ret < 0 ? err_set(err, -ret, "set registers of thread %d", task->tid) : 0;
+}
+
+int run_sleep_seccomp(struct task *task, struct err *err)
+{
+	if (!task->seccomp)
+		return 0;
+	if (ptrace(PTRACE_SETOPTIONS, task->tid, 0, TREE_OPTIONS | PTRACE_O_SUSPEND_SECCOMP) == 0)
+		return 0;
+	err_fail(err, errno, ERR_PERM,
+		 "thread %d has seccomp filters, and they cannot be suspended: %s", task->tid,
+		 strerrordesc_np(errno));
+	err_hint(err, "suspending seccomp needs CAP_SYS_ADMIN");
+	return -err->errnum;
+}
+
+/* --- stops ------------------------------------------------------------------------------------ */
+
+static int gone(struct task *task, struct err *err)
+{
+	task->state = TASK_GONE;
+	return err_fail(err, ESRCH, ERR_TARGET_GONE, "thread %d was killed while it was stopped",
+			task->tid);
+}
+
+/*
+ * The next stop of a thread that was let run. One that does not stop in time is asked to: it may
+ * have gone back to its own code already, when the closing signal could not be sent. The tool's
+ * death is no reason to stop waiting: the thread must be put right all the same.
+ */
+static int wait_stop(struct remote *r, struct task *task, struct stop *ret_stop, struct err *err)
+{
+	uint64_t deadline = now_ns() + WAIT_MS * 1000000ull;
+	bool asked = false;
+
+	for (;;) {
+		*ret_stop = task_poll(task);
+		if (ret_stop->kind == STOP_DEAD)
+			return gone(task, err);
+		if (ret_stop->kind != STOP_NONE)
+			return 0;
+		tree_wait_child(r->tree, 100);
+		if (now_ns() < deadline)
+			continue;
+		if (asked)
+			return err_fail(err, ETIMEDOUT, ERR_TIMEOUT,
+					"thread %d does not come back from an injected call",
+					task->tid);
+		asked = true;
+		deadline += WAIT_MS * 1000000ull;
+		ptrace(PTRACE_INTERRUPT, task->tid, 0, 0);
+	}
+}
+
+static int resume(struct task *task, int request, int signo, struct err *err)
+{
+	if (ptrace((enum __ptrace_request)request, task->tid, 0, signo) == 0)
+		return 0;
+	if (errno == ESRCH)
+		return gone(task, err);
+	return err_set(err, errno, "resume thread %d", task->tid);
+}
+
+int run_to_trap(struct remote *r, struct task *task, int signo, struct err *err)
+{
+	struct stop s;
+	int ret;
+
+	for (int i = 0; i < MAX_STOPS; i++) {
+		if (ptrace(PTRACE_INTERRUPT, task->tid, 0, 0) < 0)
+			return gone(task, err);
+		ret = resume(task, PTRACE_CONT, signo, err);
+		if (ret == 0)
+			ret = wait_stop(r, task, &s, err);
+		if (ret < 0)
+			return ret;
+		if (s.kind == STOP_TRAP || s.kind == STOP_GROUP)
+			return 0;
+		signo = s.kind == STOP_SIGNAL ? s.signo : 0;
+	}
+	return err_set(err, EAGAIN, "stop thread %d again", task->tid);
+}
+
+int run_to_syscall(struct remote *r, struct task *task, struct err *err)
+{
+	struct stop s;
+	int ret, signo = 0;
+
+	for (int i = 0; i < MAX_STOPS; i++) {
+		ret = resume(task, PTRACE_SYSCALL, signo, err);
+		if (ret == 0)
+			ret = wait_stop(r, task, &s, err);
+		if (ret < 0 || s.kind == STOP_SYSCALL)
+			return ret;
+		/* Every signal is blocked: what is there nevertheless is queued again. */
+		signo = s.kind == STOP_SIGNAL ? s.signo : 0;
+	}
+	return err_set(err, EAGAIN, "thread %d stops for something else all the time", task->tid);
+}
+
+void run_retreat(struct remote *r, struct task *task)
+{
+	struct err drop = {0};
+	struct stop s;
+
+	if (task->state == TASK_GONE || !task->altered)
+		return;
+	s = task_poll(task);
+	if (s.kind == STOP_NONE) {
+		ptrace(PTRACE_INTERRUPT, task->tid, 0, 0);
+		if (wait_stop(r, task, &s, &drop) < 0)
+			return;
+	}
+	if (s.kind != STOP_TRAP && s.kind != STOP_GROUP && s.kind != STOP_SIGNAL &&
+	    run_to_trap(r, task, 0, &drop) < 0)
+		return;
+	remote_undo(task);
+}
+
+/* --- a run ------------------------------------------------------------------------------------ */
+
+/* A signal that closes a run: one that would not disturb the thread if nobody stopped at it. */
+static void choose_signal(struct run *run)
+{
+	run->signo = closing_signals[0];
+	run->step = true;
+	for (unsigned i = 0; run->step && i < sizeof(closing_signals) / sizeof(int); i++) {
+		if (run->no_signo & BIT(closing_signals[i]))
+			continue;
+		run->signo = closing_signals[i];
+		run->step = false;
+	}
+}
+
+static void run_init(struct run *run, const struct remote *r, struct task *task, unsigned slot)
+{
+	run->task = task;
+	run->no_signo = r->caught;
+	run->stopped_pc =
+		slot_code(r, slot) + (uint64_t)(arch_inject.code_stopped - arch_inject.code_start);
+	memcpy(run->regs, task->prstatus, sizeof(run->regs));
+	choose_signal(run);
+}
+
+static uint64_t run_mask(const struct run *run)
+{
+	return run->step ? ALL_SIGNALS : ~BIT(run->signo);
+}
+
+static bool is_ours(const struct task *task)
+{
+	siginfo_t info = {0};
+
+	if (ptrace(PTRACE_GETSIGINFO, task->tid, 0, &info) < 0)
+		return false;
+	return info.si_code == SI_QUEUE && (uint64_t)(uintptr_t)info.si_value.sival_ptr == COOKIE;
+}
+
+/*
+ * The closing signal's number, but sent by somebody else, or pending since before. It goes back
+ * into its queue, and another number closes the run. 1 when the thread is at the end all the same.
+ */
+static int requeue(struct remote *r, struct run *run, int signo, struct err *err)
+{
+	pid_t tid = run->task->tid;
+	int ret = set_mask(tid, ALL_SIGNALS);
+
+	if (ret == 0)
+		ret = run_to_trap(r, run->task, signo, err);
+	if (ret == 0)
+		ret = task_regs(tid, run->regs);
+	if (ret == 0 && pc_of(run->regs) == run->stopped_pc)
+		return 1;
+	if (ret == 0) {
+		run->no_signo |= BIT(signo);
+		choose_signal(run);
+		arch_inject.set_signo(run->regs, run->signo);
+		ret = set_regs(tid, run->regs);
+	}
+	if (ret == 0)
+		ret = set_mask(tid, run_mask(run));
+	return ret < 0 ? err_set(err, -ret, "queue signal %d of thread %d again", signo, tid) : 0;
+}
+
+/* The entry stop of the call that would send the closing signal: that call is left out. */
+static int leave_steps(struct remote *r, struct run *run, struct err *err)
+{
+	int ret;
+
+	arch_inject.skip_call(run->regs);
+	ret = set_regs(run->task->tid, run->regs);
+	if (ret < 0)
+		return err_set(err, -ret, "set registers of thread %d", run->task->tid);
+	return run_to_trap(r, run->task, 0, err);
+}
+
+static int healed(struct run *run, struct err *err)
+{
+	run->task->altered = false;
+	return err_fail(err, EPROTO, ERR_UNSUPPORTED,
+			"thread %d could not be stopped after an injected run: it went on by "
+			"itself, unharmed",
+			run->task->tid);
+}
+
+/* A stop that is not the closing one. 1 when it ends the run. */
+static int other_stop(struct remote *r, struct run *run, const struct stop *s, struct err *err)
+{
+	uint64_t code = run->stopped_pc & ~255ull, pc;
+	int ret = task_regs(run->task->tid, run->regs);
+
+	if (ret < 0)
+		return gone(run->task, err);
+	pc = pc_of(run->regs);
+	if (pc < code || pc >= code + 256)
+		return healed(run, err);
+	if (s->kind == STOP_SIGNAL)
+		return requeue(r, run, s->signo, err);
+	if (s->kind == STOP_SYSCALL && pc == run->stopped_pc) {
+		ret = leave_steps(r, run, err);
+		return ret < 0 ? ret : 1;
+	}
+	return 0;
+}
+
+static int run_start(struct run *run, struct err *err)
+{
+	int ret = run_enter(run->task, run->regs, run_mask(run), err);
+
+	if (ret == 0)
+		ret = resume(run->task, run->step ? PTRACE_SYSCALL : PTRACE_CONT, 0, err);
+	if (FAULT("target.batch_resumed"))
+		return err_set(err, EIO, "fault injected at target.batch_resumed");
+	return ret;
+}
+
+/* Up to the closing signal, after which the thread stands in a stop. */
+static int run_finish(struct remote *r, struct run *run, struct err *err)
+{
+	struct stop s;
+	int ret;
+
+	for (unsigned i = 0; i < MAX_STOPS + 4 * BATCH_CALLS; i++) {
+		ret = wait_stop(r, run->task, &s, err);
+		if (ret < 0)
+			return ret;
+		if (s.kind == STOP_SIGNAL && s.signo == run->signo && is_ours(run->task))
+			return 0;
+		ret = other_stop(r, run, &s, err);
+		if (ret)
+			return ret < 0 ? ret : 0;
+		ret = resume(run->task, run->step ? PTRACE_SYSCALL : PTRACE_CONT, 0, err);
+		if (ret < 0)
+			return ret;
+	}
+	return err_set(err, EAGAIN, "thread %d stops for something else all the time",
+		       run->task->tid);
+}
+
+void run_boot_control(const struct remote *r, const struct task *task, void *control)
+{
+	struct run run = {.no_signo = r->caught};
+
+	choose_signal(&run);
+	arch_inject.control(control, task->prstatus, task->sigmask, run.signo, COOKIE);
+}
+
+int run_boot(struct remote *r, struct task *task, uint64_t nr, const uint64_t args[6],
+	     int64_t *ret_value, struct err *err)
+{
+	struct run run;
+	int ret;
+
+	run_init(&run, r, task, 0);
+	arch_inject.set_boot(run.regs, slot_code(r, 0), slot_control(r, 0), nr, args, run.signo);
+	r->runs++;
+	ret = run_start(&run, err);
+	if (ret == 0)
+		ret = run_finish(r, &run, err);
+	if (ret == 0 && task_regs(task->tid, run.regs) < 0)
+		ret = gone(task, err);
+	if (ret == 0)
+		*ret_value = arch_inject.boot_ret(run.regs);
+	return ret;
+}
+
+/* --- a batch in each of several threads ------------------------------------------------------- */
+
+static int add_iov(struct iovec *l, struct iovec *rem, int n, void *local, uint64_t addr,
+		   size_t len)
+{
+	l[n] = (struct iovec){local, len};
+	rem[n] = (struct iovec){(void *)(uintptr_t)addr, len};
+	return len ? n + 1 : n;
+}
+
+/* Control blocks, calls and buffers go in, calls and buffers come out. */
+static int transfer(struct remote *r, struct batch *b, unsigned n, uint8_t (*controls)[512],
+		    struct err *err)
+{
+	struct iovec l[3 * REMOTE_SLOTS], rem[3 * REMOTE_SLOTS];
+	size_t sum = 0;
+	ssize_t done;
+	int k = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (controls)
+			k = add_iov(l, rem, k, controls[i], slot_control(r, i),
+				    arch_inject.control_len);
+		k = add_iov(l, rem, k, b[i].calls, b[i].calls_addr,
+			    b[i].ncalls * sizeof(b[i].calls[0]));
+		k = add_iov(l, rem, k, b[i].data, b[i].data_addr, b[i].ndata);
+	}
+	for (int i = 0; i < k; i++)
+		sum += l[i].iov_len;
+	done = controls ? process_vm_writev(r->proc->pid, l, (unsigned long)k, rem,
+					    (unsigned long)k, 0)
+			: process_vm_readv(r->proc->pid, l, (unsigned long)k, rem, (unsigned long)k,
+					   0);
+	if (done == (ssize_t)sum)
+		return 0;
+	return err_set(err, done < 0 ? errno : EIO, "%s a batch of process %d",
+		       controls ? "write" : "read", r->proc->pid);
+}
+
+static int run_prepare(struct remote *r, struct run *run, unsigned slot, struct task *task,
+		       const struct batch *b, uint8_t control[512], struct err *err)
+{
+	if (task->state != TASK_STOPPED)
+		return gone(task, err);
+	run_init(run, r, task, slot);
+	arch_inject.control(control, task->prstatus, task->sigmask, run->signo, COOKIE);
+	arch_inject.set_run(run->regs, slot_code(r, slot), slot_control(r, slot), b->calls_addr,
+			    b->ncalls, run->signo);
+	return run_sleep_seccomp(task, err);
+}
+
+int remote_run(struct remote *r, struct task *const *tasks, struct batch *batches, unsigned n,
+	       struct err *err)
+{
+	static uint8_t controls[REMOTE_SLOTS][512];
+	static struct run runs[REMOTE_SLOTS];
+	unsigned started = 0;
+	int ret = 0;
+
+	for (unsigned i = 0; ret == 0 && i < n; i++)
+		ret = run_prepare(r, &runs[i], i, tasks[i], &batches[i], controls[i], err);
+	if (ret == 0)
+		ret = transfer(r, batches, n, controls, err);
+	while (ret == 0 && started < n)
+		ret = run_start(&runs[started++], err);
+	for (unsigned i = 0; i < started; i++) {
+		int one = run_finish(r, &runs[i], err);
+
+		if (one < 0)
+			run_retreat(r, tasks[i]);
+		else
+			remote_undo(tasks[i]);
+		ret = ret < 0 ? ret : one;
+		r->runs++;
+		r->calls += batches[i].ncalls;
+	}
+	return ret < 0 ? ret : transfer(r, batches, n, NULL, err);
+}
