@@ -46,6 +46,13 @@ static void take_signal(const char *p, struct m_posix_timer *t)
 		t->sigval = v;
 }
 
+static int by_id(const void *a, const void *b)
+{
+	const struct m_posix_timer *x = a, *y = b;
+
+	return (x->id > y->id) - (x->id < y->id);
+}
+
 int timers_parse(struct model *m, const char *text, struct m_proc *p)
 {
 	struct m_posix_timer *t = NULL;
@@ -69,5 +76,7 @@ int timers_parse(struct model *m, const char *text, struct m_proc *p)
 		line = strchr(line, '\n');
 		line += line != NULL;
 	}
+	if (p->nposix_timers)
+		qsort(p->posix_timers, p->nposix_timers, sizeof(*t), by_id);
 	return 0;
 }

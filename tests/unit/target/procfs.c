@@ -163,10 +163,10 @@ static void status_keys(void **state)
 
 static void timers_of_all_kinds(void **state)
 {
-	static const char text[] = "ID: 3\nsignal: 60/00007fff86e452a8\nnotify: signal/pid.2634\n"
+	static const char text[] = "ID: 8\nsignal: 0/0\nnotify: none/pid.1\nClockID: 7\n"
+				   "ID: 3\nsignal: 60/00007fff86e452a8\nnotify: signal/pid.2634\n"
 				   "ClockID: 0\nID: 7\nsignal: 10/ffffffffffffffff\n"
-				   "notify: signal/tid.99\nClockID: -6\nnonsense\n"
-				   "ID: 8\nsignal: 0/0\nnotify: none/pid.1\nClockID: 7\n";
+				   "notify: signal/tid.99\nClockID: -6\nnonsense\n";
 	struct model *m = model_new(0);
 	struct m_proc p = {0};
 
