@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+/* Threads, signal handlers, forks and clones: each gets a ring, and nothing is lost or torn. */
+#include "tests/unit/binlog/reader.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#include "binlog/pr.h"
+
+#define THREADS 6
+#define CALLS	15000
+#define WHO	64
+
+static const char *path;
+
+/* Every record is "who %u n %u ...": each `who` must have counted 0, 1, 2, ... */
+static void check_counts(struct reader *r, const unsigned want[WHO])
+{
+	/* A `who` writes in one stream at a time, in order; streams are in order of their start. */
+	unsigned next[WHO] = {0};
+
+	for (size_t i = 0; i < r->nrecs; i++) {
+		uint64_t who = r->recs[i].args[0].word;
+
+		assert_in_range(who, 0, WHO - 1);
+		if (r->recs[i].args[1].word != next[who])
+			fail_msg("who %u: %u instead of %u", (unsigned)who,
+				 (unsigned)r->recs[i].args[1].word, next[who]);
+		next[who]++;
+	}
+	for (unsigned i = 0; i < WHO; i++)
+		assert_int_equal(next[i], want[i]);
+	assert_int_equal(r->lost_records, 0);
+	assert_int_equal(r->pending, 0);
+	assert_int_equal(r->bad_chunks, 0);
+}
+
+static void count(unsigned who, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (i % 5)
+			BINLOG(4, "who %u n %u\n", who, i);
+		else
+			BINLOG(3, "who %u n %u %s %ld\n", who, i, path, (long)i);
+}
+
+static void *count_thread(void *arg)
+{
+	count((unsigned)(uintptr_t)arg, CALLS);
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	unsigned want[WHO] = {0};
+	pthread_t t[THREADS];
+
+	reader_open(path, NULL);
+	for (unsigned i = 0; i < THREADS; i++) {
+		assert_int_equal(pthread_create(&t[i], NULL, count_thread, (void *)(uintptr_t)i),
+				 0);
+		want[i] = CALLS;
+	}
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	check_counts(r, want);
+	assert_int_equal(r->threads, THREADS);
+	reader_free(r);
+}
+
+static void *say_hello(void *arg)
+{
+	BINLOG(4, "who %u n %u\n", (unsigned)(uintptr_t)arg, 0u);
+	return NULL;
+}
+
+/* Many threads, one after another: the rings of the dead are used again. */
+static void test_many_threads(void **state)
+{
+	unsigned want[WHO];
+	struct binlog_stats stats;
+
+	reader_open(path, NULL);
+	for (unsigned i = 0; i < WHO; i++) {
+		pthread_t t;
+
+		want[i] = 1;
+		pthread_create(&t, NULL, say_hello, (void *)(uintptr_t)i);
+		pthread_join(t, NULL);
+	}
+	assert_int_equal(binlog_stats(&stats), 0);
+	/* One ring, and a page for each that was written out. */
+	assert_in_range(stats.file_len, 0, 300000 + WHO * 4096);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	check_counts(r, want);
+	assert_int_equal(r->threads, WHO);
+	reader_free(r);
+}
+
+/* Handlers that log, at any instruction of a call, nested. */
+static volatile unsigned handled;
+static __thread unsigned handled_here;
+static __thread unsigned me;
+
+static void on_signal(int sig)
+{
+	handled++;
+	BINLOG(2, "who %u n %u\n", 32 + me, handled_here++);
+}
+
+static void *signalled_thread(void *arg)
+{
+	me = (unsigned)(uintptr_t)arg;
+	for (unsigned i = 0; i < CALLS; i++) {
+		BINLOG(4, "who %u n %u %s\n", me, i, path);
+		if (i % 16 == 0)
+			raise(SIGUSR1);
+	}
+	return (void *)(uintptr_t)handled_here;
+}
+
+static void test_signals(void **state)
+{
+	const struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_NODEFER | SA_RESTART};
+	const struct itimerval fast = {{0, 20}, {0, 20}};
+	const struct itimerval off = {{0, 0}, {0, 0}};
+	unsigned want[WHO] = {0};
+	pthread_t t[3];
+
+	reader_open(path, NULL);
+	sigaction(SIGUSR1, &sa, NULL);
+	sigaction(SIGPROF, &sa, NULL);
+	handled_here = 0;
+	setitimer(ITIMER_PROF, &fast, NULL);
+	for (unsigned i = 0; i < 3; i++)
+		pthread_create(&t[i], NULL, signalled_thread, (void *)(uintptr_t)(i + 1));
+	for (unsigned i = 0; i < 3; i++) {
+		void *n;
+
+		pthread_join(t[i], &n);
+		want[1 + i] = CALLS;
+		want[32 + 1 + i] = (unsigned)(uintptr_t)n;
+	}
+	me = 0;
+	setitimer(ITIMER_PROF, &off, NULL);
+	want[32] = handled_here;
+	signal(SIGPROF, SIG_IGN);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	check_counts(r, want);
+	reader_free(r);
+}
+
+/* Signals sent by another thread as fast as it can hit every window there is. */
+static volatile int stop;
+
+static void *shooter(void *arg)
+{
+	while (!stop) {
+		pthread_kill(*(pthread_t *)arg, SIGUSR1);
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void test_shot_at(void **state)
+{
+	const struct sigaction sa = {.sa_handler = on_signal};
+	unsigned want[WHO] = {0};
+	pthread_t self = pthread_self();
+	pthread_t t;
+
+	reader_open(path, NULL);
+	sigaction(SIGUSR1, &sa, NULL);
+	me = 0;
+	handled_here = 0;
+	stop = 0;
+	pthread_create(&t, NULL, shooter, &self);
+	count(0, 200000);
+	stop = 1;
+	pthread_join(t, NULL);
+	want[0] = 200000;
+	want[32] = handled_here;
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	check_counts(r, want);
+	reader_free(r);
+}
+
+/* A handler that never returns leaves its call torn, and the log goes on. */
+static sigjmp_buf out;
+
+static void jump_out(int sig)
+{
+	siglongjmp(out, 1);
+}
+
+static void test_jump_out(void **state)
+{
+	const struct itimerval fast = {{0, 0}, {0, 300}};
+	const struct sigaction sa = {.sa_handler = jump_out};
+	volatile unsigned n = 0;
+	volatile unsigned jumps = 0;
+	volatile unsigned next = 0;
+
+	reader_open(path, NULL);
+	sigaction(SIGALRM, &sa, NULL);
+	while (jumps < 40) {
+		if (sigsetjmp(out, 1) == 0) {
+			setitimer(ITIMER_REAL, &fast, NULL);
+			for (;;) {
+				BINLOG(4, "who %u n %u\n", 0u, n);
+				n++;
+			}
+		}
+		jumps++;
+	}
+	signal(SIGALRM, SIG_IGN);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	/* A number may come twice (jumped out behind the record), never be missing but torn. */
+	for (size_t i = 0; i < r->nrecs; i++) {
+		uint64_t v = r->recs[i].args[1].word;
+
+		assert_in_range(v, next ? next - 1 : 0, next + 1);
+		next = (unsigned)v + 1;
+	}
+	assert_in_range(next, n - 1, n + 1);
+	assert_int_equal(r->lost_records, 0);
+	reader_free(r);
+}
+
+static void test_forks(void **state)
+{
+	unsigned want[WHO] = {0};
+	pthread_t t;
+
+	reader_open(path, NULL);
+	pthread_create(&t, NULL, count_thread, (void *)(uintptr_t)1);
+	want[1] = CALLS;
+	BINLOG(3, "who %u n %u\n", 0u, 0u);
+	for (unsigned i = 0; i < 8; i++) {
+		/* Every second one by the bare system call, which runs no fork handler. */
+		pid_t pid = i % 2 ? fork() : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+		if (pid == 0) {
+			count(2 + i, CALLS);
+			if (i == 3)
+				kill(getpid(), SIGKILL);
+			_exit(0);
+		}
+		want[2 + i] = CALLS;
+		BINLOG(3, "who %u n %u\n", 0u, i + 1);
+	}
+	want[0] = 9;
+	pthread_join(t, NULL);
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	check_counts(r, want);
+	for (size_t i = 0; i < r->nrecs; i++)
+		if (r->recs[i].args[0].word >= 2)
+			assert_int_not_equal(r->recs[i].pid, getpid());
+	reader_free(r);
+}
+
+/* A child closes, or opens a log of its own: the parent's log does not notice. */
+static void test_fork_and_close(void **state)
+{
+	unsigned want[WHO] = {0};
+	char other[600];
+	pid_t pid;
+
+	snprintf(other, sizeof(other), "%s.child", path);
+	reader_open(path, NULL);
+	count(0, 10);
+	pid = fork();
+	if (pid == 0) {
+		count(1, 5000);
+		binlog_close();
+		count(1, 5);
+		reader_open(other, NULL);
+		count(2, 5000);
+		binlog_close();
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+	for (unsigned i = 10; i < 20; i++)
+		BINLOG(3, "who %u n %u\n", 0u, i);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	want[0] = 20;
+	want[1] = 5000;
+	check_counts(r, want);
+	assert_int_equal(r->closed, 1);
+	reader_free(r);
+	r = reader_load(other);
+	want[0] = want[1] = 0;
+	want[2] = 5000;
+	check_counts(r, want);
+	reader_free(r);
+	unlink(other);
+}
+
+/* Close and open while others write: calls go to one log, to the other, or nowhere; never wrong. */
+static void *restless(void *arg)
+{
+	while (!stop)
+		BINLOG(4, "who %u %s\n", 7u, path);
+	return NULL;
+}
+
+static void test_reopen_under_fire(void **state)
+{
+	pthread_t t[2];
+
+	stop = 0;
+	for (unsigned i = 0; i < 2; i++)
+		pthread_create(&t[i], NULL, restless, NULL);
+	for (unsigned i = 0; i < 30; i++) {
+		reader_open(path, NULL);
+		count(i, 3000);
+		binlog_close();
+		struct reader *r = reader_load(path);
+		unsigned next = 0;
+
+		for (size_t k = 0; k < r->nrecs; k++) {
+			if (r->recs[k].site->nargs == 2 &&
+			    r->recs[k].site->types[1] == BINLOG_T_STR)
+				continue;
+			assert_int_equal(r->recs[k].args[0].word, i);
+			assert_int_equal(r->recs[k].args[1].word, next++);
+		}
+		assert_int_equal(next, 3000);
+		reader_free(r);
+	}
+	stop = 1;
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+}
+
+static int begin(void **state)
+{
+	path = reader_path("rings");
+	return 0;
+}
+
+static int end(void **state)
+{
+	binlog_close();
+	unlink(path);
+	return 0;
+}
+
+#define TEST(t) cmocka_unit_test_setup_teardown(t, begin, end)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_threads),	   TEST(test_many_threads),	 TEST(test_signals),
+		TEST(test_shot_at),	   TEST(test_jump_out),		 TEST(test_forks),
+		TEST(test_fork_and_close), TEST(test_reopen_under_fire),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
