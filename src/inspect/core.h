@@ -47,7 +47,7 @@ int core_file_commit(struct core_file *f, struct err *err);
 /* Removes what was not committed. */
 void core_file_close(struct core_file *f);
 
-/* All notes of @proc, whose address space is @mm. -EBADMSG: a thread without general registers. */
+/* All notes of @proc, whose address space is @mm. -EBADMSG: no thread has registers. */
 int core_notes(struct core_seq *s, const struct model *m, const struct m_proc *proc,
 	       const struct m_mm *mm, const struct arch_desc *arch, struct err *err);
 

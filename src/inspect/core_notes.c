@@ -12,6 +12,7 @@ enum {
 	SIGINFO_LEN = 128,
 	FNAME_LEN = 16,
 	PSARGS_LEN = 80,
+	MAX_PRSTATUS = 1024, /* more than any CPU has */
 };
 
 static void note_head(struct core_seq *s, const char *owner, uint32_t type, size_t len)
@@ -45,17 +46,12 @@ static void put_text(struct core_seq *s, const char *text, size_t field)
 	core_put_zeros(s, field - len);
 }
 
-static int put_prstatus(struct core_seq *s, const struct m_proc *p, const struct m_thread *t,
-			const struct arch_desc *arch, struct err *err)
+static void put_prstatus(struct core_seq *s, const struct m_proc *p, const struct m_thread *t,
+			 const struct m_regset *r, const struct arch_desc *arch)
 {
-	const struct m_regset *r = model_regset(t, NT_PRSTATUS);
-	uint8_t regs[1024];
+	uint8_t regs[MAX_PRSTATUS];
 	size_t len;
 
-	if (!r || r->len > sizeof(regs))
-		return err_fail(err, EBADMSG, ERR_IMAGE,
-				"thread %u of process %u has no general registers in the image",
-				t->tid, p->pid);
 	memcpy(regs, r->data, r->len);
 	regs_undo_restart(regs, r->len, t, arch);
 	len = PRSTATUS_HEAD + r->len + 8;
@@ -74,7 +70,6 @@ static int put_prstatus(struct core_seq *s, const struct m_proc *p, const struct
 	core_put_uint(s, model_regset(t, NT_FPREGSET) != NULL, 4); /* pr_fpvalid */
 	core_put_zeros(s, 4);
 	note_tail(s, len);
-	return 0;
 }
 
 static void put_prpsinfo(struct core_seq *s, const struct m_proc *p)
@@ -210,19 +205,28 @@ static void put_regsets(struct core_seq *s, const struct m_thread *t, const stru
 int core_notes(struct core_seq *s, const struct model *m, const struct m_proc *proc,
 	       const struct m_mm *mm, const struct arch_desc *arch, struct err *err)
 {
+	bool any = false;
+
 	for (uint32_t i = 0; i < proc->nthreads; i++) {
 		const struct m_thread *t = &proc->threads[i];
-		int ret = put_prstatus(s, proc, t, arch, err);
+		const struct m_regset *r = model_regset(t, NT_PRSTATUS);
 
-		if (ret)
-			return ret;
-		if (i == 0) {
+		/* A leader that ended before its threads has none, and is in no kernel's core. */
+		if (!r || r->len > MAX_PRSTATUS)
+			continue;
+		put_prstatus(s, proc, t, r, arch);
+		if (!any) {
 			put_prpsinfo(s, proc);
 			put_siginfo(s);
 			put_auxv(s, mm);
 			put_files(s, m, mm);
 		}
 		put_regsets(s, t, arch);
+		any = true;
 	}
+	if (!any)
+		return err_fail(err, EBADMSG, ERR_IMAGE,
+				"no thread of process %u has general registers in the image",
+				proc->pid);
 	return 0;
 }

@@ -19,7 +19,7 @@ extern int search_unwind_table(unw_addr_space_t as, unw_word_t ip, unw_dyn_info_
 			       unw_proc_info_t *pi, int need_unwind_info, void *arg);
 
 enum {
-	READS_PER_FRAME = 1 << 20, /* words; a large CIE program needs some hundreds */
+	READS_PER_FRAME = 1 << 16, /* words; a real one needs some hundreds */
 	VDSO_MAX = 1 << 20,
 	MAX_REGS = 256,
 };
