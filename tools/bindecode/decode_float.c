@@ -71,8 +71,8 @@ static struct dec_float from_f128(const uint8_t *p)
 }
 
 /*
- * Two doubles. glibc on ppc64 keeps 60 bits of the smaller one below the 53 of the larger one and
- * drops the rest, so that 113 bits are printed; the same here, or the last digits would differ.
+ * Two doubles. glibc on ppc64 keeps 60 bits of the smaller one below the 53 of the larger one; %a
+ * prints all of them, the decimal conversions 53. The same here, or the last digits would differ.
  */
 static struct dec_float from_dd(const uint8_t *p)
 {
@@ -84,6 +84,7 @@ static struct dec_float from_dd(const uint8_t *p)
 	__int128 sum;
 
 	big.frac_bits = 112;
+	big.guard_bits = 7;
 	if (big.class != DEC_FINITE)
 		return big;
 	if (shift >= 64)
@@ -154,11 +155,11 @@ static uint32_t power(uint32_t base, int n)
 /* All decimal digits of hi:lo * 2^exp: exact, since a negative power of two is 5^n / 10^n. */
 static void expand(const struct dec_float *f, struct digits *ret)
 {
-	unsigned __int128 m = (unsigned __int128)f->hi << 64 | f->lo;
-	bool below = f->exp < 0;
+	unsigned __int128 m = ((unsigned __int128)f->hi << 64 | f->lo) >> f->guard_bits;
+	int exp = f->exp + f->guard_bits;
+	bool below = exp < 0;
 	uint32_t base = below ? 5 : 2;
 	int step = below ? 13 : 31; /* the most that 32 bits hold */
-	int exp = f->exp;
 	uint32_t limbs[NLIMBS];
 	char *d = ret->d;
 	int n = 0;

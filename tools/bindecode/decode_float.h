@@ -22,7 +22,8 @@ struct dec_float {
 	uint64_t hi;
 	uint64_t lo;
 	int exp;
-	int frac_bits; /* of hi:lo behind the point in %a */
+	int frac_bits;	/* of hi:lo behind the point in %a */
+	int guard_bits; /* of hi:lo that decimal conversions do not see */
 };
 
 struct dec_float dec_float_f64(uint64_t bits);

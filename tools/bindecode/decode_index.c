@@ -200,8 +200,6 @@ static int add_chunk(struct dec_log *log, uint64_t off, const struct binlog_bloc
 	}
 	found.cut = off + used > log->src.len;
 	found.used = (uint32_t)(found.cut ? log->src.len - off : used);
-	while (log->seg_len < used)
-		log->seg_len = log->seg_len ? 2 * log->seg_len : BINLOG_ALIGN;
 	log->counts.chunks++;
 	return add_seg(log, off, h, &found, err);
 }
@@ -225,8 +223,7 @@ static int add_ring(struct dec_log *log, uint64_t off, const struct binlog_block
 		log->rings = rings;
 	}
 	log->rings[log->nrings++] = off;
-	if (log->seg_len < h->ring.seg_len)
-		log->seg_len = h->ring.seg_len;
+	log->ring_seg_len = h->ring.seg_len;
 	log->counts.rings++;
 	return 0;
 }
@@ -422,6 +419,23 @@ static int walk_gaps(struct dec_log *log, struct err *err)
 	return r;
 }
 
+/* The length of a segment: the rings know it, else the nearest two of one stream tell. */
+static uint64_t find_seg_len(const struct dec_log *log)
+{
+	uint64_t least = UINT64_MAX;
+
+	if (log->ring_seg_len)
+		return log->ring_seg_len;
+	for (size_t i = 0; i < log->nstreams; i++) {
+		const struct dec_stream *s = log->streams[i];
+
+		for (size_t k = 1; k < s->nsegs; k++)
+			if (s->segs[k].pos - s->segs[k - 1].pos < least)
+				least = s->segs[k].pos - s->segs[k - 1].pos;
+	}
+	return least == UINT64_MAX ? BINLOG_ALIGN : least;
+}
+
 int dec_index_walk(struct dec_log *log, struct err *err)
 {
 	bool live = log->flags & DEC_ADD_FOLLOW;
@@ -438,6 +452,7 @@ int dec_index_walk(struct dec_log *log, struct err *err)
 		log->walk_from = end;
 	for (uint32_t i = 0; !r && i < log->nrings; i++)
 		r = read_slots(log, log->rings[i], err);
+	log->seg_len = find_seg_len(log);
 	log->walked = true;
 	return r;
 }

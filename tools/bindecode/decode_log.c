@@ -292,7 +292,6 @@ int dec_log_open(struct dec_log **ret, const char *name, struct dec_source src, 
 	log->src = src;
 	log->flags = flags;
 	log->walk_from = BINLOG_ALIGN;
-	log->seg_len = BINLOG_ALIGN;
 	log->name = strdup(name);
 	r = log->name ? 0 : err_set(err, ENOMEM, "open %s", name);
 	r = r ? r : read_header(log, err);
