@@ -118,8 +118,9 @@ struct dec_log {
 
 	uint64_t *rings;
 	uint32_t nrings;
-	uint32_t seg_len;   /* of the rings */
-	uint64_t walk_from; /* blocks before it are known, but for the gaps */
+	uint32_t ring_seg_len; /* 0: no ring was found */
+	uint64_t seg_len;      /* of every segment */
+	uint64_t walk_from;    /* blocks before it are known, but for the gaps */
 	bool walked;
 	struct dec_gap *gaps; /* of a live log: areas not filled yet */
 	size_t ngaps;
