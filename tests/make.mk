@@ -66,7 +66,7 @@ bench: deps  ## the bars of docs: one JSON line per measurement, in build/bench.
 # --- the kill test: tests/e2e/kill.sh runs it ------------------------------------------------------
 KILL := $(if $(filter x86_64,$(ARCH)),$(B)/tests/killtest)
 KILL_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/e2e/kill/*.c)) $(B)/tests/victims/victim/regs_x86.o
-$(KILL): $(KILL_OBJS) $(call have,target image arch)
+$(KILL): $(KILL_OBJS) $(call have,target image binlog arch)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(EXT_image) $(EXT_memdump)
 
 tests: $(KILL)
