@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/* Every reader of image metadata on arbitrary bytes. timeout: 600 */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+#include "src/image/fields.h"
+#include "src/image/image.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+/*
+ * The first byte of an input names a file; the rest takes its place in a copy of a golden image,
+ * which is then read, verified and shown.
+ */
+struct base {
+	const char *golden;
+	const char *names[16];
+};
+
+static const struct base bases[] = {
+	{"image-1.0",
+	 {"inventory.img", "pstree.img", "ids-300.img", "core-300.img", "core-301.img",
+	  "mm-300.img", "fs-300.img", "fdinfo-2.img", "files.img", "pagemap-300.img",
+	  "pagemap-shmem-1.img", "timens-0.img", "seccomp.img", "core-302.img"}},
+	{"criu-4.2",
+	 {"inventory.img", "pstree.img", "ids-400.img", "core-400.img", "memfd.img", "mm-400.img",
+	  "fs-400.img", "fdinfo-2.img", "files.img", "pagemap-400.img", "pagemap-shmem-987.img",
+	  "timens-0.img", "seccomp.img", "pagemap-shmem-55.img"}},
+};
+
+static char place[4096];
+
+static void write_file(const char *path, const uint8_t *data, size_t len)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0 || write(fd, data, len) != (ssize_t)len)
+		abort();
+	close(fd);
+}
+
+static size_t read_file(const char *path, uint8_t *to, size_t room)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, to, room);
+
+	if (n < 0) {
+		fprintf(stderr, "%s: cannot be read; run from the root of the source\n", path);
+		exit(1);
+	}
+	close(fd);
+	return (size_t)n;
+}
+
+static void copy_base(const struct base *b)
+{
+	static uint8_t data[1 << 16];
+	char from[256], to[4500];
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(to, sizeof(to), "%s/%s", place, b->golden);
+	mkdir(to, 0700);
+	snprintf(from, sizeof(from), "tests/golden/%s", b->golden);
+	d = opendir(from);
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(from, sizeof(from), "tests/golden/%s/%.100s", b->golden, e->d_name);
+		snprintf(to, sizeof(to), "%s/%s/%.100s", place, b->golden, e->d_name);
+		write_file(to, data, read_file(from, data, sizeof(data)));
+	}
+	if (d)
+		closedir(d);
+}
+
+static void clean_up(void)
+{
+	char command[4200];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", place);
+	if (system(command))
+		fprintf(stderr, "%s: left behind\n", place);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(place, sizeof(place), "%s/stasis-fuzz-XXXXXX", tmp ? tmp : "/dev/shm");
+	if (!mkdtemp(place))
+		exit(1);
+	atexit(clean_up);
+	for (unsigned i = 0; i < 2; i++)
+		copy_base(&bases[i]);
+	return 0;
+}
+
+/* --- what looks at the bytes --------------------------------------------------------------------
+ */
+
+static volatile uint64_t sink;
+
+static int see_entry(void *arg, const char *kind, const char *message, unsigned n)
+{
+	sink += strlen(kind) + (message ? strlen(message) : 0) + n;
+	return 0;
+}
+
+static int see_end(void *arg)
+{
+	return 0;
+}
+
+static int see_named(void *arg, const char *name)
+{
+	sink += name ? strlen(name) : 0;
+	return 0;
+}
+
+static int see_bytes(void *arg, const uint8_t *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		sink += data[i];
+	return 0;
+}
+
+static int see_scalar(void *arg, const char *name, const struct field_value *v)
+{
+	sink += v->u + (uint64_t)v->i + (v->text ? strlen(v->text) : 0);
+	return v->kind == FIELD_BYTES ? see_bytes(NULL, v->data, v->len) : 0;
+}
+
+static void see_pages(struct image *img, const struct model *m)
+{
+	struct image_mem *mem = image_mem_open(img, NULL);
+	struct md_extent e;
+	uint8_t buf[100];
+
+	for (uint32_t i = 0; mem && i < m->nprocs; i++)
+		for (uint64_t at = 0, n = 0;
+		     n < 50 &&
+		     image_mem_extent(mem, MD_SPACE_PROC(m->procs[i].pid), at, &e, NULL) > 0;
+		     at = e.addr + e.len, n++)
+			sink += (uint64_t)image_mem_read(mem, MD_SPACE_PROC(m->procs[i].pid),
+							 e.addr, buf, sizeof(buf), NULL);
+	image_mem_close(mem);
+}
+
+static void see_image(const char *path)
+{
+	struct image_verify res;
+	struct err err = {0};
+	struct image *img = image_open(path, &err);
+	struct model *m = img ? image_read_model(img, &err) : NULL;
+
+	/* A refusal says why. */
+	if (!m && !err.msg[0])
+		abort();
+	if (m)
+		see_pages(img, m);
+	model_free(m);
+	image_close(img);
+	image_verify(path, 1, NULL, NULL, &res, NULL);
+}
+
+/* --- the input ----------------------------------------------------------------------------------
+ */
+
+/* The inventory's own checksum would keep every change out. */
+static void put_right(uint8_t *data, size_t len)
+{
+	uint64_t sum;
+
+	if (len < 16)
+		return;
+	sum = XXH3_64bits(data, len - 8);
+	memcpy(data + len - 8, &sum, 8);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	static const struct field_visitor visitor = {
+		.entry = see_entry,
+		.entry_end = see_end,
+		.scalar = see_scalar,
+		.message = see_named,
+		.message_end = see_end,
+		.list = see_named,
+		.list_end = see_end,
+		.payload = see_bytes,
+	};
+	static uint8_t copy[1 << 20], was[1 << 16];
+	const struct base *b;
+	const char *name;
+	char path[4500];
+	size_t was_len;
+
+	if (len < 1 || len > sizeof(copy))
+		return 0;
+	b = &bases[data[0] >> 4 & 1];
+	name = b->names[data[0] & 15];
+	fields_walk_bytes("input", data + 1, len - 1, &visitor, NULL);
+	if (!name)
+		return 0;
+	memcpy(copy, data + 1, len - 1);
+	if (b == &bases[0] && !strcmp(name, "inventory.img"))
+		put_right(copy, len - 1);
+	snprintf(path, sizeof(path), "%s/%s/%s", place, b->golden, name);
+	was_len = read_file(path, was, sizeof(was));
+	write_file(path, copy, len - 1);
+	path[strlen(path) - strlen(name) - 1] = '\0';
+	see_image(path);
+	path[strlen(path)] = '/';
+	write_file(path, was, was_len);
+	return 0;
+}
