@@ -29,7 +29,7 @@
  */
 struct files;
 
-/* @m outlives it; the processes collected with it are elements of m->procs. */
+/* @m outlives it and gets its tool_ns; the processes collected with it are elements of m->procs. */
 struct files *files_new(struct model *m, struct err *err);
 void files_free(struct files *f);
 
@@ -39,8 +39,8 @@ void files_free(struct files *f);
  * tables (about 4 ms per GiB of small pages and 1 us per VMA; maps takes 0.2 us per VMA). Flags are
  * taken over for VMAs that are the same in range, protection, file, offset and name; if any VMA is
  * not, maps_collect() reads smaps after all. What this cannot see is an madvise() or mlock() of one
- * whole VMA between survey and freeze: survey right before the freeze, or not at all when the
- * freeze is long anyway. A process that has gone is no error.
+ * whole VMA between survey and freeze: so it is relied on only where smaps took longer than a
+ * millisecond. A process that has gone is no error.
  */
 int maps_survey(struct files *f, pid_t pid, struct err *err);
 

@@ -16,6 +16,9 @@
 #include "src/target/buildid.h"
 #include "src/target/fdtype.h"
 
+/* Reading smaps twice is exact: below this it is done. */
+enum { SURVEY_WORTH_NS = 1000000 };
+
 static const char deleted_mark[] = " (deleted)";
 
 struct files *files_new(struct model *m, struct err *err)
@@ -28,7 +31,8 @@ struct files *files_new(struct model *m, struct err *err)
 	}
 	f->m = m;
 	f->next_vm = f->next_files = f->next_fs = f->next_sighand = 2;
-	proc_namespaces(0, &f->tool_ns);
+	f->survey_worth_ns = SURVEY_WORTH_NS;
+	proc_namespaces(0, &m->tool_ns);
 	segment_fs_init(f);
 	fdtype_init(f);
 	return f;
@@ -62,7 +66,7 @@ int proc_at_open(struct files *f, const struct m_proc *p, struct proc_at *ret, s
 	struct proc_at at = {.pid = p->pid, .dir = -1};
 	char path[32];
 
-	at.foreign = p->ns.mnt && f->tool_ns.mnt && p->ns.mnt != f->tool_ns.mnt;
+	at.foreign = p->ns.mnt && f->m->tool_ns.mnt && p->ns.mnt != f->m->tool_ns.mnt;
 	at.tid = proc_viewer((pid_t)p->pid);
 	if (at.tid < 0)
 		return err_set(err, -at.tid, "pid %u", p->pid);
@@ -225,7 +229,8 @@ int files_link(struct files *f, const struct proc_at *at, const char *name, uint
 	ssize_t n = proctext_link(&f->link, at->dir, name);
 	int ret = n < 0 ? (int)n : proc_at_stat(at, name, &stx);
 
-	if (ret == -EACCES || ret == -EPERM) {
+	/* A kernel helper has no exe. */
+	if (ret == -EACCES || ret == -EPERM || (ret == -ENOENT && proc_viewer(at->tid) > 0)) {
 		*ret_id = 0;
 		return 0;
 	}

@@ -53,7 +53,8 @@ struct buildid {
 };
 
 struct survey {
-	pid_t pid;
+	pid_t tid;
+	uint64_t cost_ns; /* what reading it took */
 	struct smaps smaps;
 };
 
@@ -65,7 +66,6 @@ enum { SEGMENT_FS_MAX = 8, TTY_RANGES_MAX = 64 };
 
 struct files {
 	struct model *m;
-	struct m_ns tool_ns;
 	struct segment_fs segment_fs[SEGMENT_FS_MAX];
 	uint32_t nsegment_fs;
 	struct tty_range ttys[TTY_RANGES_MAX];
@@ -82,6 +82,7 @@ struct files {
 	struct same same;
 	bool told_blind;
 	uint32_t next_vm, next_files, next_fs, next_sighand;
+	uint64_t survey_worth_ns; /* cheaper surveys are not relied on */
 	/* used again for every process */
 	struct smaps smaps;
 	struct proctext link, text, segment_link;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
 #include "src/target/files.h"
 #include "src/target/procfs.h"
@@ -174,7 +175,7 @@ static int list_read(struct files *f, const struct proc_at *at, struct err *err)
 	const struct survey *old = survey_find(f, at->tid);
 	int ret = -EAGAIN;
 
-	if (old) {
+	if (old && old->cost_ns >= f->survey_worth_ns) {
 		ret = smaps_read(&f->smaps, at->tid, "maps");
 		if (ret == 0 && !smaps_inherit(&f->smaps, &old->smaps))
 			ret = -EAGAIN;
@@ -281,10 +282,19 @@ int maps_collect(struct model *m, struct m_proc *p, struct files *f, struct err 
 	return ret < 0 ? ret : 0;
 }
 
+static uint64_t monotonic_ns(void)
+{
+	struct timespec t = {0};
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
 int maps_survey(struct files *f, pid_t pid, struct err *err)
 {
 	struct m_proc p = {.pid = (uint32_t)pid};
 	struct err gone = {0};
+	uint64_t began_ns;
 	struct survey *s;
 	struct proc_at at;
 	int ret = proc_at_open(f, &p, &at, &gone);
@@ -300,11 +310,13 @@ int maps_survey(struct files *f, pid_t pid, struct err *err)
 			proc_at_close(&at);
 			return err_set(err, ENOMEM, "survey of pid %d", pid);
 		}
-		s->pid = at.tid;
+		s->tid = at.tid;
 	}
+	began_ns = monotonic_ns();
 	/* A text torn by a running target, or none: the freeze reads all again. */
 	if (smaps_read(&s->smaps, at.tid, "smaps") < 0)
 		s->smaps.n = 0;
+	s->cost_ns = monotonic_ns() - began_ns;
 	for (uint32_t i = 0; i < s->smaps.n; i++)
 		if (s->smaps.v[i].prot & PROT_EXEC && s->smaps.v[i].ino)
 			files_build_id(f, &at, &s->smaps.v[i]);

@@ -116,9 +116,8 @@ static void segment_stat(const struct proc_at *at, const char *name, struct m_sh
 		s->uid = stx.stx_uid;
 		s->gid = stx.stx_gid;
 		s->mode = stx.stx_mode;
-	} else if (v) {
+	} else if (v && s->size < v->pgoff + (v->end - v->start)) {
 		s->size = v->pgoff + (v->end - v->start);
-		s->mode = S_IFREG | 0777;
 	}
 }
 
@@ -144,6 +143,11 @@ int files_segment(struct files *f, const struct proc_at *at, const char *name, c
 		e = &f->m->shms[id - 1];
 		if (v && !e->map_len)
 			segment_at(e, at, v);
+		/* Without map_files a descriptor knows more than a mapping. */
+		if (!e->mode)
+			segment_stat(at, name, e, v);
+		if (!v && !e->seals_known)
+			segment_seals(at, name, e);
 		*ret_id = id;
 		return 0;
 	}
