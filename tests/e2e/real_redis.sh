@@ -41,7 +41,7 @@ used=$(cli info memory | tr -d '\r' | sed -n 's/^used_memory://p')
 # All values of database 0 in one number; the load works in database 1.
 # shellcheck disable=SC2016
 digest() {
-	cli eval 'local h = "" for _, k in ipairs(redis.call("keys", "*")) do
+	cli eval 'local ks, h = redis.call("keys", "*"), "" table.sort(ks) for _, k in ipairs(ks) do
 		h = redis.sha1hex(h .. k .. redis.call("get", k)) end return h' 0
 }
 before=$(digest)
