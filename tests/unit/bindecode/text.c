@@ -186,7 +186,7 @@ static void test_doubles(void **state)
 			break;
 		case 1:
 			d = (double)(int64_t)(bits % 2000001 - 1000000) /
-			    (double)(1 << (bits >> 59));
+			    (double)(1u << (bits >> 59));
 			break;
 		case 2:
 			d = (double)(bits % 100000) / 1000;
