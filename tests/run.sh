@@ -100,6 +100,7 @@ if [ -z "${TMPDIR:-}" ] && [ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] &
 	place=/dev/shm
 fi
 tmp=$(mktemp -d "$place/stasis-tests.XXXXXX") || exit 1
+chmod 755 "$tmp" # some tests drop to another user
 trap 'rm -rf "$tmp"' EXIT
 
 # In a session of its own, whose leader outlives the test and then kills its own process group: no

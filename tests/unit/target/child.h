@@ -4,6 +4,7 @@
 #define TESTS_CHILD_H
 
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
