@@ -16,12 +16,16 @@ static void fail(struct md_out *o, const struct md_out_write *w, int errnum)
 }
 
 /* Accounts for @n bytes written; true when some are left to do. */
-static bool advance(const struct md_out *o, struct md_out_write *w, size_t n)
+static bool advance(struct md_out *o, struct md_out_write *w, size_t n)
 {
 	if (n >= w->len)
 		return false;
 	/* O_DIRECT goes on from an aligned place only: what lies between is written again. */
-	n -= (w->off + n) % o->align;
+	n -= n % o->align;
+	if (!n) {
+		fail(o, w, ENOSPC);
+		return false;
+	}
 	w->buf += n;
 	w->len -= n;
 	w->off += n;

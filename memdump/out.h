@@ -28,7 +28,8 @@ struct md_out_write {
 struct md_out {
 	int fd; /* borrowed */
 	char name[96];
-	uint32_t align; /* a write that stopped short goes on from a multiple of this */
+	uint32_t
+		align; /* a write that stopped short goes on from a multiple of this; 1: anywhere */
 	bool uring;
 	bool broken; /* the ring takes no more */
 	char uring_reason[96];

@@ -72,7 +72,8 @@ static int payload_whole(const struct md_raw_file *f, struct md_block_reader *br
 	uint64_t off = e->off + md_head_span(e->nextents, f->head.align);
 	ssize_t n;
 
-	if (off > f->len || e->packed_len > f->len - off)
+	/* With its padding: the record was one write. */
+	if (off > f->len || md_align_up(e->packed_len, f->head.align) > f->len - off)
 		return 0;
 	if (br->cap < e->packed_len) {
 		uint8_t *p = realloc(br->buf, e->packed_len);

@@ -296,14 +296,14 @@ static int begin(struct file_writer *f, const struct md_file_opts *opts, struct 
 
 	f->w.direct = opts->direct && go_direct(f);
 	f->align = f->w.direct ? MD_ALIGN_DIRECT : MD_ALIGN;
-	md_out_init(&f->out, f->fd, f->name, f->align, opts->no_uring);
+	md_out_init(&f->out, f->fd, f->name, f->w.direct ? f->align : 1, opts->no_uring);
 	ret = put_file_head(f, opts->page_size, &e);
 	if (ret == -EINVAL && f->w.direct) {
 		leave_direct(f, &e);
 		f->w.direct = false;
 		f->align = MD_ALIGN;
 		md_out_deinit(&f->out);
-		md_out_init(&f->out, f->fd, f->name, f->align, opts->no_uring);
+		md_out_init(&f->out, f->fd, f->name, 1, opts->no_uring);
 		err_clear(&e);
 		ret = put_file_head(f, opts->page_size, &e);
 	}

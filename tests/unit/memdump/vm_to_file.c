@@ -63,7 +63,7 @@ static void no_finding(void *arg, const char *line)
 
 static void round_trip(enum md_codec_id codec, int level, bool no_uring)
 {
-	char dir[] = "/tmp/stasis-unit-XXXXXX";
+	char dir[] = "/tmp/stasis-memdump-XXXXXX";
 	struct err err = {0};
 	uint8_t *p = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint8_t *back = malloc(LEN);
