@@ -33,7 +33,9 @@ struct image;
 
 /*
  * Creates the temporary directory beside @path. -EEXIST when @path exists (an empty directory is
- * allowed and replaced), with a hint; read-only, full and forbidden places are told apart.
+ * allowed and replaced), with a hint; read-only, full and forbidden places are told apart. An empty
+ * directory that cannot be replaced (mount point, working directory, parent not writable) is filled
+ * in place, the inventory last. What a killed run left for the same name is taken away.
  */
 struct image *image_create(const char *path, enum image_format format, struct err *err);
 

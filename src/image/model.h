@@ -41,7 +41,7 @@ struct m_creds {
 	uint32_t no_new_privs;
 	uint32_t ngroups;
 	uint32_t *groups;
-	char *lsm_profile; /* NULL: none */
+	char *lsm_profile; /* NULL: none, or unconfined */
 };
 
 struct m_rseq {
@@ -92,7 +92,7 @@ enum m_vma_kind {
 	M_VMA_OTHER,  /* [uprobes] and what we do not know */
 };
 
-/* VmFlags of /proc/PID/smaps that matter, as bits of m_vma.flags. */
+/* VmFlags of /proc/PID/smaps that matter, as bits of m_vma.flags. On disk: never renumber. */
 enum m_vma_flag {
 	M_VMF_GROWSDOWN = 1 << 0,  /* gd */
 	M_VMF_LOCKED = 1 << 1,	   /* lo */
@@ -277,7 +277,7 @@ struct m_mm {
 
 enum m_state {
 	M_ALIVE = 1,
-	M_DEAD = 2,    /* zombie: only ids, comm and exit_code matter */
+	M_DEAD = 2,    /* zombie: no threads; only ids, comm and exit_code matter */
 	M_STOPPED = 3, /* by job control */
 };
 
@@ -300,7 +300,7 @@ struct m_proc {
 	uint32_t nthreads;
 	struct m_thread *threads; /* the leader first */
 	struct m_mm mm;
-	struct m_sigaction sigactions[M_NSIG]; /* [n-1]: signal n */
+	struct m_sigaction sigactions[M_NSIG]; /* [n-1]: signal n; SIGKILL, SIGSTOP: zero */
 	struct m_sigqueue pending;	       /* process-wide */
 	struct m_itimer itimers[3];	       /* real, virtual, prof */
 	uint32_t nposix_timers;
@@ -308,7 +308,7 @@ struct m_proc {
 	struct m_rlimit rlimits[M_NRLIMITS];
 	uint32_t cwd_file_id, root_file_id;
 	uint32_t umask;
-	uint32_t fdtable_id, vm_id, fs_id, sighand_id;
+	uint32_t fdtable_id, vm_id, fs_id, sighand_id; /* from 2; equal: shared */
 	struct m_ns ns;
 	int32_t oom_score_adj;
 	uint32_t loginuid;

@@ -31,18 +31,24 @@ uint64_t store_sum(const void *p, size_t len)
 /* --- writing ------------------------------------------------------------------------------------
  */
 
+/* A flush of the disk for each of thousands of small files would take longer than the dump. */
+static int sync_all(struct image *img, struct err *err)
+{
+	/* Linux 5.8: reports what went wrong since dirfd was opened. */
+	if (img->more_pending && syncfs(img->dirfd) < 0)
+		return err_set(err, errno, "sync the filesystem of image %s", img->path);
+	for (unsigned i = 0; i < img->npending && !img->more_pending; i++)
+		if (fsync(img->pending[i]) < 0)
+			return err_set(err, errno, "fsync files of image %s", img->path);
+	return FAULT("image.sync") ? err_set(err, EIO, "fault injected at image.sync") : 0;
+}
+
 int store_flush(struct image *img, struct err *err)
 {
-	int ret = 0;
+	int ret = sync_all(img, err);
 
-	for (unsigned i = 0; i < img->npending; i++) {
-		if (!ret && FAULT("image.sync"))
-			ret = err_set(err, EIO, "fault injected at image.sync");
-		if (!ret && fsync(img->pending[i]) < 0)
-			ret = err_set(err, errno, "fsync files of image %s", img->path);
-		close(img->pending[i]);
-	}
-	img->npending = 0;
+	store_abandon(img);
+	img->more_pending = false;
 	return ret;
 }
 
@@ -126,8 +132,13 @@ int store_put(struct image *img, const char *name, struct err *err)
 	f->size = out->len;
 	f->sum = store_sum(out->buf, out->len);
 	store_name(f->name, "%s", name);
-	img->pending[img->npending++] = fd;
-	return img->npending == STORE_PENDING ? store_flush(img, err) : 0;
+	if (img->npending < STORE_PENDING) {
+		img->pending[img->npending++] = fd;
+	} else {
+		img->more_pending = true;
+		close(fd);
+	}
+	return 0;
 }
 
 int store_write_loose(int dirfd, const char *name, const struct frame_out *out, struct err *err)

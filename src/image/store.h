@@ -17,7 +17,7 @@
 #include "src/image/tree.pb-c.h"
 
 enum {
-	STORE_PENDING = 64, /* written files whose fsync is put off, so that they share it */
+	STORE_PENDING = 32, /* files that are fsynced one by one; with more, the filesystem is */
 	STORE_TAIL = 4096,  /* bytes under a CHECK_TAIL sum */
 	STORE_NAME = NAME_MAX + 1,
 };
@@ -47,8 +47,9 @@ struct image {
 	char name[STORE_NAME], tmp[STORE_NAME]; /* below parent_fd */
 	uint32_t nfiles, files_cap;
 	struct store_file *files;
-	unsigned npending;
+	unsigned npending; /* written, not fsynced yet */
 	int pending[STORE_PENDING];
+	bool more_pending; /* than are in pending[] */
 	struct frame_out out;
 };
 
