@@ -250,6 +250,7 @@ int gather_run(struct gather *g, struct err *err)
 	if (ret < 0)
 		return ret;
 	gather_host(m);
+	proc_namespaces(0, &m->tool_ns);
 	m->procs = model_alloc(m, g->norder * sizeof(*m->procs));
 	if (!m->procs)
 		return err_set(err, ENOMEM, "list of %u processes", g->norder);

@@ -140,21 +140,23 @@ static int wait_stop(struct remote *r, struct task *task, struct stop *ret_stop,
 	bool asked = false;
 
 	for (;;) {
+		uint64_t now = now_ns();
+
 		*ret_stop = task_poll(task);
 		if (ret_stop->kind == STOP_DEAD)
 			return gone(task, err);
 		if (ret_stop->kind != STOP_NONE)
 			return 0;
-		tree_wait_child(r->tree, 100);
-		if (now_ns() < deadline)
-			continue;
-		if (asked)
+		if (now >= deadline && asked)
 			return err_fail(err, ETIMEDOUT, ERR_TIMEOUT,
 					"thread %d does not come back from an injected call",
 					task->tid);
-		asked = true;
-		deadline += WAIT_MS * 1000000ull;
-		ptrace(PTRACE_INTERRUPT, task->tid, 0, 0);
+		if (now >= deadline) {
+			asked = true;
+			deadline = now + WAIT_MS * 1000000ull;
+			ptrace(PTRACE_INTERRUPT, task->tid, 0, 0);
+		}
+		tree_wait_child(r->tree, 100);
 	}
 }
 

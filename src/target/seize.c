@@ -61,8 +61,6 @@ static int advance(struct tree *t, struct task *task, struct err *err)
 		return 1;
 	case STOP_EVENT:
 		ret = note_event(t, task, s.event, err);
-		/* The one that exec left behind may have been asked under another tid. */
-		ptrace(PTRACE_INTERRUPT, task->tid, 0, 0);
 		break;
 	case STOP_SIGNAL:
 	case STOP_SYSCALL:
@@ -166,17 +164,18 @@ static int wait_all(struct tree *t, uint64_t deadline, struct err *err)
 			i++;
 			continue;
 		}
+		now = now_ns();
 		ret = advance(t, task, err);
 		if (ret < 0)
 			return ret;
 		if (task->state != TASK_RUNNING)
 			continue;
+		/* Late only if it still runs now: we may have been without a CPU ourselves. */
+		if (now >= deadline)
+			return wait_timeout(t, task, err);
 		ret = tree_wait(t, TICK_MS);
 		if (ret == -EINTR)
 			return err_fail(err, EINTR, ERR_INTERRUPTED, "the tool is gone");
-		now = now_ns();
-		if (now >= deadline)
-			return wait_timeout(t, task, err);
 		if (ret == -ETIMEDOUT)
 			help_vfork(t);
 		if (now - swept > 2000000) {
@@ -235,33 +234,39 @@ static void order_tasks(struct tree *t)
 	}
 }
 
+/* One pass: 1 when something new turned up, so that another one is due. */
+static int freeze_pass(struct tree *t, uint64_t deadline, struct err *err)
+{
+	uint32_t ntasks = t->ntasks, nprocs = t->nprocs;
+	int ret = tree_scan(t, err);
+
+	if (ret == 0)
+		ret = wait_all(t, deadline, err);
+	/* A thread that nobody had seized may have called exec and become a known one. */
+	if (ret == 0)
+		ret = sweep(t, err);
+	if (ret < 0)
+		return ret;
+	if (t->ntasks != ntasks || t->nprocs != nprocs)
+		return 1;
+	for (uint32_t i = 0; i < t->ntasks; i++)
+		if (t->tasks[i].state == TASK_RUNNING)
+			return 1;
+	return 0;
+}
+
 static int freeze_loop(struct tree *t, uint64_t deadline, struct err *err)
 {
-	uint32_t ntasks, nprocs, stopped;
 	int ret;
 
-	do {
-		ntasks = t->ntasks;
-		nprocs = t->nprocs;
-		ret = tree_scan(t, err);
-		if (ret == 0)
-			ret = wait_all(t, deadline, err);
-		/* A thread that nobody had seized may have called exec and become a known one. */
-		if (ret == 0)
-			ret = sweep(t, err);
-		if (ret < 0)
-			return ret;
-		stopped = 0;
-		for (uint32_t i = 0; i < t->ntasks; i++)
-			stopped += t->tasks[i].state == TASK_RUNNING;
+	while ((ret = freeze_pass(t, deadline, err)) > 0)
 		if (now_ns() >= deadline)
 			return err_fail(
 				err, ETIMEDOUT, ERR_TIMEOUT,
 				"process %d makes new threads and children faster than they "
 				"can be stopped: gave up after %u ms",
 				t->root, t->timeout_ms);
-	} while (t->ntasks != ntasks || t->nprocs != nprocs || stopped);
-	return 0;
+	return ret;
 }
 
 int tree_freeze(struct tree *t, struct err *err)
