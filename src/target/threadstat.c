@@ -42,26 +42,6 @@ static int thread_fail(const struct threadstat *s, int error, const char *what, 
 		       s->t->tid, s->p->pid);
 }
 
-/* stat escapes newlines and backslashes of the name: then it is read once more, raw. */
-static void comm_read(struct threadstat *s, const struct procfs_stat *st)
-{
-	size_t len = strlen(st->comm);
-	const char *from = st->comm;
-
-	if (strchr(st->comm, '\\')) {
-		ssize_t n = proctext_read(&s->text, s->dir, "comm");
-
-		if (n > 0) {
-			from = s->text.data;
-			len = (size_t)n - (from[n - 1] == '\n');
-		}
-	}
-	if (len > sizeof(s->t->comm) - 1)
-		len = sizeof(s->t->comm) - 1;
-	memset(s->t->comm, 0, sizeof(s->t->comm));
-	memcpy(s->t->comm, from, len);
-}
-
 static int stat_read(struct threadstat *s, struct err *err)
 {
 	uint64_t tick_us = 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
@@ -75,7 +55,8 @@ static int stat_read(struct threadstat *s, struct err *err)
 		return thread_fail(s, ret, "stat", err);
 	s->t->utime_us = st.utime_ticks * tick_us;
 	s->t->stime_us = st.stime_ticks * tick_us;
-	comm_read(s, &st);
+	/* Raw there since Linux 4.18; status has it escaped. */
+	memcpy(s->t->comm, st.comm, sizeof(s->t->comm));
 	return 0;
 }
 

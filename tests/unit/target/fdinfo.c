@@ -16,13 +16,14 @@
 
 static void fdinfo_of_any_bytes(void **state)
 {
-	static const char text[] = "pos:\t-5\nflags:\t02100002\nmnt_id:\t-1\nino:\t3\n"
-				   "eventfd-count:               ff\neventfd-id: 3\n"
-				   "sigmask:\t8000000000000001\nclockid: 1\nticks: 7\n"
-				   "settime flags: 03\nit_value: (1, 5)\nit_interval: (2, 6)\n"
-				   "tfd:        5 events: 80000019 data:  fffffffffffffff0  pos:0 "
-				   "ino:45 sdev:f\ntfd: 6 events: 1 data: 2\ntfd: 7 events: x\n"
-				   "Pid:\t12\nNSpid:\t12\t3\n";
+	static const char text[] =
+		"pos:\t-5\nflags:\t02100002\nmnt_id:\t-1\nino:\t3\n"
+		"eventfd-count:               ff\neventfd-id: 3\n"
+		"sigmask:\t8000000000000001\nclockid: 1\nticks: 7\n"
+		"settime flags: 03\nit_value: (1, 5)\nit_interval: (2, 6)\n"
+		"tfd:        5 events: 80000019 data:  fffffffffffffff0  pos:0 "
+		"ino:45 sdev:f\ntfd: 6 events: 1 data: 2\ntfd: 7 events: 1 data: 3 ino:9\ntfd: 7 events: x\n"
+		"Pid:\t12\nNSpid:\t12\t3\n";
 	struct model *m = model_new(0);
 	struct fdinfo info;
 
@@ -43,9 +44,10 @@ static void fdinfo_of_any_bytes(void **state)
 			if (len < sizeof(text) - 1)
 				continue;
 			if (type == M_FILE_EVENTPOLL) {
-				assert_int_equal(file.ntargets, 2);
+				assert_int_equal(file.ntargets, 3);
 				assert_int_equal(file.targets[0].ino, 0x45);
 				assert_int_equal(file.targets[1].ino, 0);
+				assert_int_equal(file.targets[2].ino, 9);
 				assert_true(file.targets[0].data == 0xfffffffffffffff0ULL);
 			} else if (type == M_FILE_PIDFD) {
 				assert_int_equal(file.pidfd_pid, 3);

@@ -285,7 +285,7 @@ static int tiny_id(const void *elf, size_t len, uint8_t id[BUILDID_MAX])
 
 static void build_id_of_elf(void **state)
 {
-	uint8_t id[BUILDID_MAX];
+	uint8_t id[BUILDID_MAX], big[sizeof(struct tiny_elf) + 200] = {0};
 	struct tiny_elf e;
 
 	tiny_elf(&e);
@@ -301,6 +301,11 @@ static void build_id_of_elf(void **state)
 		((uint8_t *)&bad)[i] ^= 0xff;
 		assert_in_range(tiny_id(&bad, sizeof(bad), id), 0, BUILDID_MAX);
 	}
+	/* Longer than any build id, and there: not taken. */
+	e.nh.n_descsz = BUILDID_MAX + 1;
+	e.ph[1].p_filesz = sizeof(e) + 100;
+	memcpy(big, &e, sizeof(e));
+	assert_int_equal(tiny_id(big, sizeof(big), id), 0);
 	e.nh.n_descsz = UINT32_MAX;
 	assert_int_equal(tiny_id(&e, sizeof(e), id), 0);
 	e.other.n_namesz = UINT32_MAX;

@@ -98,6 +98,7 @@ static void own_process(void **state)
 	assert_int_equal(maps_survey(f, c.pid, &err), 0);
 	assert_int_equal(proc_collect(m, p, &err), 0);
 	assert_int_equal(maps_collect(m, p, f, &err), 0);
+	assert_false(model_shm(m, vma_at(p, c.shared[MEMFD])->shm_id)->seals_known);
 	assert_int_equal(files_collect(f, p, &err), 0);
 	t = model_push(m, &p->threads, &p->nthreads, sizeof(*t));
 	t->tid = p->pid;
