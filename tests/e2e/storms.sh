@@ -16,7 +16,8 @@ for s in forkstorm execstorm threadstorm mapstorm brkstorm reexec; do
 			bad "$s: dump $i: exit code $RC: $ERR"
 			nothing_left "$image" "$s"
 		elif stasis verify "$image"; then
-			tests/lib/check_image.py "$image" "$dir/facts" >"$dir/facts.out" 2>&1 ||
+			# Between an exec and its new mappings the facts do not hold.
+			[ $s = reexec ] || tests/lib/check_image.py "$image" "$dir/facts" >"$dir/facts.out" 2>&1 ||
 				bad "$s: image and facts: $(head -n 20 "$dir/facts.out")"
 		else
 			bad "$s: verify: $ERR"
