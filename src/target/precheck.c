@@ -190,6 +190,12 @@ static int refuse_forbidden(const struct look *l, int errnum, struct err *err)
 	return -errnum;
 }
 
+/* No memory, no program: it is on its way out, however alive it looked a moment ago. */
+static int refuse_exiting(const struct look *l, struct err *err)
+{
+	return err_fail(err, ESRCH, ERR_TARGET_GONE, "pid %d (%s) is just exiting", l->pid, l->comm);
+}
+
 static int refuse_abi(const struct look *l, struct err *err)
 {
 	const struct arch_desc *host = arch_host();
@@ -202,6 +208,8 @@ static int refuse_abi(const struct look *l, struct err *err)
 
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
 		return refuse_forbidden(l, errno, err);
+	if (fd < 0 && (errno == ENOENT || errno == ESRCH))
+		return refuse_exiting(l, err);
 	if (fd < 0)
 		return err_set(err, errno, "pid %d (%s): open %s", l->pid, l->comm, path);
 	if (io_pread(fd, ident, sizeof(ident), 0) != (ssize_t)sizeof(ident) ||
@@ -229,6 +237,8 @@ static int refuse_memory(const struct look *l, struct err *err)
 		return 0;
 	if (errno == EACCES || errno == EPERM)
 		return refuse_forbidden(l, errno, err);
+	if (errno == ENOENT || errno == ESRCH)
+		return refuse_exiting(l, err);
 	return err_set(err, errno, "pid %d (%s): open %s", l->pid, l->comm, path);
 }
 
