@@ -7,6 +7,7 @@ set -euo pipefail
 stasis=$(realpath "${1:?usage: demo.sh PATH-TO-STASIS}")
 mib=${DEMO_MIB:-512}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/stasis-demo.XXXXXX")
+cd "$dir"
 sock=$dir/redis.sock
 server=
 load=
@@ -30,7 +31,7 @@ say() {
 cli() { redis-cli -s "$sock" "$@"; }
 
 say "1. a redis-server with at least $mib MiB of data"
-(cd "$dir" && exec redis-server --port 0 --unixsocket "$sock" --save '' --appendonly no --daemonize no >"$dir/redis.log" 2>&1) &
+redis-server --port 0 --unixsocket "$sock" --save '' --appendonly no --daemonize no >redis.log 2>&1 &
 server=$!
 for _ in $(seq 100); do
 	cli ping >/dev/null 2>&1 && break
@@ -59,7 +60,7 @@ sleep 1
 before=$(cli info stats | tr -d '\r' | sed -n 's/^total_commands_processed:\(.*\)$/\1/p')
 
 say "3. stasis dump -t $server -D image -R"
-"$stasis" dump -t "$server" -D "$dir/image" -R
+"$stasis" dump -t "$server" -D image -R
 
 sleep 1
 after=$(cli info stats | tr -d '\r' | sed -n 's/^total_commands_processed:\(.*\)$/\1/p')
@@ -70,14 +71,14 @@ fi
 echo "the clients noticed nothing but a pause: $((after - before)) commands answered since"
 
 say "4. stasis verify image"
-"$stasis" verify "$dir/image"
+"$stasis" verify image
 
 say "5. stasis bt image: the stacks of its threads, read from the image"
-"$stasis" bt "$dir/image" >"$dir/bt"
-grep -q "main+" "$dir/bt"
-sed -n '1,24p' "$dir/bt"
-rest=$(($(wc -l <"$dir/bt") - 24))
+"$stasis" bt image >bt
+grep -q "main+" bt
+sed -n '1,24p' bt
+rest=$(($(wc -l <bt) - 24))
 [ "$rest" -le 0 ] || echo "... and $rest more lines"
 
 say "The image, in CRIU's metadata format and our block file:"
-find "$dir/image" -type f -printf '%10s  %f\n' | sort -k2
+find image -type f -printf '%10s  %f\n' | sort -k2
