@@ -74,10 +74,10 @@ say "4. stasis verify image"
 "$stasis" verify image
 
 say "5. stasis bt image: the stacks of its threads, read from the image"
-"$stasis" bt image >bt
-grep -q "main+" bt
-sed -n '1,24p' bt
-rest=$(($(wc -l <bt) - 24))
+"$stasis" bt image >stacks
+grep -q "main+" stacks
+sed -n '1,24p' stacks
+rest=$(($(wc -l <stacks) - 24))
 [ "$rest" -le 0 ] || echo "... and $rest more lines"
 
 say "The image, in CRIU's metadata format and our block file:"
