@@ -75,6 +75,9 @@ int fdinfo_parse(const char *text, struct fdinfo *ret)
 	p = find(text, "mnt_id:");
 	if (p && take_signed(p, &v))
 		ret->mnt_id = (int32_t)v;
+	p = find(text, "eventfd-id:");
+	if (p && take_signed(p, &v))
+		ret->object = (uint64_t)v;
 	p = find(text, "flags:");
 	if (!p || !take_octal(p, &flags))
 		return -EBADMSG;

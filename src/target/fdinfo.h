@@ -13,8 +13,9 @@
 
 struct fdinfo {
 	uint64_t pos;
-	uint32_t flags; /* with O_CLOEXEC, as printed */
-	int32_t mnt_id; /* -1: not printed */
+	uint32_t flags;	 /* with O_CLOEXEC, as printed */
+	int32_t mnt_id;	 /* -1: not printed */
+	uint64_t object; /* eventfd-id: the same as long as it lives (Linux 5.2); 0: not printed */
 };
 
 /* The common lines. -EBADMSG without flags. */

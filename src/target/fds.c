@@ -199,14 +199,18 @@ static int look_read(struct look *l, struct err *err)
 	return 0;
 }
 
-/* Only descriptions that look the same are compared. */
+/*
+ * Only descriptions with equal keys are compared. What somebody outside of the tree may change
+ * while we read (position, O_NONBLOCK, a counter) is no part of it, or sharing would be missed.
+ */
 static uint64_t look_key(const struct look *l)
 {
 	const struct m_file *file = &l->file;
 	uint64_t key = idmap_mix(file->dev, file->ino);
 
-	key = idmap_mix(key, (uint64_t)file->flags << 32 | (uint64_t)file->type);
-	return idmap_mix(key, file->pos);
+	key = idmap_mix(key, (uint64_t)file->type << 32 | (file->flags & (O_ACCMODE | O_PATH)));
+	/* Files of one anonymous inode, told apart where a program may have many. */
+	return idmap_mix(key, l->info.object);
 }
 
 static int fd_collect(struct look *l, struct err *err)

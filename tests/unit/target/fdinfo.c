@@ -31,6 +31,7 @@ static void fdinfo_of_any_bytes(void **state)
 	assert_true(info.pos == (uint64_t)-5);
 	assert_int_equal(info.flags, O_CLOEXEC | 0100002);
 	assert_int_equal(info.mnt_id, -1);
+	assert_int_equal(info.object, 3);
 	assert_int_equal(fdinfo_parse("pos:\t0\n", &info), -EBADMSG);
 	assert_int_equal(fdinfo_parse("", &info), -EBADMSG);
 	for (size_t len = 0; len < sizeof(text); len++) {
