@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Targets that cannot be dumped: each is refused with a message and an exit code of its own, untouched.
+# builds: plain asan
 . "$(dirname "$0")/../lib/e2e.sh"
 
 image=$TMPDIR/image

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Targets that fork, exec, make threads, map and exit as fast as they can while they are dumped.
 # timeout: 240
+# builds: plain asan
 . "$(dirname "$0")/../lib/e2e.sh"
 
 image=$TMPDIR/image

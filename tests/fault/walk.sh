@@ -75,8 +75,9 @@ before=$(wc -l <"/proc/$VPID/maps")
 walk blocked
 # A batch's two mappings may stay when the guardian was killed in the middle of it, and only then.
 left=$(($(wc -l <"/proc/$VPID/maps") - before))
-[ $left -ge 0 ] && [ $left -le $((2 * guardians)) ] ||
+if [ $left -lt 0 ] || [ $left -gt $((2 * guardians)) ]; then
 	bad "$left new mappings after $guardians killed guardians: $(cat "/proc/$VPID/maps")"
+fi
 victim_end "$DIR" "at the end"
 DIR=$TMPDIR/regs
 victim_start "$DIR" regs --n 2 || die "$WHY"
