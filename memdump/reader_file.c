@@ -17,8 +17,8 @@
 #include "memdump/sum.h"
 
 enum {
-	CACHED = 4, /* unpacked blocks kept */
-	CHUNK = 1 << 20,
+	CACHED = 4,	  /* unpacked blocks kept */
+	CHUNK = 64 << 10, /* of the index while it is read */
 };
 
 struct md_file {

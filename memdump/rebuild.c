@@ -11,7 +11,7 @@
 #include "memdump/sum.h"
 
 enum {
-	WINDOW = 1 << 20, /* of the file in memory while looking for a head */
+	WINDOW = 128 << 10, /* of the file in memory while looking for a head */
 	HEAD_MAX = MD_HEAD_LEN + MD_BLOCK_EXTENTS * MD_EXTENT_LEN,
 };
 static_assert(WINDOW >= 2 * HEAD_MAX, "a head fits in the window");
