@@ -57,8 +57,10 @@ struct binlog_opts {
 	int level;	  /* highest level stored */
 	bool keep;	  /* fail with -EEXIST if the file exists; else it is replaced */
 	unsigned mode;	  /* of the file, before umask */
-	uint64_t max_len; /* bound of the file in bytes, 0: none. Then each thread keeps its newest
-			   * 64 KiB at least, and what it drops is counted */
+	uint64_t max_len; /* bound of the file in bytes, 0: none. When it is reached, each thread
+			   * that has a ring (128 KiB) keeps the newest in it, a new one takes
+			   * that of a thread that has ended or none, and what is dropped is
+			   * counted */
 };
 
 #define BINLOG_OPTS_DEFAULT                         \

@@ -96,15 +96,19 @@ static void lose(struct binlog_log *log, struct thread *th, uint64_t records, ui
 	}
 }
 
-/* Calls in a segment: what is lost when it is overwritten. */
-static uint64_t count_calls(const char *seg, uint64_t *ret_bytes)
+/*
+ * The segment in @slot is about to be overwritten: counts its calls, and takes back the losses it
+ * reports, so that the next LOSS record of the thread reports them again.
+ */
+static void lose_segment(struct binlog_log *log, struct thread *th, const char *slot)
 {
 	uint64_t calls = 0;
+	uint64_t bytes = 0;
+	struct binlog_r_loss told = {0};
 	uint64_t word;
 
-	*ret_bytes = 0;
 	for (size_t i = HEAD; i < BINLOG_SEG_LEN;) {
-		memcpy(&word, seg + i, 8);
+		memcpy(&word, slot + i, 8);
 		word = binlog_le64(word);
 		unsigned site = (unsigned)(word >> BINLOG_SITE_SHIFT);
 		unsigned len = (unsigned)(word >> BINLOG_LEN_SHIFT & BINLOG_LEN_MASK);
@@ -112,11 +116,15 @@ static uint64_t count_calls(const char *seg, uint64_t *ret_bytes)
 		if (site >= BINLOG_SITE_FIRST || site == BINLOG_R_INLINE ||
 		    site == BINLOG_R_FRAGMENT) {
 			calls++;
-			*ret_bytes += len * 8;
+			bytes += len * 8;
+		} else if (site == BINLOG_R_LOSS) {
+			memcpy(&told, slot + i + 8, sizeof(told));
+			th->lost.records += binlog_le64(told.records);
+			th->lost.bytes += binlog_le64(told.bytes);
 		}
 		i += len ? len * 8 : 8;
 	}
-	return calls;
+	lose(log, th, calls, bytes, (int)th->lost.errnum);
 }
 
 /* Copies the records [64, 64 + used) of the segment at @pos into a CHUNK. */
@@ -193,15 +201,12 @@ static void open_segment(struct binlog_log *log, struct thread *th, uint64_t pos
 	char *p = slot + HEAD;
 
 	if (th->stuck[i]) {
-		uint64_t bytes;
-		uint64_t calls = count_calls(slot, &bytes);
-
-		lose(log, th, calls, bytes, (int)th->lost.errnum);
+		lose_segment(log, th, slot);
 		th->stuck[i] = false;
 	}
 	if (th->used[i]) {
-		__atomic_store_n((uint32_t *)(void *)slot, 0, __ATOMIC_RELEASE);
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		/* An exchange, so that nothing below happens before it. */
+		__atomic_exchange_n((uint32_t *)(void *)slot, 0, __ATOMIC_SEQ_CST);
 		memset(slot, 0, BINLOG_SEG_LEN);
 	}
 	th->used[i] = true;
@@ -276,9 +281,10 @@ static bool complete_at(const struct thread *th, uint64_t pos)
 
 static bool is_dead(const struct thread *th, pid_t pid, pid_t self)
 {
+	uint32_t tid = __atomic_load_n(&th->tid, __ATOMIC_RELAXED);
+
 	/* A page with our own tid and not ours is of a thread that had the number before. */
-	return th->tid == (uint32_t)self ||
-	       (syscall(SYS_tgkill, pid, th->tid, 0) < 0 && errno == ESRCH);
+	return tid == (uint32_t)self || (syscall(SYS_tgkill, pid, tid, 0) < 0 && errno == ESRCH);
 }
 
 /* The page of a thread that has ended, with its ring written out; NULL: none found quickly. */
@@ -311,6 +317,7 @@ static struct thread *adopt(struct binlog_log *log, struct binlog_proc *proc, pi
 			/* It died in the middle of a call, or in another log: leave that ring. */
 			th->t.ring = NULL;
 		}
+		th->t.limit = 0;
 		return th;
 	}
 	return NULL;
@@ -349,6 +356,19 @@ static struct thread *find_page(struct binlog_log *log, pid_t pid, pid_t tid)
 	return th;
 }
 
+/* Drops what @th has of a log that was closed. */
+static void forget(struct thread *th, const struct binlog_log *log)
+{
+	if (th->generation == log->generation)
+		return;
+	/* A call below us may still be writing to the old ring. */
+	if (th->t.ring && complete_at(th, th->t.pos))
+		munmap(th->t.ring - BINLOG_ALIGN, RING_BLOCK);
+	th->t.ring = NULL;
+	memset(&th->lost, 0, sizeof(th->lost));
+	th->generation = log->generation;
+}
+
 /* Gives the calling thread a stream, and a ring if it has none. */
 static int attach(struct binlog_log *log)
 {
@@ -356,29 +376,30 @@ static int attach(struct binlog_log *log)
 	pid_t tid = (pid_t)syscall(SYS_gettid);
 	struct binlog_proc *proc = binlog_proc();
 	struct thread *th = find_page(log, pid, tid);
-	uint64_t old_pos = th ? th->t.pos : 0;
-	int r;
+	int r = 0;
 
 	if (!th)
 		return -ENOMEM;
 	if (!__atomic_exchange_n(&proc->attached, 1, __ATOMIC_ACQ_REL))
 		binlog_writer_add(log);
-	if (th->generation != log->generation && th->t.ring) {
-		/* A ring of a log that was closed; a call below us may still be writing to it. */
-		if (complete_at(th, old_pos))
-			munmap(th->t.ring - BINLOG_ALIGN, RING_BLOCK);
-		th->t.ring = NULL;
+	forget(th, log);
+	if (!th->t.ring)
+		r = new_ring(log, th);
+	if (r < 0) {
+		/* No more file, but perhaps a thread that has ended left a ring. */
+		struct thread *dead = adopt(log, proc, pid, tid);
+
+		if (dead && dead->t.ring) {
+			th = dead;
+			r = 0;
+		}
 	}
 	th->pid = (uint32_t)pid;
-	th->tid = (uint32_t)tid;
+	__atomic_store_n(&th->tid, (uint32_t)tid, __ATOMIC_RELAXED);
 	__atomic_store_n(&th->magic, MAGIC, __ATOMIC_RELEASE);
 	binlog_self = &th->t;
-	if (!th->t.ring) {
-		r = new_ring(log, th);
-		if (r < 0)
-			return r;
-	}
-	th->generation = log->generation;
+	if (r < 0)
+		return r;
 	th->greeted = false;
 	th->stream = binlog_add32(&log->hdr->next_stream, 1);
 	th->t.span = SPAN_FIRST;

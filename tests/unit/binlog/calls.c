@@ -129,12 +129,13 @@ static void test_literals(void **state)
 {
 	const char *variable = "variable";
 
+	unsigned line = __LINE__ + 3;
+
+	/* Several lines: a compiler takes the first or the last of them for __LINE__. */
 	BINLOG(1, "%s:%d %s %d %s %s\n", __FILE__, __LINE__,
 	       "lit"
 	       "eral",
 	       STEP * 2, variable, (const char *)NULL);
-	unsigned line = __LINE__ - 2;
-
 	WRAPPER("%" PRIx64, (uint64_t)5);
 	pr_info("%d %d %" PRId64 "\n", PAIR(1), (int64_t)-1); /* clang-format off */
 	BINLOG(2, "one\n"); BINLOG(2, "two\n"); /* clang-format on */

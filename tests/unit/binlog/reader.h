@@ -113,13 +113,11 @@ static uint64_t reader_sum(const uint8_t *p, size_t len)
 	for (unsigned l = 0; l < 4; l++)
 		a[l] = 0x9E3779B97F4A7C15ull * (l + 1);
 	for (size_t i = 0; i < (len + 31) / 32 * 4; i++) {
-		uint8_t w[8] = {0};
+		uint64_t w = 0;
 
-		for (size_t k = 0; k < 8 && i * 8 + k < len; k++)
-			w[k] = p[i * 8 + k];
-		struct bytes word = bytes_of(w, 8);
-
-		a[i % 4] += bytes_u64(&word);
+		if (i * 8 < len)
+			memcpy(&w, p + i * 8, len - i * 8 < 8 ? len - i * 8 : 8);
+		a[i % 4] += binlog_le64(w);
 		b[i % 4] += a[i % 4];
 	}
 	for (unsigned l = 0; l < 4; l++) {
@@ -473,7 +471,8 @@ static struct reader *reader_load(const char *path)
 		reader_block(r, off, type);
 		off += len;
 	}
-	qsort(r->segs, r->nsegs, sizeof(*r->segs), reader_by_pos);
+	if (r->nsegs)
+		qsort(r->segs, r->nsegs, sizeof(*r->segs), reader_by_pos);
 	for (size_t i = 0; i < r->nsegs; i++) {
 		if (i && r->segs[i].stream == r->segs[i - 1].stream &&
 		    r->segs[i].pos != r->segs[i - 1].pos + BINLOG_SEG_LEN)

@@ -10,8 +10,8 @@
 
 #include "binlog/pr.h"
 
-#define THREADS 6
-#define CALLS	15000
+#define THREADS 4
+#define CALLS	8000
 #define WHO	64
 
 static const char *path;
@@ -106,13 +106,11 @@ static void test_many_threads(void **state)
 }
 
 /* Handlers that log, at any instruction of a call, nested. */
-static volatile unsigned handled;
 static __thread unsigned handled_here;
 static __thread unsigned me;
 
 static void on_signal(int sig)
 {
-	handled++;
 	BINLOG(2, "who %u n %u\n", 32 + me, handled_here++);
 }
 
@@ -161,11 +159,11 @@ static void test_signals(void **state)
 }
 
 /* Signals sent by another thread as fast as it can hit every window there is. */
-static volatile int stop;
+static int stop; /* atomic */
 
 static void *shooter(void *arg)
 {
-	while (!stop) {
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		pthread_kill(*(pthread_t *)arg, SIGUSR1);
 		sched_yield();
 	}
@@ -183,12 +181,12 @@ static void test_shot_at(void **state)
 	sigaction(SIGUSR1, &sa, NULL);
 	me = 0;
 	handled_here = 0;
-	stop = 0;
+	__atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
 	pthread_create(&t, NULL, shooter, &self);
-	count(0, 200000);
-	stop = 1;
+	count(0, 60000);
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 	pthread_join(t, NULL);
-	want[0] = 200000;
+	want[0] = 60000;
 	want[32] = handled_here;
 	binlog_close();
 	struct reader *r = reader_load(path);
@@ -215,7 +213,7 @@ static void test_jump_out(void **state)
 
 	reader_open(path, NULL);
 	sigaction(SIGALRM, &sa, NULL);
-	while (jumps < 40) {
+	while (jumps < 20) {
 		if (sigsetjmp(out, 1) == 0) {
 			setitimer(ITIMER_REAL, &fast, NULL);
 			for (;;) {
@@ -319,8 +317,11 @@ static void test_fork_and_close(void **state)
 /* Close and open while others write: calls go to one log, to the other, or nowhere; never wrong. */
 static void *restless(void *arg)
 {
-	while (!stop)
-		BINLOG(4, "who %u %s\n", 7u, path);
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		for (unsigned i = 0; i < 50; i++)
+			BINLOG(4, "who %u %s\n", 7u, path);
+		usleep(50);
+	}
 	return NULL;
 }
 
@@ -328,10 +329,10 @@ static void test_reopen_under_fire(void **state)
 {
 	pthread_t t[2];
 
-	stop = 0;
+	__atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < 2; i++)
 		pthread_create(&t[i], NULL, restless, NULL);
-	for (unsigned i = 0; i < 30; i++) {
+	for (unsigned i = 0; i < 15; i++) {
 		reader_open(path, NULL);
 		count(i, 3000);
 		binlog_close();
@@ -348,7 +349,7 @@ static void test_reopen_under_fire(void **state)
 		assert_int_equal(next, 3000);
 		reader_free(r);
 	}
-	stop = 1;
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < 2; i++)
 		pthread_join(t[i], NULL);
 }
@@ -368,11 +369,29 @@ static int end(void **state)
 
 #define TEST(t) cmocka_unit_test_setup_teardown(t, begin, end)
 
+/*
+ * ThreadSanitizer delivers asynchronous signals at the next function it intercepts, blocked or
+ * not, which no kernel does: there these tests would find the sanitizer.
+ */
+#ifdef __SANITIZE_THREAD__
+#define SIGNAL_TEST(t) cmocka_unit_test(test_nothing)
+
+static void test_nothing(void **state)
+{
+	(void)test_signals;
+	(void)test_shot_at;
+	(void)test_jump_out;
+	skip();
+}
+#else
+#define SIGNAL_TEST(t) TEST(t)
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_threads),	   TEST(test_many_threads),	 TEST(test_signals),
-		TEST(test_shot_at),	   TEST(test_jump_out),		 TEST(test_forks),
+		TEST(test_threads),	   TEST(test_many_threads),	 SIGNAL_TEST(test_signals),
+		SIGNAL_TEST(test_shot_at), SIGNAL_TEST(test_jump_out),	 TEST(test_forks),
 		TEST(test_fork_and_close), TEST(test_reopen_under_fire),
 	};
 

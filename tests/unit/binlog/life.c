@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a log: before it is open, after it is closed, bounds, lost descriptors, a full disk.
+ */
+#include "tests/unit/binlog/reader.h"
+
+#include <pthread.h>
+#include <sys/resource.h>
+#include <signal.h>
+
+#include "binlog/pr.h"
+
+static const char *path;
+
+static int early = 1;
+
+__attribute__((constructor)) static void before_main(void)
+{
+	/* No log yet, no thread set up by anybody: nothing happens, and nothing breaks. */
+	BINLOG(BINLOG_ERR, "early %d\n", early++);
+	errno = 0;
+}
+
+static void test_off(void **state)
+{
+	struct binlog_stats stats;
+
+	errno = 77;
+	for (int i = 0; i < 1000; i++)
+		BINLOG(0, "off %d %s\n", i, path);
+	assert_int_equal(errno, 77);
+	assert_int_equal(early, 2);
+	assert_int_equal(binlog_stats(&stats), -EBADF);
+	assert_int_equal(binlog_sync(), -EBADF);
+	binlog_close();
+}
+
+static void test_open_errors(void **state)
+{
+	const struct binlog_opts keep = {.level = 4, .keep = true, .mode = 0600};
+	struct err err = {0};
+
+	assert_int_equal(binlog_open("/nowhere/at/all", NULL, &err), -ENOENT);
+	assert_non_null(strstr(err.msg, "/nowhere/at/all"));
+	assert_int_equal(binlog_open("/dev/null", NULL, NULL), -EEXIST);
+	reader_open(path, NULL);
+	assert_int_equal(binlog_open(path, NULL, NULL), -EBUSY);
+	binlog_close();
+	assert_int_equal(binlog_open(path, &keep, NULL), -EEXIST);
+	reader_open(path, NULL);
+	binlog_close();
+}
+
+/* One log after another: numbers stay, each file has the dictionary. */
+static void test_again(void **state)
+{
+	for (int i = 0; i < 5; i++) {
+		reader_open(path, NULL);
+		for (int k = 0; k < 3000 * i + 1; k++)
+			BINLOG(1, "again %d %d\n", i, k);
+		assert_int_equal(binlog_sync(), 0);
+		binlog_close();
+		BINLOG(1, "between %d\n", i);
+		struct reader *r = reader_load(path);
+
+		assert_int_equal(r->nrecs, 3000 * (size_t)i + 1);
+		assert_int_equal(r->recs[r->nrecs - 1].args[1].word, 3000 * i);
+		assert_int_equal(r->closed, 1);
+		reader_free(r);
+	}
+}
+
+#define BOUND (1u << 20)
+
+static void *fill(void *arg)
+{
+	for (unsigned i = 0; i < 60000; i++)
+		BINLOG(3, "fill %u %s\n", i, "with a literal that takes no room");
+	return NULL;
+}
+
+/* What is decoded and what is counted as lost make up what was written; the newest is there. */
+static void test_bound(void **state)
+{
+	const struct binlog_opts opts = {.level = 4, .mode = 0600, .max_len = BOUND};
+	struct binlog_stats stats;
+	pthread_t t;
+
+	reader_open(path, &opts);
+	pthread_create(&t, NULL, fill, NULL);
+	pthread_join(t, NULL);
+	for (unsigned i = 0; i < 60000; i++)
+		BINLOG(3, "bound %u\n", i);
+	assert_int_equal(binlog_stats(&stats), 0);
+	assert_in_range(stats.file_len, BOUND / 2, BOUND);
+	assert_in_range(stats.lost_records, 1, 120000);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	assert_in_range(r->len, BOUND / 2, BOUND);
+	assert_int_equal(r->nrecs + r->lost_records, 120000);
+	assert_int_equal(r->lost_records, stats.lost_records);
+	assert_int_equal(r->recs[r->nrecs - 1].args[0].word, 59999);
+	assert_int_equal(r->loss_records, r->lost_records);
+	reader_free(r);
+}
+
+/* No room for a ring: every call is counted. */
+static void test_no_room(void **state)
+{
+	const struct binlog_opts opts = {.level = 4, .mode = 0600, .max_len = 65536};
+
+	reader_open(path, &opts);
+	for (unsigned i = 0; i < 100; i++)
+		BINLOG(3, "no room %u\n", i);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	assert_int_equal(r->nrecs, 0);
+	assert_int_equal(r->lost_records, 100);
+	reader_free(r);
+}
+
+/* RLIMIT_FSIZE stands for a full disk: writes fail in the middle of the log. */
+static void test_write_fails(void **state)
+{
+	struct rlimit old;
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_FSIZE, &old);
+	signal(SIGXFSZ, SIG_IGN);
+	reader_open(path, NULL);
+	for (unsigned i = 0; i < 30000; i++)
+		BINLOG(3, "write %u\n", i);
+	limit = old;
+	limit.rlim_cur = 400000;
+	setrlimit(RLIMIT_FSIZE, &limit);
+	for (unsigned i = 30000; i < 100000; i++)
+		BINLOG(3, "write %u\n", i);
+	setrlimit(RLIMIT_FSIZE, &old);
+	for (unsigned i = 100000; i < 130000; i++)
+		BINLOG(3, "write %u\n", i);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	assert_int_equal(r->nrecs + r->lost_records, 130000);
+	assert_in_range(r->lost_records, 1, 70000);
+	assert_int_equal(r->recs[r->nrecs - 1].args[0].word, 129999);
+	assert_int_equal(r->loss_records, r->lost_records);
+	reader_free(r);
+}
+
+/* The program closes all descriptors, and ours becomes another file. */
+static void test_descriptor_taken(void **state)
+{
+	char other[600];
+	char *text;
+	int fd;
+
+	snprintf(other, sizeof(other), "%s.other", path);
+	reader_open(path, NULL);
+	for (fd = 3; fd < 20; fd++) {
+		char link[64];
+		char name[512];
+		ssize_t n;
+
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		n = readlink(link, name, sizeof(name) - 1);
+		if (n > 0 && !strncmp(name, path, strlen(path)))
+			break;
+	}
+	assert_in_range(fd, 3, 19);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(open(other, O_RDWR | O_CREAT | O_TRUNC, 0600), fd);
+	for (unsigned i = 0; i < 50000; i++)
+		BINLOG(3, "taken %u\n", i);
+	text = calloc(1, 100);
+	assert_int_equal(read(fd, text, 100), 0); /* not one byte of ours */
+	free(text);
+	binlog_close();
+	assert_int_equal(close(fd), 0); /* nor closed by us */
+	struct reader *r = reader_load(path);
+
+	/* The rings are mapped: had the thread one, the newest would be there. */
+	assert_int_equal(r->nrecs + r->lost_records, 50000);
+	reader_free(r);
+	unlink(other);
+}
+
+/* As above, with a ring: the newest records are there. */
+static void test_descriptor_closed(void **state)
+{
+	int low = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	reader_open(path, NULL);
+	BINLOG(3, "closed %u\n", 0u);
+	close(low + 1);
+	for (unsigned i = 1; i < 50000; i++)
+		BINLOG(3, "closed %u\n", i);
+	binlog_close();
+	close(low);
+	struct reader *r = reader_load(path);
+
+	assert_int_equal(r->nrecs + r->lost_records, 50000);
+	assert_in_range(r->nrecs, 4000, 16000);
+	assert_int_equal(r->recs[r->nrecs - 1].args[0].word, 49999);
+	reader_free(r);
+}
+
+/* The tail is cut, and a short log is short on the disk. */
+static void test_short(void **state)
+{
+	struct stat st;
+
+	reader_open(path, NULL);
+	for (unsigned i = 0; i < 10; i++)
+		BINLOG(3, "short %u\n", i);
+	binlog_close();
+	assert_int_equal(stat(path, &st), 0);
+	assert_in_range(st.st_blocks * 512, 0, 65536);
+	assert_in_range(st.st_size, 0, 262144);
+}
+
+static int begin(void **state)
+{
+	path = reader_path("life");
+	return 0;
+}
+
+static int end(void **state)
+{
+	binlog_close();
+	unlink(path);
+	return 0;
+}
+
+#define TEST(t) cmocka_unit_test_setup_teardown(t, begin, end)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_off),
+		TEST(test_open_errors),
+		TEST(test_again),
+		TEST(test_bound),
+		TEST(test_no_room),
+		TEST(test_write_fails),
+		TEST(test_descriptor_taken),
+		TEST(test_descriptor_closed),
+		TEST(test_short),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
