@@ -15,7 +15,7 @@ enum check_verdict check_verdict(const struct dec_log *log)
 	bool lost = c->lost_records || c->losses;
 
 	if (c->skipped_bytes || c->bad_chunks || c->bad_dicts || c->bad_sites || c->unknown_sites ||
-	    c->bad_values || c->broken_fragments || (c->missing_bytes && !lost))
+	    c->broken_fragments || (c->missing_bytes && !lost))
 		return CHECK_DAMAGED;
 	return lost ? CHECK_LOST : CHECK_SOUND;
 }
@@ -37,8 +37,6 @@ static void put_damage(const struct dec_counts *c, struct dec_buf *b)
 		{"dictionaries not readable", c->bad_dicts},
 		{"sites whose format does not fit their arguments", c->bad_sites},
 		{"calls of sites that are in no dictionary", c->unknown_sites},
-		{"calls with a width or precision beyond belief, or a wide string without text",
-		 c->bad_values},
 		{"bytes of threads' records that are nowhere", c->missing_bytes},
 		{"long records of which a part is missing", c->broken_fragments},
 	};
@@ -91,6 +89,8 @@ void check_put(const struct dec_log *log, struct dec_buf *b)
 		{"bytes of such calls", c->torn_bytes},
 		{"chunks cut short, read from the ring instead", c->torn_chunks},
 		{"blocks and records of a later version", c->later_kinds},
+		{"calls with a width or precision beyond belief, or a wide string without text",
+		 c->bad_values},
 	};
 
 	dec_buf_printf(b, "%s: format %u.%u, %s, %s-endian, pid %u, program ", dec_log_name(log),

@@ -74,11 +74,12 @@ struct dec_counts {
 	uint64_t sites;
 	uint64_t losses; /* LOSS records */
 
-	/* Harmless: what a dying or a newer writer leaves. */
+	/* Harmless: what a dying or a newer writer leaves, or a wrong call. */
 	uint64_t torn_bytes;  /* behind a call that never ended */
 	uint64_t pending;     /* calls that never ended */
 	uint64_t torn_chunks; /* cut short; their rings had the copy */
 	uint64_t later_kinds; /* blocks and records of a later version */
+	uint64_t bad_values;  /* calls that printf would have failed at, or may have */
 
 	/* Damage. */
 	uint64_t skipped_bytes;	   /* no block, no record */
@@ -86,7 +87,6 @@ struct dec_counts {
 	uint64_t bad_dicts;	   /* dictionaries not taken */
 	uint64_t bad_sites;	   /* formats that do not fit their types */
 	uint64_t unknown_sites;	   /* calls whose site is in no dictionary */
-	uint64_t bad_values;	   /* calls with a width or precision beyond belief */
 	uint64_t missing_bytes;	   /* of streams */
 	uint64_t broken_fragments; /* long records that never became whole */
 
