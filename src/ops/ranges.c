@@ -75,6 +75,12 @@ static int ranges_add_proc(struct ranges *r, const struct m_proc *p, struct err 
 	return 0;
 }
 
+/* A memfd may end in the middle of a page. */
+static uint64_t whole_pages(const struct model *m, uint64_t len)
+{
+	return (len + m->page_size - 1) & ~((uint64_t)m->page_size - 1);
+}
+
 static bool fd_is_segment(int fd, const struct m_shm *s)
 {
 	struct stat st;
@@ -134,16 +140,16 @@ static int ranges_add_mapped(struct ranges *r, const struct model *m, const stru
 			if (v->pgoff || v->end - v->start < s->size)
 				continue;
 			any = true;
-			ret = ranges_add(
-				r,
-				(struct md_range){.space = MD_SPACE_SHMEM(s->id),
-						  .addr = v->start,
-						  .stored_as = 0,
-						  .len = s->size ? s->size : v->end - v->start,
-						  .pid = (int)p->pid,
-						  .fd = -1,
-						  .pick = MD_PICK_ALL},
-				err);
+			ret = ranges_add(r,
+					 (struct md_range){.space = MD_SPACE_SHMEM(s->id),
+							   .addr = v->start,
+							   .stored_as = 0,
+							   .len = s->size ? whole_pages(m, s->size)
+									  : v->end - v->start,
+							   .pid = (int)p->pid,
+							   .fd = -1,
+							   .pick = MD_PICK_ALL},
+					 err);
 			if (ret < 0)
 				return ret;
 		}
@@ -171,7 +177,7 @@ static int ranges_add_segment(struct ranges *r, const struct model *m, const str
 		return err_set(err, errno, "stat shared segment %u", s->id);
 	return ranges_add(r,
 			  (struct md_range){.space = MD_SPACE_SHMEM(s->id),
-					    .len = (uint64_t)st.st_size,
+					    .len = whole_pages(m, (uint64_t)st.st_size),
 					    .fd = fd,
 					    .pick = MD_PICK_DATA},
 			  err);

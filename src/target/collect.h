@@ -45,8 +45,8 @@ void files_free(struct files *f);
 int maps_survey(struct files *f, pid_t pid, struct err *err);
 
 /*
- * VMAs, segments and mapped files, and the fields of m_mm that /proc has; not brk, dumpable,
- * thp_disabled and guards. Sets vm_id; a process with the address space of an earlier one gets
+ * VMAs, guard regions, segments and mapped files, and the fields of m_mm that /proc has; not brk,
+ * dumpable and thp_disabled. Sets vm_id; a process with the address space of an earlier one gets
  * shares_vm and a copy of its m_mm. Nothing for M_DEAD.
  */
 int maps_collect(struct model *m, struct m_proc *p, struct files *f, struct err *err);

@@ -138,6 +138,9 @@ int files_mapped(struct files *f, const struct proc_at *at, const struct smaps_v
 const struct buildid *files_build_id(struct files *f, const struct proc_at *at,
 				     const struct smaps_vma *v);
 
+/* guards.c: regions made by MADV_GUARD_INSTALL, of a process whose VMAs are known. */
+int guards_collect(struct model *m, const struct proc_at *at, struct m_mm *mm, struct err *err);
+
 /* segment.c: NULL when @dev is an ordinary file system. */
 const struct segment_fs *segment_fs_find(const struct files *f, uint64_t dev);
 void segment_fs_init(struct files *f);

@@ -278,6 +278,8 @@ int maps_collect(struct model *m, struct m_proc *p, struct files *f, struct err 
 		ret = files_link(f, &at, "exe", &p->mm.exe_file_id, err);
 	if (ret == 0)
 		ret = vmas_collect(f, &at, &p->mm, err);
+	if (ret == 0)
+		ret = guards_collect(m, &at, &p->mm, err);
 	proc_at_close(&at);
 	return ret < 0 ? ret : 0;
 }

@@ -193,7 +193,8 @@ static int refuse_forbidden(const struct look *l, int errnum, struct err *err)
 /* No memory, no program: it is on its way out, however alive it looked a moment ago. */
 static int refuse_exiting(const struct look *l, struct err *err)
 {
-	return err_fail(err, ESRCH, ERR_TARGET_GONE, "pid %d (%s) is just exiting", l->pid, l->comm);
+	return err_fail(err, ESRCH, ERR_TARGET_GONE, "pid %d (%s) is just exiting", l->pid,
+			l->comm);
 }
 
 static int refuse_abi(const struct look *l, struct err *err)

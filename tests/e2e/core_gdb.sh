@@ -88,6 +88,13 @@ compare() { # LABEL PROGRAM DUMP-OPTIONS...
 	! grep 'stops here' "$dir/bt" || bad "$label: a stack ends early"
 }
 
+# Before version 14 gdb takes Intel's layout of the xsave area for granted. AMD's is shorter: in any core, the
+# kernel's too, such a gdb finds no AVX-512 registers there, and protection keys at the wrong place.
+wide=
+if grep -q AuthenticAMD /proc/cpuinfo && [ "$(gdb --version | sed -n '1s/.* \([0-9]*\)\..*/\1/p')" -lt 14 ]; then
+	wide='|k[0-7]|[xyz]mm[0-9]+h?|pkru'
+fi
+
 # Every register of the threads that stand still.
 registers() { # LABEL
 	local dir=$TMPDIR/$1 how
@@ -98,7 +105,7 @@ registers() { # LABEL
 	[ "$(wc -l <"$dir/attached.regs")" -ge 100 ] || bad "$1: gdb attached shows no registers"
 	# the spinning one differs in its counter, its flags and where it is
 	diff "$dir/attached.regs" "$dir/with.regs" | grep '^[<>]' |
-		grep -vE ' (rax|rip|eflags|eax|ax|al) ' >"$dir/regs.diff"
+		grep -vE " (rax|rip|eflags|eax|ax|al$wide) " >"$dir/regs.diff"
 	[ ! -s "$dir/regs.diff" ] || bad "$1: registers: $(head -n 12 "$dir/regs.diff")"
 }
 
