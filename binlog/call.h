@@ -128,6 +128,14 @@ void binlog_slow(struct binlog_site *site, struct binlog_module *mod, int level,
 #define BINLOG_LOAD(v)	 __atomic_load_n(&(v), __ATOMIC_RELAXED)
 #define BINLOG_BARRIER() __asm__ volatile("" : : : "memory")
 
+#if defined(__SANITIZE_THREAD__)
+#define BINLOG_TSAN
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define BINLOG_TSAN
+#endif
+#endif
+
 /* Adds in a way a signal handler of this thread cannot get between; returns what was there. */
 BINLOG_INLINE uint64_t binlog_take(uint64_t *v, uint64_t len)
 {
@@ -144,11 +152,14 @@ BINLOG_INLINE uint64_t binlog_take(uint64_t *v, uint64_t len)
 
 /*
  * As above, without the result, where being too small after a handler got between is allowed: then
- * the ring is not trusted to be complete (ring.c).
+ * the ring is not trusted to be complete (ring.c). Who reads it on another thread has seen this
+ * one end, which orders everything; ThreadSanitizer does not know that and is shown an order.
  */
 BINLOG_INLINE void binlog_done(uint64_t *v, uint64_t len)
 {
-#if defined(__x86_64__)
+#if defined(BINLOG_TSAN)
+	__atomic_store_n(v, BINLOG_LOAD(*v) + len, __ATOMIC_RELEASE);
+#elif defined(__x86_64__)
 	__asm__ volatile("addq %1, %0" : "+m"(*v) : "r"(len) : "cc", "memory");
 #else
 	__atomic_store_n(v, BINLOG_LOAD(*v) + len, __ATOMIC_RELAXED);

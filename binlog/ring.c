@@ -276,7 +276,7 @@ static void name_ring(struct binlog_log *log, struct thread *th)
 /* Is every record of @th complete that was taken below @pos? False when in doubt. */
 static bool complete_at(const struct thread *th, uint64_t pos)
 {
-	return th->t.ring && __atomic_load_n(done_of(th), __ATOMIC_RELAXED) == pos;
+	return th->t.ring && __atomic_load_n(done_of(th), __ATOMIC_ACQUIRE) == pos;
 }
 
 static bool is_dead(const struct thread *th, pid_t pid, pid_t self)
