@@ -54,8 +54,7 @@ static void futex(int *word, int op, int value)
 	syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
 }
 
-/* --- pages that a fork wipes
- * ---------------------------------------------------------------------- */
+/* --- pages that a fork wipes ------------------------------------------------------------------ */
 
 /* MADV_WIPEONFORK came with 4.14. Without it, fork() is covered, a raw clone is not. */
 static void wipe_in_child(void)
@@ -134,8 +133,7 @@ void binlog_unlock(void)
 		futex(&p->lock, FUTEX_WAKE, 1);
 }
 
-/* --- levels and sink
- * ------------------------------------------------------------------------------- */
+/* --- levels and sink -------------------------------------------------------------------------- */
 
 static void set_gate(void)
 {
@@ -196,8 +194,7 @@ void binlog_sink_fd(void *ctx, const struct binlog_line *line)
 	(void)!io_write(*(const int *)ctx, line->text, line->len);
 }
 
-/* --- writers: who may cut the tail
- * ------------------------------------------------------------------ */
+/* --- writers: who may cut the tail ------------------------------------------------------------ */
 
 void binlog_writer_add(struct binlog_log *log)
 {
@@ -208,8 +205,7 @@ void binlog_writer_add(struct binlog_log *log)
 		uint32_t n = binlog_le32(old);
 
 		if (n & TRIMMING) {
-			/* Another process cuts the tail: one system call. If it died there, go on.
-			 */
+			/* Another process cuts the tail, in one call. If it died there, go on. */
 			const struct timespec ts = {0, 100000};
 
 			nanosleep(&ts, NULL);
@@ -247,8 +243,7 @@ static void writer_remove(struct binlog_log *log)
 	__atomic_store_n(&log->hdr->writers, 0, __ATOMIC_RELEASE);
 }
 
-/* --- open
- * ----------------------------------------------------------------------------------------- */
+/* --- open ------------------------------------------------------------------------------------- */
 
 static unsigned ldbl_kind(void)
 {

@@ -9,8 +9,8 @@
  *	...
  *	binlog_close();
  *
- * and `bindecode run.blog` prints what printf would have printed. docs/BINLOG.md describes the
- *file.
+ * and `bindecode run.blog` prints what printf would have printed. The file is described in
+ * docs/BINLOG.md.
  *
  * Calls are safe at any time: before main, before binlog_open and after binlog_close (they do
  * nothing then), in signal handlers, in any thread, in a child after fork or a raw clone.

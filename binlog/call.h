@@ -281,8 +281,7 @@ BINLOG_INLINE char *binlog_copy(char *p, const char *s, uint32_t len)
 	return p + len;
 }
 
-/* --- what the C type of an argument says, all constants ------------------------------------------
- */
+/* --- what the C type of an argument says, all constants --------------------------------------- */
 
 /*
  * The selection types: after 1 ? (x) : (x) bit-fields, bool, char, short and enums are int or
@@ -333,8 +332,7 @@ BINLOG_INLINE char *binlog_copy(char *p, const char *s, uint32_t len)
 	 : (type) == BINLOG_T_I128 || (type) == BINLOG_T_U128 || (type) == BINLOG_T_LDBL ? 16 \
 											 : 8)
 
-/* --- the maps over the arguments; n counts down
- * --------------------------------------------------- */
+/* --- the maps over the arguments; n counts down ----------------------------------------------- */
 
 /* The cast keeps gcc from finding that two enums are compared. */
 #define BINLOG_TYPE_OF(n) ((int)binlog_t##n)
@@ -397,8 +395,7 @@ BINLOG_INLINE char *binlog_copy(char *p, const char *s, uint32_t len)
 
 #define BINLOG_M_COUNTER(n, x) || BINLOG_IS_COUNTER(binlog_a##n)
 
-/* --- what the compiler checks --------------------------------------------------------------------
- */
+/* --- what the compiler checks ----------------------------------------------------------------- */
 
 /* An __int128 goes under ll: printf has no modifier for it. */
 #define BINLOG_M_CHECK(n, x)                             \
@@ -430,8 +427,7 @@ __attribute__((format(os_log, 1, 2))) static inline void binlog_refuse_n(const c
 	 __builtin_strstr(fmt, "%zn") != 0 || __builtin_strstr(fmt, "%tn") != 0)
 #endif
 
-/* --- the call ------------------------------------------------------------------------------------
- */
+/* --- the call --------------------------------------------------------------------------------- */
 
 #define BINLOG_CALL(lv, format, ...)                                                               \
 	({                                                                                         \

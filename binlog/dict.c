@@ -30,8 +30,7 @@ static struct errtext {
 } errtexts[256];
 static unsigned nerrtexts;
 
-/* --- modules
- * --------------------------------------------------------------------------------------- */
+/* --- modules ---------------------------------------------------------------------------------- */
 
 struct object {
 	uintptr_t addr; /* somewhere in it */
@@ -82,8 +81,7 @@ static int look_at_object(struct dl_phdr_info *info, size_t size, void *arg)
 	return 1;
 }
 
-/* --- writing
- * --------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 /* A block under construction; ends with p == NULL if there was no memory. */
 struct build {
@@ -354,8 +352,7 @@ int binlog_dict_open(struct binlog_log *log, struct binlog_module *mod)
 	return r;
 }
 
-/* --- errno
- * ----------------------------------------------------------------------------------------- */
+/* --- errno ------------------------------------------------------------------------------------ */
 
 static int by_address(const void *a, const void *b)
 {

@@ -3,8 +3,8 @@
  * Rings: a thread gets one, fills a segment, writes it out, opens the next.
  *
  * Why no lock is needed on the fast path, and what the order of its three steps is for. A call
- *reads limit, then ring, then takes a place at pos. Only the thread itself changes these three, but
- *its signal handlers may do so between any two steps:
+ * reads limit, then ring, then takes a place at pos. Only the thread itself changes these three,
+ * but its signal handlers may do so between any two steps:
  *
  *   handler between limit and ring, or ring and take: pos is beyond the limit that was read, so the
  *	place is not used through the wrong ring; binlog_overrun() finds the right one.
@@ -28,10 +28,9 @@
 #define HEAD	   sizeof(struct binlog_block)
 #define RING_BLOCK ((uint64_t)BINLOG_ALIGN + BINLOG_RING_LEN)
 #define MAGIC	   0x62726e67u
-#define SPAN_FIRST                                                                     \
-	(1ull << 18) /* ticks: calibration points come early and then ever more rarely \
-		      */
-#define SPAN_MAX (1ull << 31)
+/* Ticks between calibration points, which come early and then ever more rarely. */
+#define SPAN_FIRST (1ull << 18)
+#define SPAN_MAX   (1ull << 31)
 
 struct thread {
 	struct binlog_thread t; /* first: binlog_self points here */

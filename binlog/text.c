@@ -139,8 +139,7 @@ static void put_integer(struct out *o, const struct conv *c, char *spec, int n, 
 
 static void put_string(struct out *o, const struct conv *c, char *spec, int n, uint64_t word)
 {
-	/* glibc fails as a whole where a wide string has no multibyte form; show the rest instead.
-	 */
+	/* A wide string without multibyte form would fail the whole call; here the rest shows. */
 	strcpy(spec + n, c->length == 'l' ? "ls" : "s");
 	PRINT(o, spec, (const void *)(uintptr_t)word);
 }

@@ -73,9 +73,7 @@ static void decode(const uint8_t *data, size_t len, unsigned flags)
 	decode_free(d);
 }
 
-/* --- sums put right: or they would keep every change out
- * ------------------------------------------
- */
+/* --- sums put right: or they would keep every change out -------------------------------------- */
 
 static uint32_t get32(const uint8_t *p)
 {

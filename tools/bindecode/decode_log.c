@@ -30,8 +30,7 @@ void dec_log_add_note(struct dec_log *log, uint64_t off, uint64_t len, const cha
 	va_end(ap);
 }
 
-/* --- header -------------------------------------------------------------------------------------
- */
+/* --- header ----------------------------------------------------------------------------------- */
 
 static void swap_calib(struct binlog_calib *c)
 {
@@ -152,8 +151,7 @@ static int reread(struct dec_log *log, struct err *err)
 	return 0;
 }
 
-/* --- heap of streams ----------------------------------------------------------------------------
- */
+/* --- heap of streams -------------------------------------------------------------------------- */
 
 static bool is_before(const struct dec_stream *a, const struct dec_stream *b)
 {
@@ -276,8 +274,7 @@ int64_t dec_log_ns(struct dec_log *log, uint64_t ticks)
 	return log->by_real ? dec_time_real(&log->time, ticks) : dec_time_mono(&log->time, ticks);
 }
 
-/* --- life ---------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 int dec_log_open(struct dec_log **ret, const char *name, struct dec_source src, unsigned flags,
 		 struct err *err)

@@ -42,8 +42,7 @@ void dec_stream_free(struct dec_stream *s)
 	free(s);
 }
 
-/* --- segments -----------------------------------------------------------------------------------
- */
+/* --- segments --------------------------------------------------------------------------------- */
 
 static int grow_buf(struct dec_stream *s, size_t len, struct err *err)
 {
@@ -244,8 +243,7 @@ static void unload(struct dec_stream *s)
 	}
 }
 
-/* --- damage -------------------------------------------------------------------------------------
- */
+/* --- damage ----------------------------------------------------------------------------------- */
 
 static void skip(struct dec_stream *s, uint32_t n)
 {
@@ -271,8 +269,7 @@ static void end_skip(struct dec_stream *s)
 	s->torn = false;
 }
 
-/* --- records ------------------------------------------------------------------------------------
- */
+/* --- records ---------------------------------------------------------------------------------- */
 
 static void set_ticks(struct dec_stream *s, uint32_t stamp)
 {
@@ -502,8 +499,7 @@ static int take_other(struct dec_stream *s, uint32_t id, const uint8_t *p, uint6
 	}
 }
 
-/* --- walking ------------------------------------------------------------------------------------
- */
+/* --- walking ---------------------------------------------------------------------------------- */
 
 /*
  * Whether to stop at a zero word or PENDING record at s->at of a live slot, because the call may

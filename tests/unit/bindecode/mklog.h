@@ -217,8 +217,7 @@ static inline void mk_dict_end(struct mk *m)
 	mk_block(m, m->dict, BINLOG_BLOCK_DICT, BINLOG_DICT_MAIN);
 }
 
-/* --- segments -----------------------------------------------------------------------------------
- */
+/* --- segments --------------------------------------------------------------------------------- */
 
 static inline struct mkseg *mkseg_begin(struct mkseg *s)
 {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The life of a log: before it is open, after it is closed, bounds, lost descriptors, a full disk.
- */
+/* The life of a log: before it is open, after it is closed, bounds, descriptors, a full disk. */
 #include "tests/unit/binlog/reader.h"
 
 #include <pthread.h>
