@@ -293,9 +293,9 @@ static void read_boot_id(uint8_t ret[16])
 		}
 }
 
-static void fill_header(struct binlog_header *h, const struct binlog_log *log)
+static void fill_header(struct binlog_header *h, const struct binlog_log *log,
+			const struct binlog_calib *now)
 {
-	struct binlog_calib now;
 	ssize_t n;
 
 	memcpy(h->magic, BINLOG_MAGIC, 8);
@@ -312,10 +312,8 @@ static void fill_header(struct binlog_header *h, const struct binlog_log *log)
 	h->counter = BINLOG_COUNTER;
 	h->shift = BINLOG_SHIFT;
 	h->pid = binlog_le32((uint32_t)getpid());
-	h->ticks_hz = binlog_le64(binlog_ticks_hz());
-	binlog_calibrate(&now);
-	h->open = (struct binlog_calib){binlog_le64(now.ticks), binlog_le64(now.mono_ns),
-					binlog_le64(now.real_ns)};
+	h->open = (struct binlog_calib){binlog_le64(now->ticks), binlog_le64(now->mono_ns),
+					binlog_le64(now->real_ns)};
 	read_boot_id(h->boot_id);
 	n = readlink("/proc/self/exe", h->program, sizeof(h->program));
 	if (n == sizeof(h->program)) {
@@ -372,6 +370,7 @@ static int start(struct binlog_log *log, struct binlog_module *mod, struct err *
 		 const char *path)
 {
 	struct binlog_header *h;
+	struct binlog_calib now;
 	struct stat st;
 	int r;
 
@@ -386,15 +385,12 @@ static int start(struct binlog_log *log, struct binlog_module *mod, struct err *
 	if (h == MAP_FAILED)
 		return err_set(err, errno, "map log %s", path);
 	log->hdr = h;
-	if (getrandom(h->log_id, sizeof(h->log_id), 0) != sizeof(h->log_id)) {
-		struct binlog_calib now;
-
-		binlog_calibrate(&now);
+	binlog_calibrate(&now);
+	if (getrandom(h->log_id, sizeof(h->log_id), 0) != sizeof(h->log_id))
 		memcpy(h->log_id, &now, sizeof(h->log_id)); /* better than nothing */
-	}
 	memcpy(&log->tag, h->log_id, 4);
 	log->tag = binlog_le32(log->tag);
-	fill_header(h, log);
+	fill_header(h, log, &now);
 	r = binlog_errno_write(log);
 	if (r == 0)
 		r = binlog_dict_open(log, mod);
@@ -402,6 +398,7 @@ static int start(struct binlog_log *log, struct binlog_module *mod, struct err *
 		munmap(h, sizeof(*h));
 		return err_set(err, -r, "write dictionary of log %s", path);
 	}
+	h->ticks_hz = binlog_le64(binlog_ticks_hz(&now));
 	h->check = binlog_le32((uint32_t)binlog_sum(h, 512));
 	return 0;
 }

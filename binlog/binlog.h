@@ -72,7 +72,7 @@ struct binlog_opts {
  * Creates the log at @path and starts recording. @opts NULL: the default.
  *
  * An existing file is unlinked first, so a process that still writes it is not disturbed. One log
- * per process at a time: -EBUSY. Errors are those of open, fallocate and mmap. The descriptor is
+ * per process at a time: -EBUSY. Errors are those of open, write and mmap. The descriptor is
  * CLOEXEC; if the program closes it behind our back, it is noticed before each write, and the log
  * goes on without: the newest records stay in the rings, the rest is counted as lost.
  * The file must not be cut by others while it is open: SIGBUS.

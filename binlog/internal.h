@@ -87,7 +87,8 @@ int binlog_space_write(struct binlog_log *log, uint64_t off, const void *head, s
 		       const void *body, size_t body_len);
 
 void binlog_calibrate(struct binlog_calib *ret);
-uint64_t binlog_ticks_hz(void);
+/* Takes 0.1 ms since the calibration @since, if the CPU does not say. */
+uint64_t binlog_ticks_hz(const struct binlog_calib *since);
 
 /* --- ring.c --- */
 

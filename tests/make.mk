@@ -63,6 +63,11 @@ bench: deps  ## the bars of docs: one JSON line per measurement, in build/bench.
 	$(MAKE_IN) all $(VICTIM) $(BENCHES)
 	$(Q)BUILD=$(B) STASIS=$(B)/stasis tests/lib/bench.sh
 
+.PHONY: bench-binlog
+bench-binlog: deps  ## the log's bars beside fprintf and a bare loop, in build/bench-binlog.jsonl too
+	$(MAKE_IN) all $(VICTIM) $(B)/tests/bench/binlog
+	$(Q)BUILD=$(B) STASIS=$(B)/stasis OUT=build/bench-binlog.jsonl tests/lib/bench.sh binlog binlog_decode binlog_dump
+
 # --- the kill test: tests/e2e/kill.sh runs it ------------------------------------------------------
 KILL := $(if $(filter x86_64,$(ARCH)),$(B)/tests/killtest)
 KILL_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/e2e/kill/*.c)) $(B)/tests/victims/victim/regs_x86.o

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 # Runs the benchmarks one after another; each prints JSON lines, which are kept in build/bench.jsonl.
 #
-#	BUILD=... STASIS=... tests/lib/bench.sh [NAME...]
+#	BUILD=... STASIS=... [OUT=build/bench.jsonl] tests/lib/bench.sh [NAME...]
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-out=build/bench.jsonl bad=0
+out=${OUT:-build/bench.jsonl} bad=0
 : >"$out"
 
 cpu=$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)

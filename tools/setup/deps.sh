@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Installs the Debian packages that are missing, by name, and says so. Arguments: demo, check, cross (more packages).
+# Installs the Debian packages that are missing, by name, and says so. Arguments: demo, check (more packages).
 set -eu
 
 build="gcc make pkg-config libc6-dev liburing-dev libzstd-dev liblz4-dev libxxhash-dev libprotobuf-c-dev
@@ -8,6 +8,9 @@ protobuf-c-compiler libunwind-dev libjansson-dev libcmocka-dev"
 demo="redis-server redis-tools"
 check="$demo clang-14 libclang-rt-14-dev clang-format-14 shellcheck python3 gdb strace util-linux procps
 psmisc criu python3-protobuf"
+# The binary log is written by programs of the other CPUs, which qemu-user runs.
+check="$check gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu libc6-dev-arm64-cross
+libc6-dev-ppc64el-cross libc6-dev-s390x-cross qemu-user"
 
 want=$build
 for arg in "$@"; do
