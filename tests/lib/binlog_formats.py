@@ -109,6 +109,7 @@ enum negative en_[16]; enum tiny et_[16]; struct fields bf_[16]; int e_[16];
 FILE *text_;
 char line_[1 << 18];
 static bool by_sink;
+static bool utf8; /* a big-endian program cannot read a little-endian machine's locale */
 
 static uint64_t state = %(seed)d;
 
@@ -184,8 +185,8 @@ static void randomise(void)
 		str_[i] = next() %% 8 ? strings[next() %% 9] : strerror((int)(next() %% 140));
 		for (int k = 0; k < 5; k++)
 			bare_[i][k] = (char)('a' + (i + k) %% 26);
-		wide_[i] = wides[next() %% 6];
-		wc_[i] = chars[next() %% 5];
+		wide_[i] = utf8 ? wides[next() %% 6] : L"no such locale";
+		wc_[i] = utf8 ? chars[next() %% 5] : L'a';
 		w_[i] = (int)(next() %% 41) - 20; q_[i] = (int)(next() %% 24) - 3;
 		b_[i] = next() & 1; es_[i] = next() & 1 ? SMALL_B : SMALL_A;
 		en_[i] = next() & 1 ? NEGATIVE : POSITIVE; et_[i] = TINY;
@@ -223,7 +224,7 @@ int main(int argc, char **argv)
 {
 	struct err err = {0};
 
-	setlocale(LC_CTYPE, "C.UTF-8");
+	utf8 = setlocale(LC_CTYPE, "C.UTF-8") != NULL;
 	by_sink = argc > 4;
 	text_ = fopen(argv[2], "w");
 	if (!text_ || binlog_open(argv[1], NULL, &err) < 0) {
