@@ -176,13 +176,21 @@ struct md_writer {
 	int (*start)(struct md_writer *w, void *mem, size_t len, size_t buf_size, struct err *err);
 	/* Takes @b in every case, success or not. */
 	int (*put)(struct md_writer *w, struct md_block *b, struct err *err);
-	/* Completes the output. Returns, success or not, only when no taken block is in use. */
+	/*
+	 * Completes the output, as far as the kernel. Returns, success or not, only when no taken
+	 * block is in use.
+	 */
 	int (*flush)(struct md_writer *w, struct err *err);
 	/*
 	 * After an error, instead of flush(): gives back every taken block and writes nothing more.
 	 * NULL is allowed when holds is 0.
 	 */
 	void (*abandon)(struct md_writer *w);
+	/*
+	 * After flush(): waits until the output is safe on disk. Not part of a run, for that may
+	 * take long, and whoever is dumped need not stand still for it. May be NULL.
+	 */
+	int (*sync)(struct md_writer *w, struct err *err);
 	void (*close)(struct md_writer *w);
 	/* filled by the writer, read after flush() */
 	uint64_t file_bytes;
@@ -222,8 +230,8 @@ struct md_file_opts {
 
 /*
  * Writes a block file (docs/FORMAT.md), created with O_EXCL and mode 0600 as @name below @dirfd.
- * flush() writes index and trailer and fsyncs. close() before a successful flush() leaves a torn
- * file.
+ * flush() writes index and trailer, sync() is an fsync. close() before a successful flush() leaves
+ * a torn file.
  */
 struct md_writer *md_writer_file_open(int dirfd, const char *name, const struct md_file_opts *opts,
 				      struct err *err);

@@ -260,11 +260,11 @@ static int dump_commit(struct dump *d, struct err *err)
 	int ret;
 
 	dump_phase(d, DUMP_COMMIT, 0);
-	if (d->writer) {
-		d->writer->close(d->writer);
-		d->writer = NULL;
-	}
-	ret = image_write_model(d->image, d->model, err);
+	ret = d->writer->sync(d->writer, err);
+	d->writer->close(d->writer);
+	d->writer = NULL;
+	if (ret == 0)
+		ret = image_write_model(d->image, d->model, err);
 	if (ret == 0)
 		ret = dump_interrupted(d, err);
 	if (FAULT("dump.before_commit"))
