@@ -44,6 +44,8 @@ enum {
 #define MD_DEFAULT_LEVEL      1
 #define MD_DEFAULT_BLOCK_SIZE (256u << 10)
 #define MD_DEFAULT_POOL_BYTES ((size_t)32 << 20)
+/* With a block size that was asked for, when that much is needed. */
+#define MD_MOST_POOL_BYTES ((size_t)104 << 20)
 
 /* Codec numbers are on disk: never renumber. */
 enum md_codec_id {
@@ -91,7 +93,8 @@ struct md_opts {
 	/*
 	 * Most memory for blocks and codec contexts; 0: the default. The smallest pool holds
 	 * writer.holds + 2 per worker + 2 blocks: where that does not fit there are fewer workers
-	 * than asked for, and with block_size 0 smaller blocks.
+	 * than asked for, and with block_size 0 smaller blocks. With a block_size and no pool_bytes
+	 * the pool grows up to MD_MOST_POOL_BYTES first.
 	 */
 	size_t pool_bytes;
 	/* Asked between blocks, by one thread at a time; true: stop with -EINTR. May be NULL. */
@@ -207,6 +210,12 @@ struct md_writer {
  */
 int md_run(struct md_reader *r, struct md_writer *w, const struct md_opts *opts,
 	   struct md_stats *stats, struct err *err);
+
+/*
+ * Whether md_run() would take these options: -EINVAL with the reason, for a look before anything is
+ * stopped for the run's sake.
+ */
+int md_run_check(const struct md_writer *w, const struct md_opts *opts, struct err *err);
 
 /*
  * Reads ranges of processes and descriptors; copies the list. Which pages: PAGEMAP_SCAN (Linux 6.7)
