@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "memdump/format.h"
 #include "memdump/index.h"
 #include "memdump/out.h"
@@ -225,6 +226,8 @@ static int file_flush(struct md_writer *w, struct err *err)
 
 static int file_sync(struct md_writer *w, struct err *err)
 {
+	if (FAULT("memdump.sync"))
+		return err_set(err, EIO, "fault injected at memdump.sync");
 	return fsync(of(w)->fd) < 0 ? err_set(err, errno, "fsync %s", of(w)->name) : 0;
 }
 
