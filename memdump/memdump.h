@@ -44,6 +44,8 @@ enum {
 #define MD_DEFAULT_LEVEL      1
 #define MD_DEFAULT_BLOCK_SIZE (256u << 10)
 #define MD_DEFAULT_POOL_BYTES ((size_t)32 << 20)
+/* With a block size that was asked for, when that much is needed. */
+#define MD_MOST_POOL_BYTES ((size_t)104 << 20)
 
 /* Codec numbers are on disk: never renumber. */
 enum md_codec_id {
@@ -91,7 +93,8 @@ struct md_opts {
 	/*
 	 * Most memory for blocks and codec contexts; 0: the default. The smallest pool holds
 	 * writer.holds + 2 per worker + 2 blocks: where that does not fit there are fewer workers
-	 * than asked for, and with block_size 0 smaller blocks.
+	 * than asked for, and with block_size 0 smaller blocks. With a block_size and no pool_bytes
+	 * the pool grows up to MD_MOST_POOL_BYTES first.
 	 */
 	size_t pool_bytes;
 	/* Asked between blocks, by one thread at a time; true: stop with -EINTR. May be NULL. */
@@ -176,13 +179,21 @@ struct md_writer {
 	int (*start)(struct md_writer *w, void *mem, size_t len, size_t buf_size, struct err *err);
 	/* Takes @b in every case, success or not. */
 	int (*put)(struct md_writer *w, struct md_block *b, struct err *err);
-	/* Completes the output. Returns, success or not, only when no taken block is in use. */
+	/*
+	 * Completes the output, as far as the kernel. Returns, success or not, only when no taken
+	 * block is in use.
+	 */
 	int (*flush)(struct md_writer *w, struct err *err);
 	/*
 	 * After an error, instead of flush(): gives back every taken block and writes nothing more.
 	 * NULL is allowed when holds is 0.
 	 */
 	void (*abandon)(struct md_writer *w);
+	/*
+	 * After flush(): waits until the output is safe on disk. Not part of a run, for that may
+	 * take long, and whoever is dumped need not stand still for it. May be NULL.
+	 */
+	int (*sync)(struct md_writer *w, struct err *err);
 	void (*close)(struct md_writer *w);
 	/* filled by the writer, read after flush() */
 	uint64_t file_bytes;
@@ -199,6 +210,12 @@ struct md_writer {
  */
 int md_run(struct md_reader *r, struct md_writer *w, const struct md_opts *opts,
 	   struct md_stats *stats, struct err *err);
+
+/*
+ * Whether md_run() would take these options: -EINVAL with the reason, for a look before anything is
+ * stopped for the run's sake.
+ */
+int md_run_check(const struct md_writer *w, const struct md_opts *opts, struct err *err);
 
 /*
  * Reads ranges of processes and descriptors; copies the list. Which pages: PAGEMAP_SCAN (Linux 6.7)
@@ -222,8 +239,8 @@ struct md_file_opts {
 
 /*
  * Writes a block file (docs/FORMAT.md), created with O_EXCL and mode 0600 as @name below @dirfd.
- * flush() writes index and trailer and fsyncs. close() before a successful flush() leaves a torn
- * file.
+ * flush() writes index and trailer, sync() is an fsync. close() before a successful flush() leaves
+ * a torn file.
  */
 struct md_writer *md_writer_file_open(int dirfd, const char *name, const struct md_file_opts *opts,
 				      struct err *err);

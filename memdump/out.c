@@ -7,6 +7,8 @@
 #include <sched.h>
 #include <string.h>
 
+#include "base/fault.h"
+
 static void fail(struct md_out *o, const struct md_out_write *w, int errnum)
 {
 	err_set(&o->err, errnum, "write %zu bytes at offset %#" PRIx64 " of %s", w->len, w->off,
@@ -270,6 +272,8 @@ int md_out_write(struct md_out *o, struct md_block *b, const uint8_t *buf, size_
 {
 	struct md_out_write w = {b, buf, len, off};
 
+	if (FAULT("memdump.write"))
+		fail(o, &w, EIO);
 	if (o->err.errnum) {
 		release(b);
 	} else if (!o->uring) {

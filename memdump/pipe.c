@@ -265,13 +265,36 @@ static unsigned min_blocks(unsigned holds, unsigned nworkers)
 	return holds + 2 * nworkers + 2;
 }
 
+/* What blocks of a size that was asked for need, if that is not too much. */
+static size_t pool_budget(struct plan pl, const struct md_opts *o, unsigned holds)
+{
+	size_t need;
+
+	if (o->pool_bytes || !o->block_size)
+		return o->pool_bytes ? o->pool_bytes : MD_DEFAULT_POOL_BYTES;
+	pl.nblocks = min_blocks(holds, pl.nworkers);
+	need = plan_bytes(&pl, o);
+	if (need < MD_DEFAULT_POOL_BYTES)
+		return MD_DEFAULT_POOL_BYTES;
+	return need < MD_MOST_POOL_BYTES ? need : MD_MOST_POOL_BYTES;
+}
+
+static int too_small(struct err *err, size_t budget, size_t need, uint32_t block_size)
+{
+	err_fail(err, EINVAL, ERR_USAGE,
+		 "%zu bytes of pool are too few for blocks of %u: %zu are needed", budget,
+		 block_size, need);
+	err_hint(err, "use smaller blocks, or a lower level of compression");
+	return -EINVAL;
+}
+
 /*
  * The smallest pool that cannot stand still has to fit: fewer workers, and when nobody asked for
  * a block size, smaller blocks. What is left over becomes more blocks.
  */
 static int make_plan(struct plan *pl, const struct md_opts *o, unsigned holds, struct err *err)
 {
-	size_t budget = o->pool_bytes ? o->pool_bytes : MD_DEFAULT_POOL_BYTES;
+	size_t budget;
 
 	pl->block_size = o->block_size ? o->block_size : MD_DEFAULT_BLOCK_SIZE;
 	pl->nworkers = o->threads ? o->threads : md_cpus_allowed();
@@ -283,6 +306,7 @@ static int make_plan(struct plan *pl, const struct md_opts *o, unsigned holds, s
 		return err_fail(err, EINVAL, ERR_USAGE,
 				"block size %u is not a power of two from %u to %u", pl->block_size,
 				MD_BLOCK_MIN, MD_BLOCK_MAX);
+	budget = pool_budget(*pl, o, holds);
 	for (;;) {
 		pl->nblocks = min_blocks(holds, pl->nworkers);
 		if (plan_bytes(pl, o) <= budget)
@@ -292,10 +316,7 @@ static int make_plan(struct plan *pl, const struct md_opts *o, unsigned holds, s
 		else if (!o->block_size && pl->block_size > MD_BLOCK_MIN)
 			pl->block_size /= 2;
 		else
-			return err_fail(err, EINVAL, ERR_USAGE,
-					"%zu bytes of pool are too few for blocks of %u: %zu are "
-					"needed",
-					budget, pl->block_size, plan_bytes(pl, o));
+			return too_small(err, budget, plan_bytes(pl, o), pl->block_size);
 	}
 	pl->nblocks += (unsigned)((budget - plan_bytes(pl, o)) / md_pool_buf_size(pl->block_size));
 	return 0;
@@ -390,6 +411,13 @@ static void fill_stats(const struct pipe *p, uint64_t wall_ns, struct md_stats *
 	memcpy(st->io_uring_reason, p->writer->io_uring_reason, sizeof(st->io_uring_reason));
 	memcpy(st->direct_reason, p->writer->direct_reason, sizeof(st->direct_reason));
 	st->bottleneck = bottleneck(st);
+}
+
+int md_run_check(const struct md_writer *w, const struct md_opts *opts, struct err *err)
+{
+	struct plan plan;
+
+	return make_plan(&plan, opts, w->holds, err);
 }
 
 int md_run(struct md_reader *r, struct md_writer *w, const struct md_opts *opts,

@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "memdump/format.h"
 #include "memdump/index.h"
 #include "memdump/out.h"
@@ -220,9 +221,14 @@ static int file_flush(struct md_writer *w, struct err *err)
 	XXH3_freeState(t.sum);
 	free(t.buf);
 	w->file_bytes = f->pos;
-	if (ret == 0 && fsync(f->fd) < 0)
-		ret = err_set(err, errno, "fsync %s", f->name);
 	return ret;
+}
+
+static int file_sync(struct md_writer *w, struct err *err)
+{
+	if (FAULT("memdump.sync"))
+		return err_set(err, EIO, "fault injected at memdump.sync");
+	return fsync(of(w)->fd) < 0 ? err_set(err, errno, "fsync %s", of(w)->name) : 0;
 }
 
 static int put_file_head(struct file_writer *f, uint32_t page_size, struct err *err)
@@ -336,6 +342,7 @@ struct md_writer *md_writer_file_open(int dirfd, const char *name, const struct 
 		.put = file_put,
 		.flush = file_flush,
 		.abandon = file_abandon,
+		.sync = file_sync,
 		.close = file_close,
 	};
 	if (begin(f, opts, err) < 0) {

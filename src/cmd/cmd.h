@@ -9,6 +9,7 @@
 #define CMD_CMD_H
 
 #include <argp.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -42,6 +43,9 @@ long cmd_number(struct argp_state *state, const char *option, const char *text, 
 /* As cmd_number(), in bytes with an optional suffix K, M or G. */
 uint64_t cmd_size(struct argp_state *state, const char *option, const char *text, uint64_t min,
 		  uint64_t max);
+
+/* @text as a JSON string; names are any bytes, and what is not UTF-8 becomes "?". */
+json_t *cmd_json_text(const char *text);
 
 /* "512.0 MiB", "1.20 ms" in the caller's buffer; returns it. */
 const char *cmd_bytes(char *buf, size_t len, uint64_t bytes);

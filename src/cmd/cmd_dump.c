@@ -28,6 +28,7 @@ struct dump_cmd {
 	struct log_opts log;
 	bool json;
 	bool quiet;
+	bool codec_given;
 	struct progress *progress;
 };
 
@@ -74,16 +75,24 @@ static void parse_format(struct argp_state *state, struct dump_opts *o, const ch
 		argp_error(state, "--image-format: '%s' is neither stasis nor criu", arg);
 }
 
-static void check_opts(struct argp_state *state, const struct dump_opts *o)
+static void check_opts(struct argp_state *state, const struct dump_cmd *c)
 {
+	const struct dump_opts *o = &c->opts;
+
 	if (!o->pid)
 		argp_error(state, "which process? -t PID is missing");
 	if (!o->dir)
 		argp_error(state, "where to? -D DIR is missing");
+	if (o->dir && !*o->dir)
+		argp_error(state, "-D: the name of the image is empty");
 	if (o->block_size & (o->block_size - 1))
 		argp_error(state, "--block-size must be a power of two");
 	if (o->format == IMAGE_CRIU && o->direct)
 		argp_error(state, "--direct is for the stasis format, not for --image-format criu");
+	if (o->format == IMAGE_CRIU && c->codec_given && o->codec != MD_CODEC_NONE)
+		argp_error(state,
+			   "--compress: pages of --image-format criu are not compressed: leave it "
+			   "out, or use --image-format stasis");
 }
 
 static error_t parse_opt(int key, char *arg, struct argp_state *state)
@@ -115,7 +124,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_COMPRESS:
 		if (md_codec_parse(arg, &o->codec, &o->level, &err) < 0)
-			argp_error(state, "--compress: %s", err.msg);
+			argp_error(state, "--compress: %s%s%s", err.msg, err.hint[0] ? ": " : "",
+				   err.hint);
+		c->codec_given = true;
 		return 0;
 	case OPT_THREADS:
 		o->threads = (unsigned)cmd_number(state, "--threads", arg, 1, 1024);
@@ -144,7 +155,7 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		c->quiet = true;
 		return 0;
 	case ARGP_KEY_END:
-		check_opts(state, o);
+		check_opts(state, c);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -191,11 +202,11 @@ static void print_json(const struct dump_cmd *c, const struct dump_result *r, co
 	json_object_set_new(o, "ok", json_boolean(!err->errnum));
 	json_object_set_new(o, "exit_code", json_integer(err->class));
 	if (err->errnum) {
-		json_object_set_new(o, "error", json_string(err->msg));
-		json_object_set_new(o, "hint", json_string(err->hint));
+		json_object_set_new(o, "error", cmd_json_text(err->msg));
+		json_object_set_new(o, "hint", cmd_json_text(err->hint));
 	}
 	json_object_set_new(o, "pid", json_integer(c->opts.pid));
-	json_object_set_new(o, "dir", json_string(c->opts.dir));
+	json_object_set_new(o, "dir", cmd_json_text(c->opts.dir));
 	json_object_set_new(o, "codec", json_string(md_codec_name(c->opts.codec)));
 	json_object_set_new(o, "processes", json_integer(r->nprocs));
 	json_object_set_new(o, "threads", json_integer(r->nthreads));
@@ -225,9 +236,10 @@ static void print_json(const struct dump_cmd *c, const struct dump_result *r, co
 	json_object_set_new(o, "io_uring", json_boolean(m->io_uring));
 	json_t *list = json_array();
 	for (uint32_t i = 0; i < r->nfindings; i++)
-		json_array_append_new(
-			list, json_pack("{s:i, s:s, s:b}", "pid", (int)r->findings[i].pid, "text",
-					r->findings[i].text, "fatal", r->findings[i].fatal));
+		json_array_append_new(list,
+				      json_pack("{s:i, s:o, s:b}", "pid", (int)r->findings[i].pid,
+						"text", cmd_json_text(r->findings[i].text), "fatal",
+						r->findings[i].fatal));
 	json_object_set_new(o, "findings", list);
 	json_dumpf(o, stdout, JSON_COMPACT);
 	putchar('\n');
@@ -270,6 +282,8 @@ int cmd_dump(int argc, char **argv)
 
 	if (ret)
 		return ret;
+	if (c.opts.format == IMAGE_CRIU)
+		c.opts.codec = MD_CODEC_NONE;
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGHUP, &sa, NULL);

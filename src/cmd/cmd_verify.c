@@ -61,7 +61,7 @@ static void report(void *arg, const char *line)
 	struct verify_cmd *c = arg;
 
 	fprintf(stderr, "damaged: %s\n", line);
-	json_array_append_new(c->findings, json_string(line));
+	json_array_append_new(c->findings, cmd_json_text(line));
 }
 
 static void print_json(struct verify_cmd *c, const struct image_verify *v, const struct err *err)
@@ -71,8 +71,8 @@ static void print_json(struct verify_cmd *c, const struct image_verify *v, const
 	json_object_set_new(o, "ok", json_boolean(!err->errnum));
 	json_object_set_new(o, "exit_code", json_integer(err->class));
 	if (err->errnum)
-		json_object_set_new(o, "error", json_string(err->msg));
-	json_object_set_new(o, "dir", json_string(c->dir));
+		json_object_set_new(o, "error", cmd_json_text(err->msg));
+	json_object_set_new(o, "dir", cmd_json_text(c->dir));
 	json_object_set_new(o, "files", json_integer((json_int_t)v->files));
 	json_object_set_new(o, "blocks", json_integer((json_int_t)v->mem.blocks));
 	json_object_set_new(o, "raw_bytes", json_integer((json_int_t)v->mem.raw_bytes));

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "binlog/binlog.h"
 #include "src/cmd/cmd.h"
 #include "src/cmd/log.h"
@@ -66,9 +67,17 @@ const struct argp log_argp = {options, parse_opt, NULL, NULL, NULL, NULL, NULL};
 
 static char *beside(const char *image, const char *suffix)
 {
-	size_t len = strlen(image);
+	const char *name = strrchr(image, '/');
+	cleanup_free char *real = NULL;
 	char *path = NULL;
+	size_t len;
 
+	/* Of "." the name is elsewhere: beside it, not in it. */
+	name = name ? name + 1 : image;
+	if (!strcmp(name, ".") || !strcmp(name, ".."))
+		real = realpath(image, NULL);
+	image = real ? real : image;
+	len = strlen(image);
 	while (len > 1 && image[len - 1] == '/')
 		len--;
 	if (asprintf(&path, "%.*s%s", (int)len, image, suffix) < 0)

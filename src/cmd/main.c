@@ -83,6 +83,20 @@ uint64_t cmd_size(struct argp_state *state, const char *option, const char *text
 	return v << shift;
 }
 
+json_t *cmd_json_text(const char *text)
+{
+	json_t *j = json_string(text);
+	char *copy = j ? NULL : strdup(text);
+
+	for (char *p = copy; p && *p; p++)
+		if (*p & 0x80)
+			*p = '?';
+	if (copy)
+		j = json_string(copy);
+	free(copy);
+	return j;
+}
+
 const char *cmd_bytes(char *buf, size_t len, uint64_t bytes)
 {
 	static const char *const unit[] = {"KiB", "MiB", "GiB", "TiB"};

@@ -398,9 +398,7 @@ static int finish_space(struct image_criu_pages *p, struct space *s, struct err 
 		return ret;
 	f.size = s->npages * p->page_size;
 	store_name(f.name, "pages-%u.img", s->pages_id);
-	if (FAULT("image.sync-pages"))
-		return err_set(err, EIO, "fault injected at image.sync-pages");
-	if (ftruncate(s->fd, (off_t)f.size) < 0 || fsync(s->fd) < 0)
+	if (ftruncate(s->fd, (off_t)f.size) < 0)
 		return err_set(err, errno, "finish %s/%s", p->img->path, f.name);
 	ret = store_adopt(p->img, &f, err);
 	return ret ? ret : write_map(p, s, err);
@@ -420,6 +418,24 @@ static int plug_flush(struct md_writer *w, struct err *err)
 	return 0;
 }
 
+static int plug_sync(struct md_writer *w, struct err *err)
+{
+	struct image_criu_pages *p = pages_of(w);
+
+	if (FAULT("image.sync-pages"))
+		return err_set(err, EIO, "fault injected at image.sync-pages");
+	for (size_t i = 0; i < p->nspaces; i++) {
+		int ret = space_open(p, &p->spaces[i], err);
+
+		if (ret)
+			return ret;
+		if (fsync(p->spaces[i].fd) < 0)
+			return err_set(err, errno, "fsync %s/pages-%u.img", p->img->path,
+				       p->spaces[i].pages_id);
+	}
+	return 0;
+}
+
 static void plug_close(struct md_writer *w)
 {
 	free(w);
@@ -435,6 +451,7 @@ struct md_writer *image_criu_writer(struct image_criu_pages *p, struct err *err)
 	}
 	plug->w.put = plug_put;
 	plug->w.flush = plug_flush;
+	plug->w.sync = plug_sync;
 	plug->w.close = plug_close;
 	snprintf(plug->w.io_uring_reason, sizeof(plug->w.io_uring_reason),
 		 "CRIU's page files are written with pwrite");

@@ -53,6 +53,11 @@ struct image *image_open(const char *path, struct err *err)
 	if (!img)
 		return NULL;
 	img->dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (img->dirfd < 0 && (errno == ENOENT || errno == ENOTDIR)) {
+		err_fail(err, errno, ERR_IMAGE, "%s is not an image: %s", path,
+			 errno == ENOENT ? "it does not exist" : "an image is a directory");
+		goto fail;
+	}
 	if (img->dirfd < 0) {
 		err_set(err, errno, "open image %s", path);
 		goto fail;

@@ -69,7 +69,7 @@ struct model *image_read_model(struct image *img, struct err *err);
 /*
  * CRIU's page files. image_criu_pagemap() records that the extents (ascending, merged by the
  * caller's scan) of @space are wanted and assigns their slots; image_criu_writer() is the writer
- * plug that puts blocks there; its flush() writes the pagemap files.
+ * plug that puts blocks there; its flush() writes the pagemap files, its sync() fsyncs the pages.
  */
 struct image_criu_pages;
 struct image_criu_pages *image_criu_pages_new(struct image *img, uint32_t page_size,

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* An image as one JSON document: the frame, and what belongs to no single process. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "src/inspect/show.h"
@@ -157,6 +161,13 @@ static int show_one(struct image *img, const char *file, FILE *out, struct err *
 {
 	struct doc d;
 
+	/* Before half a document is on its way. */
+	if (strchr(file, '/'))
+		return err_fail(err, EINVAL, ERR_USAGE, "%s: not the name of a file in the image",
+				file);
+	if (faccessat(image_dirfd(img), file, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+		return err_fail(err, ENOENT, ERR_IMAGE, "%s: there is no such file in the image",
+				file);
 	doc_init(&d, out);
 	if (!strcmp(file, IMAGE_BLOCK_FILE))
 		return show_blocks(&d, img, err);

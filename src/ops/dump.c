@@ -21,6 +21,7 @@ struct dump {
 	struct image *image;
 	struct md_writer *writer;
 	struct image_criu_pages *criu;
+	int stats_fd; /* opts->stats_dir, or -1 */
 };
 
 static uint64_t now_ns(void)
@@ -55,17 +56,41 @@ static int dump_interrupted(struct dump *d, struct err *err)
 			d->opts->pid);
 }
 
+static struct md_opts memory_opts(const struct dump *d)
+{
+	const struct dump_opts *o = d->opts;
+
+	return (struct md_opts){
+		.codec = o->format == IMAGE_CRIU ? MD_CODEC_NONE : o->codec,
+		.level = o->level,
+		.threads = o->threads,
+		.block_size = o->block_size,
+		.stop = o->stop,
+		.stop_arg = o->arg,
+		.progress = o->progress,
+	};
+}
+
 /* Everything that may fail or take time without the target standing still. */
 static int dump_prepare(struct dump *d, struct err *err)
 {
 	const struct dump_opts *o = d->opts;
-	struct target_opts topts = {.freeze_timeout_ms = o->freeze_timeout_ms};
+	struct target_opts topts = {
+		.freeze_timeout_ms = o->freeze_timeout_ms,
+		.stop = o->stop,
+		.stop_arg = o->arg,
+	};
 	struct md_file_opts fopts = {.direct = o->direct, .no_uring = o->no_uring};
 	int ret;
 
 	ret = target_precheck(o->pid, err);
 	if (ret < 0)
 		return ret;
+	if (o->stats_dir) {
+		d->stats_fd = open(o->stats_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (d->stats_fd < 0)
+			return err_set(err, errno, "open work directory %s", o->stats_dir);
+	}
 	d->model = model_new(MODEL_SHARED);
 	if (!d->model)
 		return err_set(err, ENOMEM, "reserve address space for the process tree");
@@ -84,6 +109,13 @@ static int dump_prepare(struct dump *d, struct err *err)
 			md_writer_file_open(image_dirfd(d->image), IMAGE_BLOCK_FILE, &fopts, err);
 	if (!d->criu && !d->writer)
 		return -err->errnum;
+	if (d->writer) {
+		struct md_opts mopts = memory_opts(d);
+
+		ret = md_run_check(d->writer, &mopts, err);
+		if (ret < 0)
+			return ret;
+	}
 	if (FAULT("dump.prepared"))
 		return err_set(err, EIO, "fault injected at dump.prepared");
 	return target_survey(d->target, err);
@@ -150,16 +182,7 @@ static void log_result(const struct dump *d, int ret, const struct err *err)
 
 static int dump_memory(struct dump *d, struct err *err)
 {
-	const struct dump_opts *o = d->opts;
-	struct md_opts mopts = {
-		.codec = o->format == IMAGE_CRIU ? MD_CODEC_NONE : o->codec,
-		.level = o->level,
-		.threads = o->threads,
-		.block_size = o->block_size,
-		.stop = o->stop,
-		.stop_arg = o->arg,
-		.progress = o->progress,
-	};
+	struct md_opts mopts = memory_opts(d);
 	struct ranges r = {0};
 	struct md_reader *reader;
 	struct err gone = {0};
@@ -236,22 +259,22 @@ static uint64_t image_size(int dirfd)
 	return sum;
 }
 
+/* Before the image gets its name: a failure leaves neither, and the tree runs on. */
 static int dump_stats(struct dump *d, struct err *err)
 {
 	const struct dump_result *r = d->res;
+	uint64_t frozen =
+		r->frozen_ns ? r->frozen_ns : now_ns() - target_times(d->target)->freeze_begin_ns;
 	struct image_stats st = {
 		.freezing_us = (uint32_t)(r->freezing_ns / 1000),
-		.frozen_us = (uint32_t)(r->frozen_ns / 1000),
+		.frozen_us = (uint32_t)(frozen / 1000),
 		.memdump_us = (uint32_t)(r->memory_ns / 1000),
 		.memwrite_us = (uint32_t)(r->memory_ns / 1000),
 		.pages_scanned = r->mem.raw_bytes / d->model->page_size,
 		.pages_written = r->mem.raw_bytes / d->model->page_size,
 	};
-	cleanup_fd int fd = open(d->opts->stats_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd < 0)
-		return err_set(err, errno, "open work directory %s", d->opts->stats_dir);
-	return image_write_stats(fd, &st, err);
+	return d->stats_fd < 0 ? 0 : image_write_stats(d->stats_fd, &st, err);
 }
 
 static int dump_commit(struct dump *d, struct err *err)
@@ -260,11 +283,13 @@ static int dump_commit(struct dump *d, struct err *err)
 	int ret;
 
 	dump_phase(d, DUMP_COMMIT, 0);
-	if (d->writer) {
-		d->writer->close(d->writer);
-		d->writer = NULL;
-	}
-	ret = image_write_model(d->image, d->model, err);
+	ret = d->writer->sync(d->writer, err);
+	d->writer->close(d->writer);
+	d->writer = NULL;
+	if (ret == 0)
+		ret = image_write_model(d->image, d->model, err);
+	if (ret == 0)
+		ret = dump_stats(d, err);
 	if (ret == 0)
 		ret = dump_interrupted(d, err);
 	if (FAULT("dump.before_commit"))
@@ -315,7 +340,7 @@ static void dump_account(struct dump *d)
 
 int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struct err *err)
 {
-	struct dump d = {.opts = opts, .res = ret_result};
+	struct dump d = {.opts = opts, .res = ret_result, .stats_fd = -1};
 	uint64_t t0 = now_ns();
 	int ret;
 
@@ -338,8 +363,6 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 		ret = dump_commit(&d, err);
 	if (ret == 0 && opts->end != TARGET_RUN)
 		ret = dump_thaw(&d, opts->end, err);
-	if (ret == 0 && opts->stats_dir)
-		ret = dump_stats(&d, err);
 	dump_account(&d);
 	log_result(&d, ret, err);
 	if (d.writer)
@@ -348,6 +371,8 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 	target_release(d.target);
 	image_close(d.image);
 	model_free(d.model);
+	if (d.stats_fd >= 0)
+		close(d.stats_fd);
 	ret_result->total_ns = now_ns() - t0;
 	return ret;
 }

@@ -146,7 +146,7 @@ static int wait_timeout(struct tree *t, const struct task *task, struct err *err
 		"thread %d of process %d (%s) did not stop within %u ms: state %c, in the kernel at %s",
 		task->tid, pid, st.comm, t->timeout_ms, st.state, wchan[0] ? wchan : "?");
 	err_hint(err, "it waits where signals cannot reach it (vfork, a dead disk or network "
-		      "file system); try again later or with a longer --timeout");
+		      "file system); try again later or with a longer --freeze-timeout");
 	return -ETIMEDOUT;
 }
 

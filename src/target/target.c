@@ -2,6 +2,7 @@
 /* The tool's end of the guardian: one function for each command. */
 #include "src/target/target.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,33 @@ static int guard_lost(struct target *t, struct err *err)
 	return -EPIPE;
 }
 
+/*
+ * Until the guardian answers. A thread that does not stop may keep it for as long as the freeze may
+ * take: whoever wants the tool to end does not wait for that. A guardian whose tool has closed its
+ * end gives up, puts everything back and ends.
+ */
+static int await_reply(struct target *t, struct err *err)
+{
+	enum { LOOK_MS = 50 }; /* a signal may come between the look and the poll */
+	struct pollfd fd = {.fd = t->sock, .events = POLLIN};
+
+	while (t->opts.stop) {
+		if (t->opts.stop(t->opts.stop_arg)) {
+			close(t->sock);
+			t->sock = -1;
+			end_guardian(t);
+			return err_fail(
+				err, EINTR, ERR_INTERRUPTED,
+				"interrupted by a signal: dump of pid %d given up, no image "
+				"written",
+				t->root);
+		}
+		if (poll(&fd, 1, LOOK_MS) > 0)
+			break;
+	}
+	return 0;
+}
+
 static int command(struct target *t, enum guard_op op, uint32_t arg, struct err *err)
 {
 	struct guard_cmd cmd = {.op = op, .arg = arg};
@@ -101,6 +129,9 @@ static int command(struct target *t, enum guard_op op, uint32_t arg, struct err 
 	} while (n < 0 && errno == EINTR);
 	if (n != (ssize_t)sizeof(cmd))
 		return guard_lost(t, err);
+	/* What ends a dump that is done is done to its end. */
+	if (op != GUARD_THAW && op != GUARD_ALIVE && await_reply(t, err) < 0)
+		return -EINTR;
 	do {
 		n = recv(t->sock, &reply, sizeof(reply), 0);
 	} while (n < 0 && errno == EINTR);

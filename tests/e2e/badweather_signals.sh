@@ -51,5 +51,41 @@ for ((i = 0; i < rounds; i++)); do
 done
 [ $interrupted -gt $((rounds / 5)) ] || bad "only $interrupted of $rounds dumps were interrupted"
 echo "$interrupted of $rounds dumps were interrupted; one takes $took us"
+
+# While a thread does not stop there is nothing to wait for either. The child is found stopped now and
+# then, and lives on.
+"$BUILD/tests/lib/vforker" 3 >"$TMPDIR/vforker" &
+vforker=$!
+living vforker $vforker
+for _ in $(seq 100); do [ -s "$TMPDIR/vforker" ] && break; sleep 0.05; done
+began=$EPOCHREALTIME
+env --default-signal=INT "$STASIS" dump -t $vforker -D "$image" -R --freeze-timeout 60000 \
+	>/dev/null 2>"$TMPDIR/stderr" &
+tool=$!
+sleep 0.6
+kill -INT $tool
+wait $tool
+RC=$?
+ERR=$(<"$TMPDIR/stderr")
+us=$((${EPOCHREALTIME/./} - ${began/./}))
+[ $RC = 14 ] || bad "SIGINT while a thread does not stop: exit code $RC: $ERR"
+message_ok "SIGINT while a thread does not stop"
+[ $us -lt 2500000 ] || bad "SIGINT while a thread does not stop: it took $us us"
+nothing_left "$image" "SIGINT while a thread does not stop"
+nobody_traces $vforker "SIGINT while a thread does not stop"
+for _ in $(seq 100); do
+	grep -q back "$TMPDIR/vforker" && break
+	sleep 0.1
+done
+grep -q back "$TMPDIR/vforker" || bad "the child of vfork() does not come to its end"
+
+# A freeze that takes too long says which option helps.
+"$BUILD/tests/lib/vforker" 60 >"$TMPDIR/vforker" &
+living vforker2 $!
+for _ in $(seq 100); do [ -s "$TMPDIR/vforker" ] && break; sleep 0.05; done
+expect_refusal 19 "a thread that does not stop" dump -t "${LIVING[vforker2]}" -D "$image" -R --freeze-timeout 300
+[[ $ERR == *--freeze-timeout* ]] || bad "a thread that does not stop: no option is named: $ERR"
+nothing_left "$image" "a thread that does not stop"
+nobody_traces "${LIVING[vforker2]}" "a thread that does not stop"
 victim_end "$TMPDIR/v" "at the end"
 finish

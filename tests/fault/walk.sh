@@ -42,6 +42,8 @@ walk() { # LABEL DUMP-OPTIONS...
 					hit[$point]=1
 					message_ok "$label, $point:error:$n"
 					nothing_left "$image" "$label, $point:error:$n"
+					[[ $point != memdump.* ]] || [ "$RC" = 12 ] ||
+						bad "$label, $point: EIO ends with exit code $RC: $ERR"
 					[ "$RC" -lt 128 ] || bad "$label, $point:error:$n: died: exit code $RC"
 					;;
 				kill:137)
@@ -83,6 +85,29 @@ DIR=$TMPDIR/regs
 victim_start "$DIR" regs --n 2 || die "$WHY"
 walk criu --image-format criu
 victim_end "$DIR" "at the end"
+
+# A tree that is to end stands still until its image is safe: whatever fails, it runs on, and it never
+# ends without an image.
+ended=0
+for point in "${points[@]}"; do
+	for action in error kill; do
+		[ -e "$TMPDIR/ending" ] || victim_start "$TMPDIR/ending" plain || die "$WHY"
+		STASIS_FAULT=$point:$action stasis dump -t "$VPID" -D "$image" --no-log
+		released "to be killed, $point:$action"
+		[ "$RC" = 0 ] || hit[$point]=1
+		if "$VICTIM" --check "$TMPDIR/ending" 5 >/dev/null 2>&1; then
+			[ "$RC" != 0 ] || bad "to be killed, $point:$action: it lives: $ERR"
+			[ "$RC" = 0 ] || [ "$RC" = 137 ] || nothing_left "$image" "to be killed, $point:$action"
+		else
+			ended=$((ended + 1))
+			stasis verify "$image" || bad "to be killed, $point:$action: dead, and no image: $ERR"
+			victim_kill "$TMPDIR/ending"
+			rm -rf "$TMPDIR/ending"
+		fi
+		rm -rf "$image"
+	done
+done
+[ $ended -gt 3 ] || bad "only $ended trees were killed in the end"
 
 missed=()
 for point in "${points[@]}"; do

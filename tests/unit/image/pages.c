@@ -184,13 +184,45 @@ static void wrong_order_is_refused(void **state)
 	assert_int_equal(access("x", F_OK), -1);
 }
 
+static unsigned fsyncs;
+
+/* In place of the C library's. */
+int fsync(int fd)
+{
+	fsyncs++;
+	return 0;
+}
+
+/* A target may stand still while pages are copied, so that copying may not wait for a disk. */
+static void no_sync_in_a_run(void **state)
+{
+	struct small_reader reader = {.r = {.next = small_next, .close = small_close},
+				      .per_block = 2};
+	const struct md_opts opts = {
+		.codec = MD_CODEC_NONE, .threads = 1, .block_size = MD_BLOCK_MIN};
+	struct err err = {0};
+	struct image *img = image_create("s", IMAGE_CRIU, &err);
+	struct image_criu_pages *pages;
+	struct md_writer *w = small_writer(img, IMAGE_CRIU, &pages, &err);
+
+	assert_no_err(&err);
+	fsyncs = 0;
+	assert_int_equal(md_run(&reader.r, w, &opts, NULL, &err), 0);
+	assert_int_equal(fsyncs, 0);
+	assert_int_equal(w->sync(w, &err), 0);
+	/* one page file for the process and one for each shared segment */
+	assert_int_equal(fsyncs, 2);
+	w->close(w);
+	image_criu_pages_free(pages);
+	image_close(img);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(pages_come_back),
-		cmocka_unit_test(criu_layout),
-		cmocka_unit_test(damaged_pages_are_found),
-		cmocka_unit_test(wrong_order_is_refused),
+		cmocka_unit_test(pages_come_back),	   cmocka_unit_test(criu_layout),
+		cmocka_unit_test(damaged_pages_are_found), cmocka_unit_test(wrong_order_is_refused),
+		cmocka_unit_test(no_sync_in_a_run),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);

@@ -244,6 +244,42 @@ static void test_direct(void **state)
 	/* proc and the like refuse to create; a filesystem that refuses O_DIRECT is not at hand. */
 }
 
+static unsigned fsyncs;
+static int fsync_errno;
+
+/* In place of the C library's. */
+int fsync(int fd)
+{
+	fsyncs++;
+	errno = fsync_errno;
+	return fsync_errno ? -1 : 0;
+}
+
+/* A target may stand still while a run lasts, so that no run may wait for a disk. */
+static void test_no_sync_in_a_run(void **state)
+{
+	struct md_file_opts fo = {.page_size = MADE_PAGE};
+	struct made_reader r = made_reader(blocks(), NBLOCKS);
+	struct md_opts o = {.codec = MD_CODEC_LZ4, .level = 1};
+	struct made_dir d = made_dir();
+	struct err err = {0};
+	struct md_writer *w = md_writer_file_open(d.fd, "f", &fo, &err);
+
+	assert_non_null(w);
+	fsyncs = 0;
+	assert_int_equal(md_run(&r.r, w, &o, NULL, &err), 0);
+	assert_int_equal(fsyncs, 0);
+	assert_int_equal(w->sync(w, &err), 0);
+	assert_int_equal(fsyncs, 1);
+	fsync_errno = EIO;
+	assert_int_equal(w->sync(w, &err), -EIO);
+	assert_int_equal(err.class, ERR_IO);
+	fsync_errno = 0;
+	w->close(w);
+	unlinkat(d.fd, "f", 0);
+	made_dir_remove(&d);
+}
+
 static void test_exists(void **state)
 {
 	struct md_file_opts fo = {.page_size = MADE_PAGE};
@@ -265,9 +301,10 @@ static void test_exists(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_uring_denied),  cmocka_unit_test(test_file_size_limit),
-		cmocka_unit_test(test_torn_by_limit), cmocka_unit_test(test_no_memlock),
-		cmocka_unit_test(test_direct),	      cmocka_unit_test(test_exists),
+		cmocka_unit_test(test_uring_denied),	 cmocka_unit_test(test_file_size_limit),
+		cmocka_unit_test(test_torn_by_limit),	 cmocka_unit_test(test_no_memlock),
+		cmocka_unit_test(test_direct),		 cmocka_unit_test(test_exists),
+		cmocka_unit_test(test_no_sync_in_a_run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

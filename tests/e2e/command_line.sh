@@ -1,0 +1,96 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# What the command line promises: options that fit together, exit codes, JSON that is JSON, places of logs.
+# builds: plain asan
+. "$(dirname "$0")/../lib/e2e.sh"
+
+victim_start "$TMPDIR/v" plain || die "$WHY"
+image=$TMPDIR/image
+
+# --- options that do not fit together, or cannot be had: said before anything is stopped --------
+expect_refusal 2 "an empty name" dump -t "$VPID" -D '' -R
+expect_refusal 2 "a codec for CRIU's pages" dump -t "$VPID" -D "$image" -R --image-format criu --compress lz4
+expect_refusal 2 "O_DIRECT for CRIU's pages" dump -t "$VPID" -D "$image" -R --image-format criu --direct
+expect_refusal 2 "lz4:0" dump -t "$VPID" -D "$image" -R --compress lz4:0
+expect_refusal 2 "no such codec" dump -t "$VPID" -D "$image" -R --compress gzip
+[[ $ERR == *"zstd[:LEVEL]"* ]] || bad "a wrong codec does not tell the right ones: $ERR"
+expect_refusal 2 "0 threads" dump -t "$VPID" -D "$image" -R --threads 0
+expect_refusal 2 "too much memory" dump -t "$VPID" -D "$image" -R --no-log --block-size 4M --compress zstd:22
+[[ $ERR == *"smaller blocks"* ]] || bad "too much memory: no way out is named: $ERR"
+expect_refusal 2 "an argument too many" dump -t "$VPID" -D "$image" -R more
+nothing_left "$image" "wrong options"
+victim_ok "$TMPDIR/v" "after wrong options"
+
+# --- options that must work, all the sizes that the manual names among them --------------------
+for o in "--threads 999" "--threads 1" "--compress zstd:-7" "--compress none --image-format criu" \
+	"--block-size 64K" "--block-size 1M" "--block-size 2M --compress zstd:19" "--block-size 4M" \
+	"--block-size 4M --compress none" "--block-size 4M --compress zstd --threads 16" "-t $VPID"; do
+	# shellcheck disable=SC2086 # options are words
+	stasis dump -t "$VPID" -D "$image" -R $o || bad "$o: exit $RC: $ERR"
+	stasis verify "$image" || bad "$o: verify: exit $RC: $ERR"
+	rm -rf "$image"
+done
+
+# --- CRIU's statistics: their place is looked for before the tree is touched --------------------
+victim_start "$TMPDIR/last" plain || die "$WHY"
+stasis dump -t "$VPID" -D "$image" -W "$TMPDIR/nowhere" && bad "a missing work directory was made up"
+message_ok "a missing work directory"
+nothing_left "$image" "a missing work directory"
+victim_ok "$TMPDIR/last" "after a missing work directory"
+mkdir "$TMPDIR/work"
+stasis dump -t "$VPID" -D "$image" -W "$TMPDIR/work" || bad "a work directory: exit $RC: $ERR"
+[ ! -e "/proc/$VPID" ] || grep -q '^State:.Z' "/proc/$VPID/status" || bad "without -R the tree lives on"
+gone "$TMPDIR/last"
+crit show "$TMPDIR/work/stats-dump" >"$TMPDIR/stats" || bad "crit does not read stats-dump"
+python3 - "$TMPDIR/stats" <<-'X' || bad "stats-dump: $(cat "$TMPDIR/stats")"
+	import json, sys
+	d = json.load(open(sys.argv[1]))["entries"][0]["dump"]
+	sys.exit(not (d["pages_written"] > 200 and d["frozen_time"] >= d["memdump_time"] > 0))
+X
+rm -rf "$image"
+VPID=$(<"/proc/${LIVING[$TMPDIR/v]}/stat") VPID=${VPID%% *}
+
+# --- the log lies beside the image, wherever that is ------------------------------------------------
+mkdir "$TMPDIR/here"
+(cd "$TMPDIR/here" && exec "$STASIS" dump -t "$VPID" -D . -R) 2>"$TMPDIR/stderr" ||
+	bad "-D . in an empty directory: $? $(cat "$TMPDIR/stderr")"
+stasis verify "$TMPDIR/here" || bad "-D .: verify: exit $RC: $ERR"
+[ -e "$TMPDIR/here.binlog" ] || bad "-D .: the log is not beside the image"
+
+# --- JSON is JSON, whatever a name holds ------------------------------------------------------------
+odd=$TMPDIR/$'a\377b'
+for o in "-t $VPID" "-t $((1 << 22))"; do
+	# shellcheck disable=SC2086 # options are words
+	stasis dump $o -D "$odd" -R --json --quiet
+	python3 -c 'import json, sys
+d = json.load(sys.stdin)
+sys.exit(not ("dir" in d and d["exit_code"] == int(sys.argv[1]) and d["ok"] == (sys.argv[1] == "0")
+	and (d["ok"] or d["error"])))' "$RC" <<<"$OUT" || bad "$o into a strange name: $OUT"
+done
+stasis verify --json "$odd" || bad "a strange name: verify: $ERR"
+python3 -c 'import json, sys; sys.exit("dir" not in json.load(sys.stdin))' <<<"$OUT" || bad "verify: $OUT"
+stasis dump -t "$VPID" -D "$image" -R --image-format criu --json --quiet || bad "criu, JSON: $ERR"
+[[ $OUT == *'"codec":"none"'* ]] || bad "CRIU's pages are said to be compressed: $OUT"
+[ -z "$ERR" ] || bad "--quiet says: $ERR"
+
+# --- what is no image ---------------------------------------------------------------------------------
+for c in verify show bt "core -o $TMPDIR/core"; do
+	# shellcheck disable=SC2086 # options are words
+	for d in "$TMPDIR/nowhere" "$image/inventory.img" "$TMPDIR/v"; do
+		expect_refusal 15 "$c of what is no image" $c "$d"
+		[ -z "$OUT" ] || bad "$c of what is no image writes: $OUT"
+	done
+done
+for f in nothing.img ../v/facts /etc/passwd; do
+	stasis show "$image" "$f" && bad "show of $f"
+	message_ok "show of $f"
+	[ -z "$OUT" ] || bad "show of $f writes half a document: $OUT"
+done
+for c in show bt "core -o $TMPDIR/core"; do
+	# shellcheck disable=SC2086 # options are words
+	expect_refusal 3 "$c of a process that is not there" $c -p 1 "$image"
+done
+[ ! -e "$TMPDIR/core" ] || bad "a core file of nothing"
+
+victim_end "$TMPDIR/v" "at the end"
+finish
