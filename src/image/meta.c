@@ -102,15 +102,6 @@ int meta_get_timens(struct meta_in *in)
 	return ret;
 }
 
-int meta_put_seccomp(struct meta_out *o)
-{
-	Im__Seccomp seccomp = IM__SECCOMP__INIT;
-
-	frame_begin(&o->img->out, FRAME_SECCOMP);
-	frame_add(&o->img->out, &seccomp.base);
-	return store_put(o->img, "seccomp.img", o->err);
-}
-
 /* --- writing ------------------------------------------------------------------------------------
  */
 
@@ -207,7 +198,7 @@ static int read_all(struct meta_in *in)
 		ret = meta_get_files(in);
 	for (uint32_t i = 0; !ret && i < in->m->nprocs; i++)
 		ret = read_proc(in, &in->m->procs[i]);
-	return ret;
+	return ret ? ret : meta_get_seccomp(in);
 }
 
 struct model *meta_read(int dirfd, struct err *err)

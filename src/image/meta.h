@@ -58,6 +58,8 @@ int meta_put_files(struct meta_out *o);
 int meta_put_memfd(struct meta_out *o);
 int meta_put_timens(struct meta_out *o);
 int meta_put_seccomp(struct meta_out *o);
+/* Where chain @id of the model begins in seccomp.img; false when there is none. */
+bool meta_seccomp_index(const struct model *m, uint32_t id, uint32_t *ret);
 
 /* Parts of the inventory and of core files. */
 void meta_put_root_ids(const struct model *m, Im__Ids *ids);
@@ -98,6 +100,8 @@ int meta_get_fs(struct meta_in *in, struct m_proc *p);
 int meta_get_fdinfo(struct meta_in *in, uint32_t id);
 int meta_get_files(struct meta_in *in);
 int meta_get_timens(struct meta_in *in);
+/* After all core files, which left in m_thread.seccomp_chain an index into this one. */
+int meta_get_seccomp(struct meta_in *in);
 
 /* Copies into the model; NULL stays NULL. -ENOMEM. */
 int meta_get_str(struct meta_in *in, const char *from, char **to);

@@ -89,6 +89,11 @@ const struct m_shm *model_shm(const struct model *m, uint32_t id)
 	return id && id <= m->nshms ? &m->shms[id - 1] : NULL;
 }
 
+const struct m_seccomp_chain *model_chain(const struct model *m, uint32_t id)
+{
+	return id && id <= m->nchains ? &m->chains[id - 1] : NULL;
+}
+
 const struct m_regset *model_regset(const struct m_thread *t, uint32_t note)
 {
 	for (uint32_t i = 0; i < t->nregsets; i++)
