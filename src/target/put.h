@@ -16,16 +16,16 @@
  *    (VMAs and their contents, descriptors)
  *  3 put_mm		what it names must be mapped; before 14, for it looks at RLIMIT_DATA and
  *			needs a capability; after the stub's own executable is unmapped
- *  4 put_directories	needs CAP_SYS_CHROOT, and descriptors that are closed after it
- *  5 put_process	after the last mmap(), which a personality changes, and the last child or
+ *  4 put_oom_score, put_loginuid
+ *			need capabilities, and /proc below the stub's root
+ *  5 put_directories	needs CAP_SYS_CHROOT, and descriptors that are closed after it
+ *  6 put_process	after the last mmap(), which a personality changes, and the last child or
  *			helper, whom a subreaper would inherit
- *  6 put_threads	after memory, where lists and areas lie: from here on the kernel writes to
+ *  7 put_threads	after memory, where lists and areas lie: from here on the kernel writes to
  *			the area of restartable sequences
- *  7 put_actions	before 8, for ignoring a signal drops those that wait
- *  8 put_pending	after the last helper has exited; before 14, for it counts to a limit
- *  9 put_timers_create	before 14 (limit), before 12 (alarm clocks need a capability)
- * 10 put_oom_score, put_loginuid
- *			need capabilities, or help with those that the tool has
+ *  8 put_actions	before 9, for ignoring a signal drops those that wait
+ *  9 put_pending	after the last helper has exited; before 14, for it counts to a limit
+ * 10 put_timers_create	before 14 (limit), before 12 (alarm clocks need a capability)
  * 11 put_seccomp	before 12, for without no_new_privs only CAP_SYS_ADMIN may; they sleep
  *			while we trace, so runs may follow
  * 12 put_creds		after all that needs a capability from inside; from then on only what any

@@ -8,6 +8,7 @@ Metadata is decoded by CRIU's own pycriu (every .img file must decode), pages by
 in CRIU's own layout, here: none of our code is trusted with looking at what our code wrote. Facts are
 described in tests/README.md. Prints what differs; exit 1 if anything does.
 """
+import base64
 import glob
 import os
 import re
@@ -360,6 +361,22 @@ def seccomp(img, tid, mode):
     have = img.thread_core(tid)["seccomp_mode"]
     if have not in (num(mode), {"2": "filter", "1": "strict"}.get(mode)):
         bad(f"tid {tid}: seccomp mode {have}")
+    if num(mode) != 2:
+        return
+    # From the oldest to the newest, by way of what is called prev; each is classic BPF.
+    table = img.one("seccomp.img")["seccomp_filters"]
+    at = img.thread_core(tid).get("seccomp_filter")
+    if at is None:
+        bad(f"tid {tid}: no seccomp filter")
+    for _ in range(len(table)):
+        if at is None:
+            break
+        size = len(base64.b64decode(table[at]["filter"]))
+        if not size or size % 8:
+            bad(f"seccomp filter {at} has {size} bytes")
+        at = table[at].get("prev")
+    if at is not None:
+        bad(f"tid {tid}: a chain of seccomp filters without end")
 
 
 def creds(img, tid, uid, gid):

@@ -292,10 +292,10 @@ static void directories(void **state)
 	snprintf(dir, sizeof(dir), "%s/putXXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
 	assert_non_null(mkdtemp(dir));
 	assert_int_equal(chdir(dir), 0);
-	assert_int_equal(mkdir("root", 0755) + mkdir("root/self", 0755), 0);
+	assert_int_equal(mkdir("top", 0755) + mkdir("top/self", 0755), 0);
 	exe_fd = open("/proc/self/exe", O_RDONLY);
-	root_fd = open("root", O_PATH | O_DIRECTORY);
-	cwd_fd = open("root/self", O_RDONLY | O_DIRECTORY);
+	root_fd = open("top", O_PATH | O_DIRECTORY);
+	cwd_fd = open("top/self", O_RDONLY | O_DIRECTORY);
 	stub_start(s, child_directories);
 	s->p->mm = (struct m_mm){.start_code = (uint64_t)(uintptr_t)&cwd_fd};
 	FAILS(put_mm(&s->r, s->p, -1, &s->err), "memory layout");
@@ -322,13 +322,13 @@ static void directories(void **state)
 	OK(put_directories(&s->r, cwd_fd, root_fd, &s->err));
 	procfs_link(has, sizeof(has), "/proc/%d/cwd", s->c.pid);
 	assert_non_null(getcwd(want, sizeof(want) - 16));
-	strcat(want, "/root/self");
+	strcat(want, "/top/self");
 	assert_string_equal(has, want);
 	stub_thaw(s);
 	child_next(&s->c);
 	child_end(&s->c);
-	rmdir("root/self");
-	rmdir("root");
+	rmdir("top/self");
+	rmdir("top");
 	rmdir(dir);
 }
 

@@ -3,7 +3,13 @@
 #ifndef TESTS_STUB_H
 #define TESTS_STUB_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "src/target/collect.h"
 #include "src/target/gather.h"
