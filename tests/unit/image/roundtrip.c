@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/image/random_model.h"
+#include "tests/unit/image/same_model.h"
 #include "tests/unit/image/scratch.h"
 
 static void check_roundtrip(const struct model *m, enum image_format format)
