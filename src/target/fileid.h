@@ -30,6 +30,14 @@ struct fileid_opts {
 	uint32_t parameter; /* N; 0: 1024 */
 };
 
+/* By criu's names: buildid, filesize, checksum, checksum-full, checksum-period. */
+bool fileid_method_of(const char *name, enum fileid_method *ret);
+
+/* The checksum that @opts asks for, of the regular file open at @fd: into @f. -errno. */
+int fileid_checksum(int fd, const struct fileid_opts *opts, struct m_file *f);
+/* Its kind alone. */
+void fileid_kind(const struct fileid_opts *opts, struct m_file *f);
+
 /*
  * @f against what is open at @fd and looks like @st. A mismatch is ERR_CHANGED and names the file
  * and both values.

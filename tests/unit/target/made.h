@@ -84,6 +84,7 @@ static inline void made_collect(struct made_test *t, void (*build)(struct child 
 	t->f = files_new(t->m, &t->err);
 	assert_non_null(t->f);
 	t->p = made_add(t, t->child.pid);
+	assert_int_equal(files_finish(t->f, &t->err), 0);
 	t->write_end = t->child.up[1];
 	made_drop_inherited(t, inherited);
 }
