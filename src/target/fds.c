@@ -63,8 +63,10 @@ static int look_dup(const struct look *l)
 	return (int)syscall(SYS_pidfd_getfd, l->pidfd, l->fd, 0);
 }
 
-static bool wants_dup(const struct m_file *file)
+static bool wants_dup(const struct look *l)
 {
+	const struct m_file *file = &l->file;
+
 	switch (file->type) {
 	case M_FILE_PIPE:
 	case M_FILE_FIFO:
@@ -75,8 +77,9 @@ static bool wants_dup(const struct m_file *file)
 	case M_FILE_TTY:
 		return true;
 	case M_FILE_REG:
-		/* Files have no signal-driven I/O: devices may. */
-		return file->flags & O_ASYNC && S_ISCHR(file->mode);
+		/* Files have no signal-driven I/O, but leases have an owner; devices may. */
+		return (file->flags & O_ASYNC && S_ISCHR(file->mode)) ||
+		       strstr(l->f->text.data, ": LEASE ");
 	case M_FILE_INOTIFY:
 	case M_FILE_TIMERFD:
 		return true;
@@ -210,7 +213,7 @@ static int look_closer(struct look *l, struct err *err)
 	struct files *f = l->f;
 	struct m_file *file = &l->file;
 	bool is_socket = file->type == M_FILE_UND;
-	cleanup_fd int dup = is_socket || wants_dup(file) ? look_dup(l) : -1;
+	cleanup_fd int dup = is_socket || wants_dup(l) ? look_dup(l) : -1;
 	uint32_t id;
 	int ret;
 

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -12,7 +14,12 @@
 enum { FIRST_FD = 1024, FIRST_FD_LOW = 64 };
 
 static const struct make_row *const rows[] = {
-	[M_FILE_REG] = &make_path,
+	[M_FILE_REG] = &make_path,	    [M_FILE_PIPE] = &make_pipe,
+	[M_FILE_FIFO] = &make_fifo,	    [M_FILE_EVENTFD] = &make_eventfd,
+	[M_FILE_EVENTPOLL] = &make_epoll,   [M_FILE_INOTIFY] = &make_inotify,
+	[M_FILE_SIGNALFD] = &make_signalfd, [M_FILE_NS] = &make_ns,
+	[M_FILE_TIMERFD] = &make_timerfd,   [M_FILE_MEMFD] = &make_memfd,
+	[M_FILE_PIDFD] = &make_pidfd,
 };
 
 enum { NROWS = sizeof(rows) / sizeof(rows[0]) };
@@ -114,22 +121,53 @@ static int raise_limit(const struct make *mk)
 	return rl.rlim_cur >= need ? FIRST_FD : FIRST_FD_LOW;
 }
 
+static int *no_fds(uint32_t n)
+{
+	int *fds = malloc((n + 1) * sizeof(*fds));
+
+	for (uint32_t i = 0; fds && i < n; i++)
+		fds[i] = -1;
+	return fds;
+}
+
+static void close_all(int *fds, uint32_t n)
+{
+	for (uint32_t i = 0; fds && i < n; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	free(fds);
+}
+
+/* The number differs from CPU to CPU, and the C library hides it. */
+static uint32_t largefile_bit(void)
+{
+	cleanup_fd int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int flags = fd < 0 ? 0 : fcntl(fd, F_GETFL);
+
+	return flags < 0 ? 0 : (uint32_t)flags & ~(uint32_t)(O_ACCMODE | O_DIRECTORY);
+}
+
 struct make *make_new(const struct model *m, const struct make_opts *opts, struct err *err)
 {
 	struct make *mk = calloc(1, sizeof(*mk));
-	struct made *made = calloc(m->nfiles + 1, sizeof(*made));
 
-	if (!mk || !made) {
-		free(mk);
-		free(made);
+	if (mk) {
+		*mk = (struct make){.m = m,
+				    .opts = opts,
+				    .made = calloc(m->nfiles + 1, sizeof(*mk->made)),
+				    .segments = no_fds(m->nshms),
+				    .ghosts = no_fds(m->nghosts)};
+		for (uint32_t i = 0; mk->made && i < m->nfiles; i++)
+			mk->made[i].fd = -1;
+	}
+	if (!mk || !mk->made || !mk->segments || !mk->ghosts) {
+		make_free(mk);
 		err_set(err, ENOMEM, "table of %u files", m->nfiles);
 		return NULL;
 	}
-	*mk = (struct make){.m = m, .opts = opts, .made = made};
-	for (uint32_t i = 0; i < m->nfiles; i++)
-		made[i].fd = -1;
 	find_uses(mk);
 	mk->first_fd = raise_limit(mk);
+	mk->largefile = largefile_bit();
 	return mk;
 }
 
@@ -137,9 +175,11 @@ void make_free(struct make *mk)
 {
 	if (!mk)
 		return;
-	for (uint32_t i = 0; i < mk->m->nfiles; i++)
+	for (uint32_t i = 0; mk->made && i < mk->m->nfiles; i++)
 		if (mk->made[i].fd >= 0)
 			close(mk->made[i].fd);
+	close_all(mk->segments, mk->m->nshms);
+	close_all(mk->ghosts, mk->m->nghosts);
 	free(mk->made);
 	free(mk);
 }
@@ -210,8 +250,68 @@ static int open_all(struct make *mk, bool late, struct err *err)
 
 int make_files(struct make *mk, struct err *err)
 {
-	return open_all(mk, false, err);
+	int ret = make_segments(mk, err);
+
+	return ret < 0 ? ret : open_all(mk, false, err);
 }
+
+/* --- owners: who gets signals -------------------------------------------------------------------
+ */
+
+/* The kernel keeps who set the owner, and later asks whether that one may send the signal. */
+static int set_owner_as(int fd, const struct m_fown *own)
+{
+	struct f_owner_ex ex = {.type = (int)own->pid_type, .pid = own->pid};
+	uid_t ruid, euid, suid;
+	int ret;
+
+	if (getresuid(&ruid, &euid, &suid) < 0)
+		return -errno;
+	/* The system call and not the library's: of this thread alone. */
+	if ((own->uid != ruid || own->euid != euid) &&
+	    syscall(SYS_setresuid, own->uid, own->euid, -1) < 0)
+		return -errno;
+	ret = fcntl(fd, F_SETOWN_EX, &ex) < 0 ? -errno : 0;
+	if (own->uid == ruid && own->euid == euid)
+		return ret;
+	if (syscall(SYS_setresuid, ruid, euid, -1) < 0)
+		return -errno;
+	/* Which a change of user takes away. */
+	prctl(PR_SET_DUMPABLE, 1);
+	return ret;
+}
+
+static int set_owner(const struct m_file *f, int fd, struct err *err)
+{
+	int ret = 0;
+
+	if (f->flags & O_PATH)
+		return 0;
+	if (f->fown.signum && fcntl(fd, F_SETSIG, f->fown.signum) < 0)
+		return err_set(err, errno, "signal %u for %s", f->fown.signum, make_name(f));
+	if (f->fown.pid)
+		ret = set_owner_as(fd, &f->fown);
+	/* An owner that has ended gets no signals: that is what no owner does. */
+	if (ret < 0 && ret != -ESRCH)
+		return err_set(err, -ret, "owner %d of %s", f->fown.pid, make_name(f));
+	return 0;
+}
+
+/* Signals begin with this flag. */
+static int set_async(const struct m_file *f, int fd, struct err *err)
+{
+	int flags;
+
+	if (!(f->flags & O_ASYNC) || f->flags & O_PATH)
+		return 0;
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_ASYNC) < 0)
+		return err_set(err, errno, "turn on signals of %s", make_name(f));
+	return 0;
+}
+
+/* --- with the processes there -------------------------------------------------------------------
+ */
 
 int make_late(struct make *mk, struct err *err)
 {
@@ -224,19 +324,31 @@ int make_late(struct make *mk, struct err *err)
 		if (mk->made[i].fd >= 0 && row->late)
 			ret = row->late(mk, f, mk->made[i].fd, err);
 	}
+	if (ret == 0)
+		ret = make_epoll_items(mk, err);
+	/* A lease makes whoever took it the owner: that is put right after it. */
+	if (ret == 0)
+		ret = make_locks(mk, err);
+	for (uint32_t i = 0; ret == 0 && i < mk->m->nfiles; i++)
+		if (mk->made[i].fd >= 0)
+			ret = set_owner(&mk->m->files[i], mk->made[i].fd, err);
 	return ret;
 }
 
 int make_finish(struct make *mk, struct err *err)
 {
-	int ret = 0;
+	int ret = make_seal_rest(mk, err);
 
 	for (uint32_t i = 0; ret == 0 && i < mk->m->nfiles; i++) {
 		const struct m_file *f = &mk->m->files[i];
 		const struct make_row *row = row_of(f);
 
-		if (mk->made[i].fd >= 0 && row->finish)
+		if (mk->made[i].fd < 0)
+			continue;
+		if (row->finish)
 			ret = row->finish(mk, f, mk->made[i].fd, err);
+		if (ret == 0)
+			ret = set_async(f, mk->made[i].fd, err);
 	}
 	return ret;
 }

@@ -3,12 +3,14 @@
  * Open file descriptions made again in the tool, for the processes of a restored tree to take.
  *
  *	make_new()       nothing is touched yet
- *	make_files()     opens and creates what needs no process of the tree
- *	                 (the caller fills the segments, creates empty processes with their pids)
- *	make_late()      what names processes: pidfds, owners, files of /proc, epoll items
+ *	make_files()     segments; opens and creates what needs no process of the tree
+ *	                 (the caller fills make_segment() of every segment with its contents)
+ *	make_seal_writes()
+ *	                 (creates empty processes with their pids)
+ *	make_late()      what names processes: pidfds, owners, files of /proc; epoll items, locks
  *	                 (every process takes make_fd() of its descriptors by pidfd_getfd)
  *	make_inside()    calls for one process: what belongs to it alone
- *	make_finish()    timers are armed, memory is sealed
+ *	make_finish()    timers are armed, inotify watches added, memory is sealed
  *	make_free()      closes all; what was taken lives on
  *
  * One description is made for every file that anything in the model refers to, so what descriptors,
@@ -48,5 +50,23 @@ int make_finish(struct make *mk, struct err *err);
  * that no descriptor refers to are O_PATH: good for fchdir().
  */
 int make_fd(const struct make *mk, uint32_t file_id);
+
+/*
+ * The object of shared memory @shm_id, open for reading and writing: a memfd, or shared anonymous
+ * memory. -1 for SysV segments, which are not made here.
+ */
+int make_segment(const struct make *mk, uint32_t shm_id);
+/* Seals against writing, which must be there before the memory is mapped and after it is filled. */
+int make_seal_writes(struct make *mk, struct err *err);
+
+/*
+ * What process @p must do itself once its descriptors are in place: POSIX locks. Adds calls to @b
+ * as far as there is room, from lock *@at on, which moves; all are done when it is m->nlocks. The
+ * number of calls added. After the run make_inside_done() looks at their results, from call
+ * @first_call of @b on.
+ */
+int make_inside(const struct make *mk, const struct m_proc *p, struct batch *b, uint32_t *at);
+int make_inside_done(const struct make *mk, const struct m_proc *p, const struct batch *b,
+		     unsigned first_call, uint32_t from, uint32_t to, struct err *err);
 
 #endif

@@ -70,19 +70,16 @@ static int path_open(struct make *mk, const struct m_file *f, bool late, struct 
 	struct stat st;
 	int ret;
 
-	if (!f->path || *f->path != '/')
-		return err_fail(err, ENOENT, ERR_UNSUPPORTED, "%s: has no path to open it by",
-				make_name(f));
-	if (!late && is_of_process(mk, f->path))
+	if (!late && f->path && is_of_process(mk, f->path))
 		return MAKE_LATER;
 	/* Never waits for somebody else: O_NONBLOCK, put right below. */
-	fd = open(f->path, open_flags(mk, f) | O_NONBLOCK);
+	fd = make_open(mk, f, open_flags(mk, f) | O_NONBLOCK, err);
 	if (fd < 0)
-		return err_set(err, errno, "open %s", make_name(f));
+		return fd;
 	if (fstat(fd, &st) < 0)
 		return err_set(err, errno, "stat %s", make_name(f));
 	ret = check_kind(f, &st, err);
-	if (ret == 0)
+	if (ret == 0 && !f->ghost_id)
 		ret = fileid_check(f, fd, &st, e->mapped, &mk->opts->id, err);
 	if (ret == 0 && !(f->flags & O_PATH) && e->in_table)
 		ret = make_set_flags(fd, f, err);

@@ -22,7 +22,10 @@ struct make {
 	const struct model *m;
 	const struct make_opts *opts;
 	struct made *made; /* [i]: file i + 1 */
+	int *segments;	   /* [i]: segment i + 1; -1: none */
+	int *ghosts;	   /* [i]: O_PATH of ghost i + 1; -1: not needed yet */
 	int first_fd;
+	uint32_t largefile; /* O_LARGEFILE as the kernel shows it */
 };
 
 enum { MAKE_LATER = 1 };
@@ -40,13 +43,30 @@ struct make_row {
 	int (*finish)(struct make *mk, const struct m_file *f, int fd, struct err *err);
 };
 
-extern const struct make_row make_path;
+extern const struct make_row make_path, make_pipe, make_fifo, make_eventfd, make_signalfd,
+	make_timerfd, make_pidfd, make_ns, make_epoll, make_inotify, make_memfd;
 
 /* Takes @fd, in every case, as the description @file_id; it gets another number. */
 int make_put(struct make *mk, uint32_t file_id, int fd, struct err *err);
 
 /* "file 7 (/etc/passwd)": what an error is about. Valid until the next call. */
 const char *make_name(const struct m_file *f);
+
+/*
+ * make_ghost.c: opens what @f's path leads or led to: a deleted file is made again from the image
+ * or found by another name. A descriptor, any number.
+ */
+int make_open(struct make *mk, const struct m_file *f, int flags, struct err *err);
+/* Another description of what is open at @fd. */
+int make_reopen(int fd, const struct m_file *f, int flags, struct err *err);
+
+/* make_epoll.c: what all epoll instances watch. */
+int make_epoll_items(struct make *mk, struct err *err);
+/* make_lock.c: locks that belong to descriptions. */
+int make_locks(struct make *mk, struct err *err);
+/* make_memfd.c */
+int make_segments(struct make *mk, struct err *err);
+int make_seal_rest(struct make *mk, struct err *err);
 
 /* Open flags that fcntl(F_SETFL) can put right when a description was made without. */
 int make_set_flags(int fd, const struct m_file *f, struct err *err);
