@@ -44,6 +44,7 @@ enum err_class {
 	ERR_NOMEM = 17,	      /* out of memory */
 	ERR_GUARDIAN = 18,    /* the guardian process died: the target was let go */
 	ERR_TIMEOUT = 19,     /* the target could not be stopped in time */
+	ERR_CHANGED = 20,     /* a file is not the one that was dumped */
 };
 
 struct err {

@@ -21,6 +21,10 @@ enum {
 	OPT_JSON,
 	OPT_TIMEOUT,
 	OPT_QUIET,
+	OPT_ALLOW,
+	OPT_GHOST,
+	OPT_VALIDATE,
+	OPT_CHECKSUM_N,
 };
 
 struct dump_cmd {
@@ -58,6 +62,16 @@ static const struct argp_option options[] = {
 	{"work-dir", 'W', "DIR", 0, "Where CRIU's stats-dump file goes; not written without it", 3},
 	{"freeze-timeout", OPT_TIMEOUT, "MS", 0,
 	 "Give up when a thread does not stop in this time; default 10000", 3},
+	{"allow-findings", OPT_ALLOW, NULL, 0,
+	 "Dump what cannot be restored all the same, to look at: see stasis check --pid", 3},
+	{"ghost-limit", OPT_GHOST, "SIZE", 0,
+	 "Most bytes on disk of a deleted file that is open or mapped; default 1M", 3},
+	{"file-validation", OPT_VALIDATE, "METHOD", 0,
+	 "What a restore compares: buildid (default), filesize, checksum, checksum-full, "
+	 "checksum-period",
+	 3},
+	{"checksum-parameter", OPT_CHECKSUM_N, "N", 0,
+	 "The first N bytes (checksum), every Nth byte (checksum-period); default 1024", 3},
 	{"shell-job", 'j', NULL, 0, "Accepted as in criu: a session outside the tree is allowed",
 	 3},
 	{"json", OPT_JSON, NULL, 0, "One machine-readable result line on standard output", 4},
@@ -147,6 +161,23 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_TIMEOUT:
 		o->freeze_timeout_ms =
 			(unsigned)cmd_number(state, "--freeze-timeout", arg, 1, 3600000);
+		return 0;
+	case OPT_ALLOW:
+		o->allow_findings = true;
+		return 0;
+	case OPT_GHOST:
+		o->ghost_limit = cmd_size(state, "--ghost-limit", arg, 1, (uint64_t)1 << 30);
+		return 0;
+	case OPT_VALIDATE:
+		if (!fileid_method_of(arg, &o->file_id.method))
+			argp_error(state,
+				   "--file-validation: '%s' is none of buildid, filesize, "
+				   "checksum, checksum-full, checksum-period",
+				   arg);
+		return 0;
+	case OPT_CHECKSUM_N:
+		o->file_id.parameter =
+			(uint32_t)cmd_number(state, "--checksum-parameter", arg, 1, INT32_MAX);
 		return 0;
 	case OPT_JSON:
 		c->json = true;
@@ -246,6 +277,14 @@ static void print_json(const struct dump_cmd *c, const struct dump_result *r, co
 	json_decref(o);
 }
 
+/* All of them, also when one of them is the reason for a refusal. */
+static void print_findings(const struct dump_result *r)
+{
+	for (uint32_t i = 0; i < r->nfindings; i++)
+		fprintf(stderr, "note: pid %u: %s%s\n", r->findings[i].pid, r->findings[i].text,
+			r->findings[i].fatal ? " (cannot be restored)" : "");
+}
+
 /* The last line a person sees: size, ratio, time frozen, total time, GB/s. */
 static void print_result(const struct dump_cmd *c, const struct dump_result *r)
 {
@@ -253,8 +292,6 @@ static void print_result(const struct dump_cmd *c, const struct dump_result *r)
 	double ratio = r->image_bytes ? (double)r->mem.raw_bytes / (double)r->image_bytes : 0;
 	double rate = r->memory_ns ? (double)r->mem.raw_bytes / (double)r->memory_ns : 0;
 
-	for (uint32_t i = 0; i < r->nfindings; i++)
-		fprintf(stderr, "note: pid %u: %s\n", r->findings[i].pid, r->findings[i].text);
 	if (c->opts.format == IMAGE_STASIS && !r->mem.io_uring && !c->opts.no_uring)
 		fprintf(stderr,
 			"note: io_uring is not available (%s): pages were written with pwrite\n",
@@ -299,6 +336,8 @@ int cmd_dump(int argc, char **argv)
 	progress_free(c.progress);
 	if (c.json)
 		print_json(&c, &res, &err);
+	if (!c.quiet || ret < 0)
+		print_findings(&res);
 	if (ret < 0)
 		ret = cmd_fail("dump", &err);
 	else if (!c.quiet)

@@ -217,6 +217,33 @@ static void check_fdtable(struct check *c, const struct m_fdtable *t)
 	report_doubles(c, fds, t->n, "descriptor");
 }
 
+static void check_ghost(struct check *c, const struct m_ghost *g)
+{
+	uint64_t end = 0;
+
+	for (uint32_t i = 0; i < g->nextents; i++) {
+		const struct m_extent *e = &g->extents[i];
+
+		if (e->off < end || e->len > g->size || e->off > g->size - e->len)
+			bad(c, "deleted file %u: %" PRIu64 " bytes at %" PRIu64 " do not fit",
+			    g->id, e->len, e->off);
+		end = e->off + e->len;
+	}
+}
+
+static void check_contents(struct check *c)
+{
+	for (uint32_t i = 0; i < c->m->nghosts; i++)
+		check_ghost(c, &c->m->ghosts[i]);
+	for (uint32_t i = 0; i < c->m->nlocks; i++) {
+		const struct m_lock *l = &c->m->locks[i];
+
+		if (!model_file_at(c->m, l->pid, l->fd))
+			bad(c, "a lock is on descriptor %u of process %u, which is not there",
+			    l->fd, l->pid);
+	}
+}
+
 static void check_files(struct check *c)
 {
 	for (uint32_t i = 0; i < c->m->nfiles; i++) {
@@ -226,6 +253,13 @@ static void check_files(struct check *c)
 			bad(c, "file %u has id %u", i + 1, f->id);
 		if (f->shm_id && !model_shm(c->m, f->shm_id))
 			bad(c, "file %u names segment %u, which is not there", f->id, f->shm_id);
+		if (f->ghost_id && !model_ghost(c->m, f->ghost_id))
+			bad(c, "file %u names deleted file %u, which is not there", f->id,
+			    f->ghost_id);
+		for (uint32_t k = 0; k < f->ntargets; k++)
+			if (f->targets[k].file_id && !model_file(c->m, f->targets[k].file_id))
+				bad(c, "file %u watches file %u, which is not there", f->id,
+				    f->targets[k].file_id);
 	}
 	for (uint32_t i = 0; i < c->m->nshms; i++)
 		if (c->m->shms[i].id != i + 1)
@@ -260,5 +294,6 @@ unsigned check_model(const struct model *m, check_report *report, void *arg)
 	for (uint32_t i = 0; i < m->nfdtables; i++)
 		check_fdtable(&c, &m->fdtables[i]);
 	check_files(&c);
+	check_contents(&c);
 	return c.bad;
 }

@@ -41,6 +41,8 @@ static const struct frame_kind kinds[] = {
 			 &im__remap_path__descriptor},
 	[FRAME_GHOST] = {"ghost-file", 0x52583605, &im__ghost_file__descriptor,
 			 &im__ghost_chunk__descriptor},
+	[FRAME_FILELOCKS] = {"filelocks", 0x54323616, &im__file_lock__descriptor,
+			     &im__file_lock__descriptor},
 	[FRAME_OTHERS] = {"sk-queues", 0x56264026, NULL, NULL},
 	{"utsns", 0x54473203, NULL, NULL},
 	{"ipcns-var", 0x53115007, NULL, NULL},
@@ -55,7 +57,6 @@ static const struct frame_kind kinds[] = {
 	{"binfmt-misc", 0x67343323, NULL, NULL},
 	{"tty-info", 0x59453036, NULL, NULL},
 	{"tty-data", 0x59413026, NULL, NULL},
-	{"filelocks", 0x54323616, NULL, NULL},
 	{"cgroup", 0x59383330, NULL, NULL},
 	{"cpuinfo", 0x61404013, NULL, NULL},
 	{"userns", 0x55474906, NULL, NULL},
@@ -135,6 +136,14 @@ void frame_add(struct frame_out *o, const ProtobufCMessage *msg)
 	p = out_room(o, len);
 	if (p)
 		protobuf_c_message_pack(msg, p);
+}
+
+void frame_bytes(struct frame_out *o, const void *data, size_t len)
+{
+	uint8_t *p = len ? out_room(o, len) : NULL;
+
+	if (p)
+		memcpy(p, data, len);
 }
 
 void frame_deinit(struct frame_out *o)

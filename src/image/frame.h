@@ -41,6 +41,7 @@ enum frame_id {
 	FRAME_FIFO_DATA,
 	FRAME_REMAP,
 	FRAME_GHOST,
+	FRAME_FILELOCKS,
 	FRAME_OTHERS, /* from here on: kinds that are known by name only */
 };
 
@@ -63,6 +64,8 @@ struct frame_out {
 /* Starts a file: forgets the one before. */
 void frame_begin(struct frame_out *o, enum frame_id id);
 void frame_add(struct frame_out *o, const ProtobufCMessage *msg);
+/* Raw bytes after the newest message, as many as it says. */
+void frame_bytes(struct frame_out *o, const void *data, size_t len);
 void frame_deinit(struct frame_out *o);
 
 /* A file being read. */

@@ -55,6 +55,16 @@ int meta_get_bytes(struct meta_in *in, const ProtobufCBinaryData *from, uint8_t 
 	return 0;
 }
 
+int meta_load(struct meta_in *in, enum frame_id id, const char *name, struct store_in *ret)
+{
+	struct err err = {0};
+	int e = store_load(in->dirfd, id, name, ret, &err);
+
+	if (e == -ENOENT)
+		return 0;
+	return e < 0 ? err_take(in->err, &err) : 1;
+}
+
 /* --- small files --------------------------------------------------------------------------------
  */
 
@@ -126,7 +136,8 @@ static int write_proc(struct meta_out *o, const struct m_proc *p)
 int meta_write(struct image *img, const struct model *m, struct err *err)
 {
 	static int (*const global[])(struct meta_out *) = {
-		meta_put_pstree, meta_put_files, meta_put_memfd, meta_put_timens, meta_put_seccomp,
+		meta_put_pstree, meta_put_files, meta_put_memfd,  meta_put_pipes,
+		meta_put_ghosts, meta_put_locks, meta_put_timens, meta_put_seccomp,
 	};
 	struct meta_out o = {.img = img, .m = m, .err = err};
 	int ret = 0;
@@ -196,8 +207,14 @@ static int read_all(struct meta_in *in)
 		ret = meta_get_timens(in);
 	if (!ret)
 		ret = meta_get_files(in);
+	if (!ret)
+		ret = meta_get_pipes(in);
+	if (!ret)
+		ret = meta_get_ghosts(in);
 	for (uint32_t i = 0; !ret && i < in->m->nprocs; i++)
 		ret = read_proc(in, &in->m->procs[i]);
+	if (!ret)
+		ret = meta_get_locks(in);
 	return ret ? ret : meta_get_seccomp(in);
 }
 

@@ -56,6 +56,9 @@ int meta_put_fs(struct meta_out *o, const struct m_proc *p);
 int meta_put_fdinfo(struct meta_out *o, const struct m_fdtable *t);
 int meta_put_files(struct meta_out *o);
 int meta_put_memfd(struct meta_out *o);
+int meta_put_pipes(struct meta_out *o);
+int meta_put_ghosts(struct meta_out *o);
+int meta_put_locks(struct meta_out *o);
 int meta_put_timens(struct meta_out *o);
 int meta_put_seccomp(struct meta_out *o);
 /* Where chain @id of the model begins in seccomp.img; false when there is none. */
@@ -68,9 +71,11 @@ void meta_get_ns(const Im__Namespaces *ns, struct m_ns *ret);
 
 /*
  * Which file a mapping of a memfd names: its own, else a helper made for its segment. Helpers come
- * after the model's files: first the segments', by segment id, then the paths of FIFOs, by file.
+ * after the model's files: first the segments', by segment id, then the paths of FIFOs, by file,
+ * then the other names of files, by file.
  */
 uint32_t meta_memfd_file(const struct model *m, const struct m_vma *v);
+uint32_t meta_link_helper(const struct model *m, uint32_t file_id);
 
 struct meta_in {
 	int dirfd;
@@ -102,6 +107,12 @@ int meta_get_files(struct meta_in *in);
 int meta_get_timens(struct meta_in *in);
 /* After all core files, which left in m_thread.seccomp_chain an index into this one. */
 int meta_get_seccomp(struct meta_in *in);
+/* These need the files, the last one the descriptor tables. */
+int meta_get_pipes(struct meta_in *in);
+int meta_get_ghosts(struct meta_in *in);
+int meta_get_locks(struct meta_in *in);
+/* A file that need not be there: 1 when it was, 0 when not. */
+int meta_load(struct meta_in *in, enum frame_id id, const char *name, struct store_in *ret);
 
 /* Copies into the model; NULL stays NULL. -ENOMEM. */
 int meta_get_str(struct meta_in *in, const char *from, char **to);

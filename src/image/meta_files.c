@@ -23,6 +23,7 @@ struct file_msg {
 		Im__TimerfdFile tfd;
 		Im__MemfdFile memfd;
 		Im__PidfdFile pidfd;
+		Im__InotifyFile ify;
 	};
 };
 
@@ -50,6 +51,11 @@ static uint32_t fifo_helper(const struct model *m, uint32_t file_id)
 	return m->nfiles + m->nshms + file_id;
 }
 
+uint32_t meta_link_helper(const struct model *m, uint32_t file_id)
+{
+	return m->nfiles + m->nshms + m->nfiles + file_id;
+}
+
 static bool put_reg(struct file_msg *msg, struct meta_out *o, const struct m_file *f)
 {
 	Im__RegFile *to = &msg->reg;
@@ -64,6 +70,11 @@ static bool put_reg(struct file_msg *msg, struct meta_out *o, const struct m_fil
 	if (S_ISREG(f->mode))
 		META_SET(to, size, f->size);
 	META_SET_NZ(to, mode, f->mode);
+	if (f->checksum_kind) {
+		META_SET(to, checksum, f->checksum);
+		META_SET(to, checksum_config, f->checksum_kind);
+		META_SET(to, checksum_parameter, f->checksum_n);
+	}
 	if (words) {
 		to->build_id = arena_alloc(o->scratch, 4 * words);
 		if (!to->build_id)
@@ -133,6 +144,7 @@ static bool put_epoll(struct file_msg *msg, struct meta_out *o, const struct m_f
 		META_SET(&items[i], dev, t->dev);
 		META_SET(&items[i], inode, t->ino);
 		META_SET(&items[i], pos, t->pos);
+		META_SET_NZ(&items[i], file_id, t->file_id);
 	}
 	msg->file.epfd = &msg->epfd;
 	not_in_member(msg, f, false, true);
@@ -169,6 +181,55 @@ static bool put_timerfd(struct file_msg *msg, struct meta_out *o, const struct m
 	return true;
 }
 
+/* At least 16 words, as CRIU reads them. */
+static bool put_handle(struct meta_out *o, const struct m_watch *w, Im__FileHandle *to)
+{
+	enum { WORDS = sizeof(w->handle) / 8 };
+
+	im__file_handle__init(to);
+	to->bytes = w->handle_len;
+	to->type = w->handle_type;
+	to->n_handle = WORDS;
+	to->handle = arena_alloc(o->scratch, WORDS * sizeof(*to->handle));
+	if (!to->handle)
+		return false;
+	memcpy(to->handle, w->handle, sizeof(w->handle));
+	to->path = w->path;
+	return true;
+}
+
+static bool put_inotify(struct file_msg *msg, struct meta_out *o, const struct m_file *f)
+{
+	Im__InotifyWatch *items;
+	Im__FileHandle *handles;
+	void **unused;
+
+	im__inotify_file__init(&msg->ify);
+	msg->ify.id = f->id;
+	msg->ify.flags = f->flags;
+	msg->ify.fown = &msg->fown;
+	msg->ify.n_wd = f->nwatches;
+	if (!meta_array(o->scratch, f->nwatches, sizeof(*items), &items, &msg->ify.wd) ||
+	    !meta_array(o->scratch, f->nwatches, sizeof(*handles), &handles, &unused))
+		return false;
+	for (uint32_t i = 0; i < f->nwatches; i++) {
+		const struct m_watch *w = &f->watches[i];
+
+		im__inotify_watch__init(&items[i]);
+		items[i].i_ino = w->ino;
+		items[i].mask = w->mask;
+		items[i].ignored_mask = w->ignored_mask;
+		items[i].s_dev = w->dev;
+		items[i].wd = w->wd;
+		items[i].f_handle = &handles[i];
+		if (!put_handle(o, w, &handles[i]))
+			return false;
+	}
+	msg->file.ify = &msg->ify;
+	not_in_member(msg, f, false, true);
+	return true;
+}
+
 static bool put_memfd(struct file_msg *msg, struct meta_out *o, const struct m_file *f)
 {
 	im__memfd_file__init(&msg->memfd);
@@ -200,7 +261,7 @@ static bool (*const put_member[])(struct file_msg *, struct meta_out *, const st
 	[M_FILE_FIFO] = put_fifo,	[M_FILE_EVENTFD] = put_eventfd,
 	[M_FILE_EVENTPOLL] = put_epoll, [M_FILE_SIGNALFD] = put_signalfd,
 	[M_FILE_TIMERFD] = put_timerfd, [M_FILE_MEMFD] = put_memfd,
-	[M_FILE_PIDFD] = put_pidfd,
+	[M_FILE_PIDFD] = put_pidfd,	[M_FILE_INOTIFY] = put_inotify,
 };
 
 enum { NMEMBERS = sizeof(put_member) / sizeof(put_member[0]) };
@@ -228,6 +289,7 @@ static void put_more(struct file_msg *msg, const struct m_file *f)
 	to->fdinfo = f->fdinfo;
 	META_SET_NZ(to, pipe_size, f->pipe_size);
 	META_SET_NZ(to, segment_id, f->shm_id);
+	to->link_path = f->link_path;
 	msg->file.stasis = to;
 }
 
@@ -325,6 +387,28 @@ static int add_fifo_helpers(struct meta_out *o)
 	return 0;
 }
 
+/* A file whose name is gone is found by CRIU under another one, which is a file of its own. */
+static int add_link_helpers(struct meta_out *o)
+{
+	for (uint32_t i = 0; i < o->m->nfiles; i++) {
+		const struct m_file *from = &o->m->files[i];
+		struct m_file f = {
+			.id = meta_link_helper(o->m, from->id),
+			.type = M_FILE_REG,
+			.path = from->link_path,
+			.flags = from->flags,
+			.mode = from->mode,
+			.size = from->size,
+			.mnt_id = -1,
+		};
+		int ret = from->link_path ? add_file(o, &f, true) : 0;
+
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
 int meta_put_files(struct meta_out *o)
 {
 	int ret = 0;
@@ -336,6 +420,8 @@ int meta_put_files(struct meta_out *o)
 		ret = add_segment_helpers(o);
 	if (!ret)
 		ret = add_fifo_helpers(o);
+	if (!ret)
+		ret = add_link_helpers(o);
 	return ret ? ret : store_put(o->img, "files.img", o->err);
 }
 

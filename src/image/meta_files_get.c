@@ -29,6 +29,11 @@ static int get_reg(struct meta_in *in, const Im__RegFile *from, struct m_file *f
 		f->size = from->size;
 	if (from->has_mode)
 		f->mode = from->mode;
+	if (from->has_checksum && META_GET(from, checksum_config) <= M_CHECKSUM_PERIOD) {
+		f->checksum = from->checksum;
+		f->checksum_kind = (enum m_checksum)META_GET(from, checksum_config);
+		f->checksum_n = META_GET(from, checksum_parameter);
+	}
 	if (!f->build_id && from->n_build_id && !in->big_endian) {
 		ProtobufCBinaryData words = {4 * from->n_build_id, (uint8_t *)from->build_id};
 
@@ -56,9 +61,48 @@ static int get_epoll(struct meta_in *in, const Im__EpollFile *from, struct m_fil
 			.pos = META_GET(t, pos),
 			.ino = META_GET(t, inode),
 			.dev = META_GET(t, dev),
+			.file_id = META_GET(t, file_id),
 		};
 	}
 	return 0;
+}
+
+static int get_watch(struct meta_in *in, const Im__InotifyWatch *from, struct m_watch *to)
+{
+	const Im__FileHandle *h = from->f_handle;
+	size_t len = h->n_handle * sizeof(*h->handle);
+
+	to->wd = from->wd;
+	to->mask = from->mask;
+	to->ignored_mask = from->ignored_mask;
+	to->ino = from->i_ino;
+	to->dev = from->s_dev;
+	to->handle_type = h->type;
+	if (len > sizeof(to->handle))
+		len = sizeof(to->handle);
+	if (h->bytes > len)
+		return err_fail(in->err, EBADMSG, ERR_IMAGE,
+				"files.img: a handle of %u bytes of which %zu are there", h->bytes,
+				len);
+	to->handle_len = h->bytes;
+	if (len)
+		memcpy(to->handle, h->handle, len);
+	return meta_get_str(in, h->path, &to->path);
+}
+
+static int get_inotify(struct meta_in *in, const Im__InotifyFile *from, struct m_file *f)
+{
+	int ret = 0;
+
+	f->flags = from->flags;
+	get_fown(from->fown, &f->fown);
+	f->nwatches = (uint32_t)from->n_wd;
+	f->watches = model_alloc(in->m, from->n_wd * sizeof(*f->watches));
+	if (!f->watches)
+		return meta_nomem(in->err, "files.img");
+	for (uint32_t i = 0; !ret && i < f->nwatches; i++)
+		ret = get_watch(in, from->wd[i], &f->watches[i]);
+	return ret;
 }
 
 static void get_timerfd(const Im__TimerfdFile *from, struct m_file *f)
@@ -98,9 +142,6 @@ static void get_small(const Im__File *from, struct m_file *f)
 		f->flags = from->sgfd->flags;
 		get_fown(from->sgfd->fown, &f->fown);
 		f->signalfd_mask = from->sgfd->sigmask;
-	} else if (from->ify) {
-		f->flags = from->ify->flags;
-		get_fown(from->ify->fown, &f->fown);
 	} else if (from->pidfd) {
 		f->flags = from->pidfd->flags;
 		get_fown(from->pidfd->fown, &f->fown);
@@ -135,6 +176,8 @@ static int get_more(struct meta_in *in, const Im__FileMore *from, struct m_file 
 		      : 0;
 	if (!ret)
 		ret = meta_get_str(in, from->fdinfo, &f->fdinfo);
+	if (!ret)
+		ret = meta_get_str(in, from->link_path, &f->link_path);
 	return ret ? ret : meta_get_str(in, from->path, &f->path);
 }
 
@@ -164,6 +207,8 @@ static int get_file(struct meta_in *in, const Im__File *from, struct m_file *f)
 		ret = get_reg(in, from->reg, f);
 	else if (from->epfd)
 		ret = get_epoll(in, from->epfd, f);
+	else if (from->ify)
+		ret = get_inotify(in, from->ify, f);
 	else if (from->tfd)
 		get_timerfd(from->tfd, f);
 	else if (from->memfd)
@@ -179,6 +224,7 @@ static int get_file(struct meta_in *in, const Im__File *from, struct m_file *f)
 /* The image's ids beside the files read, until both are in order. */
 struct numbered {
 	uint32_t id;
+	uint32_t regf_id; /* stock images: the file that has the path and flags of a FIFO */
 	struct m_file file;
 };
 
@@ -206,6 +252,17 @@ static int renumber(struct meta_in *in, struct numbered *all, uint32_t n)
 		in->m->files[i].id = i + 1;
 	}
 	in->nfile_ids = in->m->nfiles = n;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct m_file *reg = model_file(in->m, meta_file_id(in, all[i].regf_id));
+		struct m_file *f = &in->m->files[i];
+
+		if (!all[i].regf_id || !reg)
+			continue;
+		f->path = reg->path;
+		f->flags = reg->flags;
+		f->mode = reg->mode;
+		f->fown = reg->fown;
+	}
 	return 0;
 }
 
@@ -230,6 +287,8 @@ int meta_get_files(struct meta_in *in)
 		if (ret)
 			break;
 		one->id = from->id;
+		if (from->fifo && in->stock)
+			one->regf_id = META_GET(from->fifo, regf_id);
 	}
 	store_unload(&file);
 	return ret ? ret : renumber(in, all, n);

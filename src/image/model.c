@@ -94,6 +94,35 @@ const struct m_seccomp_chain *model_chain(const struct model *m, uint32_t id)
 	return id && id <= m->nchains ? &m->chains[id - 1] : NULL;
 }
 
+const struct m_ghost *model_ghost(const struct model *m, uint32_t id)
+{
+	return id && id <= m->nghosts ? &m->ghosts[id - 1] : NULL;
+}
+
+const struct m_pipe *model_pipe(const struct model *m, const struct m_file *f)
+{
+	for (uint32_t i = 0; i < m->npipes; i++) {
+		const struct m_pipe *p = &m->pipes[i];
+
+		/* CRIU's images know no device. */
+		if (p->ino == f->ino && (!p->dev || !f->dev || p->dev == f->dev) &&
+		    p->fifo == (f->type == M_FILE_FIFO))
+			return p;
+	}
+	return NULL;
+}
+
+const struct m_file *model_file_at(const struct model *m, uint32_t pid, uint32_t fd)
+{
+	const struct m_proc *p = model_proc(m, pid);
+	const struct m_fdtable *t = p ? model_fdtable(m, p->fdtable_id) : NULL;
+
+	for (uint32_t i = 0; t && i < t->n; i++)
+		if (t->fds[i].fd == fd)
+			return model_file(m, t->fds[i].file_id);
+	return NULL;
+}
+
 const struct m_regset *model_regset(const struct m_thread *t, uint32_t note)
 {
 	for (uint32_t i = 0; i < t->nregsets; i++)

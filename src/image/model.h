@@ -186,6 +186,25 @@ struct m_epoll_target {
 	uint64_t pos;
 	uint64_t ino;
 	uint32_t dev;
+	uint32_t file_id; /* what is watched, 0: not known; the number may be another's by now */
+};
+
+/* One watch of an inotify instance. */
+struct m_watch {
+	uint32_t wd, mask, ignored_mask;
+	uint64_t ino;
+	uint32_t dev; /* the kernel's number of it: major << 20 | minor */
+	uint32_t handle_type, handle_len;
+	uint8_t handle[128]; /* for open_by_handle_at() */
+	char *path;	     /* NULL: not found */
+};
+
+/* Numbers on disk: never renumber. */
+enum m_checksum {
+	M_CHECKSUM_NONE = 0,
+	M_CHECKSUM_FIRST = 1,  /* CRC32C of the first N bytes */
+	M_CHECKSUM_FULL = 2,   /* of all */
+	M_CHECKSUM_PERIOD = 3, /* of every Nth byte, from the first on */
 };
 
 struct m_fown {
@@ -208,6 +227,10 @@ struct m_file {
 	int32_t mnt_id; /* -1: not known */
 	uint32_t build_id_len;
 	uint8_t *build_id; /* of an ELF file that is mapped executable */
+	enum m_checksum checksum_kind;
+	uint32_t checksum, checksum_n;
+	uint32_t ghost_id; /* what the path led to before it was gone, 0: nothing kept */
+	char *link_path;   /* another name of the file when its path is gone; NULL */
 	struct m_fown fown;
 	char *fdinfo; /* /proc/PID/fdinfo/FD verbatim, NULL for mapped files */
 	/* by type */
@@ -216,6 +239,8 @@ struct m_file {
 	uint64_t signalfd_mask;
 	uint32_t ntargets; /* epoll */
 	struct m_epoll_target *targets;
+	uint32_t nwatches; /* inotify */
+	struct m_watch *watches;
 	struct {
 		uint32_t clockid, settime_flags;
 		uint64_t ticks, value_ns, interval_ns;
@@ -229,6 +254,51 @@ struct m_fd {
 	uint32_t fd;
 	uint32_t file_id;
 	bool cloexec;
+};
+
+/* A pipe or FIFO with what is in it; all descriptions of its inode share it. */
+struct m_pipe {
+	uint64_t dev, ino;
+	bool fifo;
+	uint32_t size; /* F_GETPIPE_SZ, 0: not known */
+	uint32_t len;
+	uint8_t *data;
+	uint32_t npackets;
+	uint32_t *packets; /* packet mode: lengths of what was written at once; together len */
+};
+
+/* Bytes of a file; between extents are holes. */
+struct m_extent {
+	uint64_t off, len;
+	uint8_t *data;
+};
+
+/* An inode that no path leads to any more. */
+struct m_ghost {
+	uint32_t id; /* from 1 */
+	uint64_t dev, ino, rdev;
+	uint32_t mode, uid, gid;
+	uint64_t size;
+	int64_t atime_ns, mtime_ns;
+	uint32_t nextents;
+	struct m_extent *extents; /* ascending */
+	char *target;		  /* of a symbolic link, else NULL */
+};
+
+/* Numbers are CRIU's. */
+enum m_lock_kind {
+	M_LOCK_POSIX = 1, /* belongs to a process */
+	M_LOCK_FLOCK = 2, /* these to a description */
+	M_LOCK_OFD = 4,
+	M_LOCK_LEASE = 8,
+};
+
+/* A lock that is held on what descriptor @fd of process @pid refers to. */
+struct m_lock {
+	enum m_lock_kind kind;
+	uint32_t type; /* F_RDLCK, F_WRLCK */
+	uint32_t pid, fd;
+	int64_t start, len; /* len 0: to the end, however far */
 };
 
 /* One descriptor table; processes made with CLONE_FILES share it. */
@@ -359,6 +429,12 @@ struct model {
 	struct m_shm *shms; /* [i].id == i + 1 */
 	uint32_t nchains;
 	struct m_seccomp_chain *chains; /* m_thread.seccomp_chain is an index from 1 */
+	uint32_t npipes;
+	struct m_pipe *pipes;
+	uint32_t nghosts;
+	struct m_ghost *ghosts; /* [i].id == i + 1 */
+	uint32_t nlocks;
+	struct m_lock *locks;
 	uint32_t nfindings;
 	struct m_finding *findings;
 	struct m_ns tool_ns; /* the namespaces of the dumping tool */
@@ -391,6 +467,11 @@ const struct m_proc *model_proc(const struct model *m, uint32_t pid);
 const struct m_fdtable *model_fdtable(const struct model *m, uint32_t id);
 const struct m_shm *model_shm(const struct model *m, uint32_t id);
 const struct m_seccomp_chain *model_chain(const struct model *m, uint32_t id);
+const struct m_ghost *model_ghost(const struct model *m, uint32_t id);
+/* What is in the pipe or FIFO that @f is an end of; NULL when that is not kept. */
+const struct m_pipe *model_pipe(const struct model *m, const struct m_file *f);
+/* What a descriptor of a process refers to. */
+const struct m_file *model_file_at(const struct model *m, uint32_t pid, uint32_t fd);
 /* By note type; NULL if the thread has none. */
 const struct m_regset *model_regset(const struct m_thread *t, uint32_t note);
 

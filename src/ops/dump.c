@@ -71,6 +71,30 @@ static struct md_opts memory_opts(const struct dump *d)
 	};
 }
 
+/* What the survey and the collection found is in the way of a restore. */
+static int dump_refuse(struct dump *d, struct err *err)
+{
+	const struct model *m = d->model;
+	uint32_t n = 0, first = 0;
+
+	for (uint32_t i = m->nfindings; i > 0; i--) {
+		if (!m->findings[i - 1].fatal)
+			continue;
+		n++;
+		first = i - 1;
+	}
+	if (!n || d->opts->allow_findings)
+		return 0;
+	err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+		 "an image of pid %d could not be restored: pid %u: %s%s", d->opts->pid,
+		 m->findings[first].pid, m->findings[first].text, n > 1 ? " (and more)" : "");
+	err_hint(err,
+		 "--allow-findings dumps it all the same, to look at and not to restore; "
+		 "`stasis check --pid %d` lists all that is in the way",
+		 d->opts->pid);
+	return -EOPNOTSUPP;
+}
+
 /* Everything that may fail or take time without the target standing still. */
 static int dump_prepare(struct dump *d, struct err *err)
 {
@@ -79,6 +103,8 @@ static int dump_prepare(struct dump *d, struct err *err)
 		.freeze_timeout_ms = o->freeze_timeout_ms,
 		.stop = o->stop,
 		.stop_arg = o->arg,
+		.ghost_limit = o->ghost_limit,
+		.file_id = o->file_id,
 	};
 	struct md_file_opts fopts = {.direct = o->direct, .no_uring = o->no_uring};
 	int ret;
@@ -118,7 +144,8 @@ static int dump_prepare(struct dump *d, struct err *err)
 	}
 	if (FAULT("dump.prepared"))
 		return err_set(err, EIO, "fault injected at dump.prepared");
-	return target_survey(d->target, err);
+	ret = target_survey(d->target, err);
+	return ret < 0 ? ret : dump_refuse(d, err);
 }
 
 static int emit_criu(void *arg, uint64_t space, const struct md_extent *e, bool lazy,
@@ -230,6 +257,8 @@ static int dump_frozen(struct dump *d, struct err *err)
 	ret = target_collect(d->target, err);
 	t0 = now_ns();
 	d->res->collect_ns = t0 - t1;
+	if (ret == 0)
+		ret = dump_refuse(d, err);
 	if (ret == 0)
 		ret = dump_interrupted(d, err);
 	if (ret < 0)

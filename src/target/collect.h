@@ -32,6 +32,17 @@ struct files;
 /* @m outlives it and gets its tool_ns; the processes collected with it are elements of m->procs. */
 struct files *files_new(struct model *m, struct err *err);
 void files_free(struct files *f);
+struct target_opts;
+/* What options say of files; @opts is not kept. */
+void files_options(struct files *f, const struct target_opts *opts);
+/*
+ * From now on processes are only looked at, not even a descriptor of theirs is duplicated: for a
+ * list of findings while they run.
+ */
+void files_hands_off(struct files *f);
+/* Takes over the checksums that another one, of a survey, has: files that do not change keep them.
+ */
+void files_know_sums(struct files *f, struct files *from);
 
 /*
  * Ahead of the freeze: keeps the VmFlags of every VMA of @pid and the build ids of what it
@@ -56,6 +67,9 @@ int maps_collect(struct model *m, struct m_proc *p, struct files *f, struct err 
  * M_DEAD.
  */
 int files_collect(struct files *f, struct m_proc *p, struct err *err);
+
+/* After the last files_collect(): what can be told of all of them together only. */
+int files_finish(struct files *f, struct err *err);
 
 /*
  * Ids, state, names, personality, flags, namespaces, cgroups, umask, and the POSIX timers but for
@@ -86,10 +100,13 @@ int proc_children(pid_t pid, pid_t *pids, int max);
 pid_t proc_viewer(pid_t pid);
 
 /*
- * Notes something that the image does not carry. Control characters, which a target may put into
- * names, become '?'. 0 or -ENOMEM.
+ * Notes something that the image does not carry; finding_fatal() that without it the tree cannot be
+ * restored to what it was. Control characters, which a target may put into names, become '?'. 0 or
+ * -ENOMEM.
  */
 __attribute__((format(printf, 3, 4))) int finding_add(struct model *m, uint32_t pid,
 						      const char *fmt, ...);
+__attribute__((format(printf, 3, 4))) int finding_fatal(struct model *m, uint32_t pid,
+							const char *fmt, ...);
 
 #endif

@@ -188,6 +188,55 @@ static int fill_epoll(struct model *m, const char *text, struct m_file *file)
 	return 0;
 }
 
+/*
+ * "inotify wd:3 ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8 fhandle-type:1
+ * f_handle:7e9e0000640d1b6d" on one line; without a handle when the file system has none.
+ */
+static bool take_watch(const char *p, struct m_watch *w)
+{
+	uint64_t wd, ino, dev, mask, ignored, len, type;
+
+	if (!seek_key(&p, "wd:") || !procfs_hex(&p, &wd) || !seek_key(&p, "ino:") ||
+	    !procfs_hex(&p, &ino) || !seek_key(&p, "sdev:") || !procfs_hex(&p, &dev) ||
+	    !seek_key(&p, "mask:") || !procfs_hex(&p, &mask))
+		return false;
+	*w = (struct m_watch){
+		.wd = (uint32_t)wd, .ino = ino, .dev = (uint32_t)dev, .mask = (uint32_t)mask};
+	if (seek_key(&p, "ignored_mask:") && procfs_hex(&p, &ignored))
+		w->ignored_mask = (uint32_t)ignored;
+	if (!seek_key(&p, "fhandle-bytes:") || !procfs_hex(&p, &len) ||
+	    !seek_key(&p, "fhandle-type:") || !procfs_hex(&p, &type) ||
+	    !seek_key(&p, "f_handle:") || len > sizeof(w->handle))
+		return true;
+	for (uint64_t i = 0; i < len; i++) {
+		char two[3] = {p[2 * i], p[2 * i] ? p[2 * i + 1] : '\0', '\0'};
+		const char *q = two;
+		uint64_t byte;
+
+		if (!two[1] || !procfs_hex(&q, &byte) || *q)
+			return true;
+		w->handle[i] = (uint8_t)byte;
+	}
+	w->handle_type = (uint32_t)type;
+	w->handle_len = (uint32_t)len;
+	return true;
+}
+
+static int fill_inotify(struct model *m, const char *text, struct m_file *file)
+{
+	for (const char *line = text; line; line = next_line(line)) {
+		struct m_watch w, *e;
+
+		if (!value_of(line, "inotify ") || !take_watch(line, &w))
+			continue;
+		e = model_push(m, &file->watches, &file->nwatches, sizeof(*e));
+		if (!e)
+			return -ENOMEM;
+		*e = w;
+	}
+	return 0;
+}
+
 /* NSpid has one number for each namespace, ours first: the target's own is the last. */
 static void fill_pidfd(const char *text, struct m_file *file)
 {
@@ -219,6 +268,8 @@ int fdinfo_fill(struct model *m, const char *text, struct m_file *file)
 		return 0;
 	case M_FILE_EVENTPOLL:
 		return fill_epoll(m, text, file);
+	case M_FILE_INOTIFY:
+		return fill_inotify(m, text, file);
 	case M_FILE_PIDFD:
 		fill_pidfd(text, file);
 		return 0;

@@ -22,8 +22,8 @@ struct fdinfo {
 int fdinfo_parse(const char *text, struct fdinfo *ret);
 
 /*
- * The lines of @file->type into @file: eventfd, signalfd, timerfd, epoll (targets go into @m),
- * pidfd. 0 or -ENOMEM; a line that is not there or not as expected leaves its field alone.
+ * The lines of @file->type into @file: eventfd, signalfd, timerfd, epoll and inotify (lists go into
+ * @m), pidfd. 0 or -ENOMEM; a line that is not there or not as expected leaves its field alone.
  */
 int fdinfo_fill(struct model *m, const char *text, struct m_file *file);
 

@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -56,13 +58,15 @@ static int look_nomem(const struct look *l, struct err *err)
  */
 static int look_dup(const struct look *l)
 {
-	if (l->pidfd < 0)
+	if (l->pidfd < 0 || l->f->hands_off)
 		return -1;
 	return (int)syscall(SYS_pidfd_getfd, l->pidfd, l->fd, 0);
 }
 
-static bool wants_dup(const struct m_file *file)
+static bool wants_dup(const struct look *l)
 {
+	const struct m_file *file = &l->file;
+
 	switch (file->type) {
 	case M_FILE_PIPE:
 	case M_FILE_FIFO:
@@ -73,9 +77,12 @@ static bool wants_dup(const struct m_file *file)
 	case M_FILE_TTY:
 		return true;
 	case M_FILE_REG:
-		/* Files have no signal-driven I/O: devices may. */
-		return file->flags & O_ASYNC && S_ISCHR(file->mode);
+		/* Files have no signal-driven I/O, but leases have an owner; devices may. */
+		return (file->flags & O_ASYNC && S_ISCHR(file->mode)) ||
+		       strstr(l->f->text.data, ": LEASE ");
 	case M_FILE_INOTIFY:
+	case M_FILE_TIMERFD:
+		return true;
 	case M_FILE_TUN:
 		return file->flags & O_ASYNC;
 	default:
@@ -103,16 +110,69 @@ static void read_owner(int dup, struct m_fown *own)
 	}
 }
 
-static void read_by_dup(int dup, struct m_file *file)
+/*
+ * A periodic timer that has expired stands still until somebody reads or asks it: the kernel then
+ * counts the periods that have passed and goes on. Asked before, fdinfo has the true numbers.
+ */
+static int settle_timer(struct look *l, int dup)
 {
-	int size;
+	struct itimerspec drop;
+	char info[32];
+	ssize_t n;
 
-	read_owner(dup, &file->fown);
-	if (file->type != M_FILE_PIPE && file->type != M_FILE_FIFO)
-		return;
-	size = fcntl(dup, F_GETPIPE_SZ);
-	if (size > 0)
-		file->pipe_size = (uint32_t)size;
+	if (dup < 0 || timerfd_gettime(dup, &drop) < 0)
+		return 0;
+	snprintf(info, sizeof(info), "fdinfo/%u", l->fd);
+	n = proctext_read(&l->f->text, l->at->dir, info);
+	return n < 0 ? (int)n : 0;
+}
+
+static int lost_events(struct look *l, int dup)
+{
+	int n = 0;
+
+	if (dup < 0 || ioctl(dup, FIONREAD, &n) < 0 || !n)
+		return 0;
+	return finding_add(l->f->m, l->at->pid,
+			   "fd %u: inotify: %d bytes of events not read yet are not carried", l->fd,
+			   n);
+}
+
+static int read_by_dup(struct look *l, int dup, struct err *err)
+{
+	struct m_file *file = &l->file;
+	int ret = 0;
+
+	if (dup >= 0)
+		read_owner(dup, &file->fown);
+	switch (file->type) {
+	case M_FILE_PIPE:
+	case M_FILE_FIFO:
+		ret = dup < 0 ? 0 : fcntl(dup, F_GETPIPE_SZ);
+		if (ret > 0)
+			file->pipe_size = (uint32_t)ret;
+		return files_pipe(l->f, l->at, l->fd, dup, file, err);
+	case M_FILE_TIMERFD:
+		ret = settle_timer(l, dup);
+		return ret < 0 ? look_fail(l, ret, "read fdinfo of", err) : 0;
+	case M_FILE_INOTIFY:
+		return lost_events(l, dup) < 0 ? look_nomem(l, err) : 0;
+	default:
+		return 0;
+	}
+}
+
+/* Harmless: the caller's own namespaces, by which a restored tree finds its own again. */
+static bool is_own_ns(const struct look *l)
+{
+	const struct m_ns *own = &l->f->m->tool_ns;
+	const uint64_t all[] = {own->pid, own->net,  own->ipc,	  own->uts,
+				own->mnt, own->user, own->cgroup, own->time};
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i] && all[i] == l->file.ino)
+			return true;
+	return false;
 }
 
 static int look_lost(struct look *l, struct err *err)
@@ -121,23 +181,30 @@ static int look_lost(struct look *l, struct err *err)
 	int ret = 0;
 
 	if (l->lost && *f->link.data == '/')
-		ret = finding_add(f->m, l->at->pid,
-				  "fd %u: %s %s: recorded, its contents are not saved", l->fd,
-				  l->lost, f->link.data);
+		ret = finding_fatal(f->m, l->at->pid, "fd %u: %s %s: not supported", l->fd, l->lost,
+				    f->link.data);
 	else if (l->lost)
-		ret = finding_add(f->m, l->at->pid,
-				  "fd %u: %s: recorded, its contents are not saved", l->fd,
-				  l->lost);
-	else if (l->file.type == M_FILE_EXT)
-		ret = finding_add(f->m, l->at->pid,
-				  "fd %u: %s of a kind not known: recorded, its contents are not "
-				  "saved",
-				  l->fd, f->link.data);
-	else if (l->file.type == M_FILE_REG && l->file.deleted)
-		ret = finding_add(f->m, l->at->pid,
-				  "fd %u: %s: deleted file: its contents are not saved", l->fd,
-				  f->link.data);
+		ret = finding_fatal(f->m, l->at->pid, "fd %u: %s: not supported", l->fd, l->lost);
+	else if (l->file.type == M_FILE_EXT || l->file.type == M_FILE_TUN)
+		ret = finding_fatal(f->m, l->at->pid,
+				    "fd %u: %s of a kind not known: not supported", l->fd,
+				    f->link.data);
+	else if (l->file.type == M_FILE_NS && !is_own_ns(l))
+		ret = finding_fatal(f->m, l->at->pid,
+				    "fd %u: namespace %s, which is not ours: not supported", l->fd,
+				    f->link.data);
 	return ret < 0 ? look_nomem(l, err) : 0;
+}
+
+/* By path, and its path is gone. */
+static int look_gone(struct look *l, struct err *err)
+{
+	char what[24];
+
+	if (!l->file.deleted || (l->file.type != M_FILE_REG && l->file.type != M_FILE_FIFO))
+		return 0;
+	snprintf(what, sizeof(what), "fd %u", l->fd);
+	return files_gone(l->f, l->at, l->name, what, &l->stx, &l->file, err);
 }
 
 /* A description not seen before: all of it. Its id, or -errno. */
@@ -146,30 +213,31 @@ static int look_closer(struct look *l, struct err *err)
 	struct files *f = l->f;
 	struct m_file *file = &l->file;
 	bool is_socket = file->type == M_FILE_UND;
-	cleanup_fd int dup = is_socket || wants_dup(file) ? look_dup(l) : -1;
+	cleanup_fd int dup = is_socket || wants_dup(l) ? look_dup(l) : -1;
 	uint32_t id;
 	int ret;
 
 	if (is_socket)
 		file->type = fdtype_socket(dup, l->at->dir, l->name);
-	if (dup >= 0)
-		read_by_dup(dup, file);
-	if (file->type == M_FILE_MEMFD) {
+	ret = read_by_dup(l, dup, err);
+	if (ret == 0 && file->type == M_FILE_MEMFD)
 		ret = files_segment(f, l->at, l->name, f->link.data, file->dev, file->ino, NULL,
 				    &file->shm_id, err);
-		if (ret < 0)
-			return ret;
-	}
+	if (ret < 0)
+		return ret;
 	file->deleted = files_deleted(l->at, f->link.data, &l->stx);
 	file->path = model_strdup(f->m, f->link.data);
 	file->fdinfo = model_strdup(f->m, f->text.data);
 	if (!file->path || !file->fdinfo || fdinfo_fill(f->m, f->text.data, file) < 0)
 		return look_nomem(l, err);
+	ret = look_gone(l, err);
+	if (ret == 0)
+		ret = look_lost(l, err);
+	if (ret < 0)
+		return ret;
+	files_checksum(f, l->at, l->name, file);
 	id = files_add(f, file);
-	if (!id)
-		return look_nomem(l, err);
-	ret = look_lost(l, err);
-	return ret < 0 ? ret : (int)id;
+	return id ? (int)id : look_nomem(l, err);
 }
 
 static int look_read(struct look *l, struct err *err)
@@ -232,6 +300,9 @@ static int fd_collect(struct look *l, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
+	ret = files_locks(f, l->at, l->fd, id, f->text.data, err);
+	if (ret < 0)
+		return ret;
 	fd = files_push(&f->fds, &f->nfds, &f->fds_room, sizeof(*fd));
 	if (!fd)
 		return look_nomem(l, err);
@@ -355,5 +426,48 @@ int files_collect(struct files *f, struct m_proc *p, struct err *err)
 				  "processes share is not known");
 	}
 	proc_at_close(&at);
+	return ret;
+}
+
+static int fd_finish(struct files *f, const struct m_proc *p, uint32_t fd, struct m_file *file,
+		     struct err *err)
+{
+	switch (file->type) {
+	case M_FILE_EVENTPOLL:
+		return epoll_finish(f, p, fd, file, err);
+	case M_FILE_INOTIFY:
+		return watches_finish(f, p, fd, file, err);
+	case M_FILE_PIDFD:
+		if (file->pidfd_pid < 0 || model_proc(f->m, (uint32_t)file->pidfd_pid))
+			return 0;
+		return finding_add(f->m, p->pid,
+				   "fd %u: pidfd of process %d, which is not in the tree", fd,
+				   file->pidfd_pid) < 0
+			       ? err_set(err, ENOMEM, "findings of pid %u", p->pid)
+			       : 0;
+	default:
+		return 0;
+	}
+}
+
+int files_finish(struct files *f, struct err *err)
+{
+	bool *seen = calloc(f->m->nfiles + 1, sizeof(*seen));
+	int ret = seen ? pipes_finish(f, err) : err_set(err, ENOMEM, "list of files");
+
+	for (uint32_t i = 0; ret == 0 && i < f->m->nprocs; i++) {
+		const struct m_proc *p = &f->m->procs[i];
+		const struct m_fdtable *t = model_fdtable(f->m, p->fdtable_id);
+
+		for (uint32_t k = 0; ret == 0 && t && k < t->n; k++) {
+			uint32_t id = t->fds[k].file_id;
+
+			if (seen[id])
+				continue;
+			seen[id] = true;
+			ret = fd_finish(f, p, t->fds[k].fd, &f->m->files[id - 1], err);
+		}
+	}
+	free(seen);
 	return ret;
 }

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "src/target/buildid.h"
 #include "src/target/fdtype.h"
+#include "src/target/target.h"
 
 /* Reading smaps twice is exact: below this it is done. */
 enum { SURVEY_WORTH_NS = 1000000 };
@@ -32,6 +33,7 @@ struct files *files_new(struct model *m, struct err *err)
 	f->m = m;
 	f->next_vm = f->next_files = f->next_fs = f->next_sighand = 2;
 	f->survey_worth_ns = SURVEY_WORTH_NS;
+	f->tee[0] = f->tee[1] = -1;
 	proc_namespaces(0, &m->tool_ns);
 	segment_fs_init(f);
 	fdtype_init(f);
@@ -47,6 +49,11 @@ void files_free(struct files *f)
 	idmap_deinit(&f->by_segment);
 	idmap_deinit(&f->by_buildid);
 	idmap_deinit(&f->by_survey);
+	idmap_deinit(&f->by_ghost);
+	idmap_deinit(&f->by_sum);
+	free(f->summed);
+	pipes_deinit(f);
+	free(f->lock_files);
 	free(f->mapped);
 	free(f->buildids);
 	for (uint32_t i = 0; i < f->nsurveys; i++)
@@ -59,6 +66,17 @@ void files_free(struct files *f)
 	proctext_deinit(&f->segment_link);
 	free(f->fds);
 	free(f);
+}
+
+void files_options(struct files *f, const struct target_opts *opts)
+{
+	f->ghost_limit = opts->ghost_limit;
+	f->file_id = opts->file_id;
+}
+
+void files_hands_off(struct files *f)
+{
+	f->hands_off = true;
 }
 
 int proc_at_open(struct files *f, const struct m_proc *p, struct proc_at *ret, struct err *err)
@@ -180,6 +198,64 @@ uint32_t files_add(struct files *f, const struct m_file *file)
 	return e->id;
 }
 
+static const struct summed *summed_find(const struct files *f, uint64_t key,
+					const struct m_file *file)
+{
+	size_t pos = idmap_start(&f->by_sum, key);
+	uint32_t i;
+
+	while (idmap_next(&f->by_sum, key, &pos, &i)) {
+		const struct summed *s = &f->summed[i];
+
+		if (s->dev == file->dev && s->ino == file->ino && s->size == file->size &&
+		    s->mtime_ns == file->mtime_ns)
+			return s;
+	}
+	return NULL;
+}
+
+void files_checksum(struct files *f, const struct proc_at *at, const char *link,
+		    struct m_file *file)
+{
+	uint64_t key = idmap_mix(idmap_mix(file->dev, file->ino), (uint64_t)file->mtime_ns);
+	const struct summed *known;
+	struct summed *s;
+
+	if (f->file_id.method < FILEID_CRC_FIRST || file->type != M_FILE_REG ||
+	    !S_ISREG(file->mode) || file->deleted || file->flags & O_PATH ||
+	    !strncmp(file->path, "/proc/", 6) || !strncmp(file->path, "/sys/", 5))
+		return;
+	known = summed_find(f, key, file);
+	if (!known) {
+		/* O_NONBLOCK: the file may be leased by somebody who stands still. */
+		cleanup_fd int fd =
+			openat(at->dir, link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+		if (fd < 0 || fileid_checksum(fd, &f->file_id, file) < 0)
+			return;
+		s = files_push(&f->summed, &f->nsummed, &f->summed_room, sizeof(*s));
+		if (s && idmap_put(&f->by_sum, key, f->nsummed - 1) == 0)
+			*s = (struct summed){file->dev, file->ino, file->size, file->mtime_ns,
+					     file->checksum};
+		return;
+	}
+	file->checksum = known->sum;
+	fileid_kind(&f->file_id, file);
+}
+
+void files_know_sums(struct files *f, struct files *from)
+{
+	struct files drop = {.by_sum = f->by_sum, .summed = f->summed};
+
+	f->by_sum = from->by_sum;
+	f->summed = from->summed;
+	f->nsummed = from->nsummed;
+	f->summed_room = from->summed_room;
+	from->by_sum = drop.by_sum;
+	from->summed = drop.summed;
+	from->nsummed = from->summed_room = 0;
+}
+
 static uint64_t hash_text(const char *s)
 {
 	uint64_t h = 0xcbf29ce484222325ULL;
@@ -196,12 +272,13 @@ static bool path_equal(const struct m_file *a, const struct m_file *b)
 }
 
 /* Mapped, executed, current-directory files: one entry for each path, inode and mode of opening. */
-static int path_add(struct files *f, const struct proc_at *at, struct m_file *file,
-		    uint32_t *ret_id, struct err *err)
+static int path_add(struct files *f, const struct proc_at *at, const char *link,
+		    const struct statx *stx, struct m_file *file, uint32_t *ret_id, struct err *err)
 {
 	uint64_t key = idmap_mix(hash_text(file->path), idmap_mix(file->dev, file->ino));
 	size_t pos = idmap_start(&f->by_path, key);
 	uint32_t id;
+	int ret = 0;
 
 	while (idmap_next(&f->by_path, key, &pos, &id)) {
 		if (!path_equal(&f->m->files[id - 1], file))
@@ -210,13 +287,14 @@ static int path_add(struct files *f, const struct proc_at *at, struct m_file *fi
 		return 0;
 	}
 	file->path = model_strdup(f->m, file->path);
+	if (file->path && file->deleted && file->type == M_FILE_REG)
+		ret = files_gone(f, at, link, link, stx, file, err);
+	if (ret < 0)
+		return ret;
+	files_checksum(f, at, link, file);
 	id = file->path ? files_add(f, file) : 0;
 	if (!id || idmap_put(&f->by_path, key, id) < 0)
 		return err_set(err, ENOMEM, "files of pid %u", at->pid);
-	if (file->deleted && file->type == M_FILE_REG &&
-	    finding_add(f->m, at->pid, "%s: deleted file: its contents are not saved", file->path) <
-		    0)
-		return err_set(err, ENOMEM, "findings of pid %u", at->pid);
 	*ret_id = id;
 	return 0;
 }
@@ -239,7 +317,7 @@ int files_link(struct files *f, const struct proc_at *at, const char *name, uint
 	file.path = f->link.data;
 	file.deleted = files_deleted(at, file.path, &stx);
 	files_fill(&file, &stx);
-	return path_add(f, at, &file, ret_id, err);
+	return path_add(f, at, name, &stx, &file, ret_id, err);
 }
 
 /* maps escapes newlines, and only these. */
@@ -271,7 +349,7 @@ static bool mapped_rw(const struct smaps_vma *v)
 
 /* Without the right to read map_files: what the printed path leads to, if it is still that file. */
 static int mapped_by_print(struct files *f, const struct proc_at *at, const struct smaps_vma *v,
-			   const char *name, struct m_file *file)
+			   const char *name, struct m_file *file, struct statx *ret_stx)
 {
 	struct statx stx = {.stx_dev_major = v->major,
 			    .stx_dev_minor = v->minor,
@@ -297,7 +375,9 @@ static int mapped_by_print(struct files *f, const struct proc_at *at, const stru
 		  &now) == 0 &&
 	    now.stx_ino == v->ino)
 		stx = now;
+	stx.stx_nlink = !file->deleted;
 	files_fill(file, &stx);
+	*ret_stx = stx;
 	return 0;
 }
 
@@ -317,7 +397,7 @@ static int mapped_new(struct files *f, const struct proc_at *at, const struct sm
 	if (ret == -ENOMEM || ret == -E2BIG || ret == -ESRCH)
 		return err_set(err, -ret, "%s of pid %u", link, at->pid);
 	if (ret < 0) {
-		ret = mapped_by_print(f, at, v, name, &file);
+		ret = mapped_by_print(f, at, v, name, &file, &stx);
 		if (ret < 0)
 			return err_set(err, -ret, "mapped files of pid %u", at->pid);
 	} else {
@@ -332,7 +412,7 @@ static int mapped_new(struct files *f, const struct proc_at *at, const struct sm
 		if (ret < 0)
 			return ret;
 	}
-	return path_add(f, at, &file, ret_id, err);
+	return path_add(f, at, link, &stx, &file, ret_id, err);
 }
 
 static struct buildid *buildid_find(struct files *f, uint64_t key, const struct buildid *want)

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "src/image/model.h"
 #include "src/target/collect.h"
+#include "src/target/fileid.h"
 #include "src/target/idmap.h"
 #include "src/target/proctext.h"
 #include "src/target/same.h"
@@ -52,6 +53,12 @@ struct buildid {
 	uint8_t id[64];
 };
 
+struct summed {
+	uint64_t dev, ino, size;
+	int64_t mtime_ns;
+	uint32_t sum;
+};
+
 struct survey {
 	pid_t tid;
 	uint64_t cost_ns; /* what reading it took */
@@ -64,20 +71,34 @@ struct tty_range {
 
 enum { SEGMENT_FS_MAX = 8, TTY_RANGES_MAX = 64 };
 
+struct pipe_seen;
+
 struct files {
 	struct model *m;
 	struct segment_fs segment_fs[SEGMENT_FS_MAX];
 	uint32_t nsegment_fs;
 	struct tty_range ttys[TTY_RANGES_MAX];
 	uint32_t nttys;
+	/* options */
+	bool hands_off;
+	uint64_t ghost_limit;
+	struct fileid_opts file_id;
 	/* by what is seen */
-	struct idmap by_print, by_path, by_segment, by_buildid, by_survey;
+	struct idmap by_print, by_path, by_segment, by_buildid, by_survey, by_pipe, by_ghost,
+		by_sum;
 	struct mapped *mapped;
 	uint32_t nmapped, mapped_room;
 	struct buildid *buildids;
 	uint32_t nbuildids, buildids_room;
 	struct survey *surveys;
 	uint32_t nsurveys, surveys_room;
+	struct summed *summed;
+	uint32_t nsummed, summed_room;
+	struct pipe_seen *pipes; /* beside m->pipes */
+	uint32_t npipes, pipes_room;
+	int tee[2];	      /* a pipe of ours, -1: not made yet */
+	uint32_t *lock_files; /* beside m->locks: what file each is on */
+	uint32_t nlock_files, lock_files_room;
 	/* by kcmp; next ids from 2 */
 	struct same same;
 	bool told_blind;
@@ -118,6 +139,10 @@ int files_fail(struct err *err, int error, const struct proc_at *at, const char 
  */
 bool files_deleted(const struct proc_at *at, char *path, const struct statx *stx);
 
+/* If options ask for one: of what @link below @at leads to, from the cache or by reading it. */
+void files_checksum(struct files *f, const struct proc_at *at, const char *link,
+		    struct m_file *file);
+
 /* Fills what @stx knows. */
 void files_fill(struct m_file *file, const struct statx *stx);
 /* Adds @file with the next id, which is returned; 0 without memory. */
@@ -140,6 +165,29 @@ const struct buildid *files_build_id(struct files *f, const struct proc_at *at,
 
 /* guards.c: regions made by MADV_GUARD_INSTALL, of a process whose VMAs are known. */
 int guards_collect(struct model *m, const struct proc_at *at, struct m_mm *mm, struct err *err);
+
+/* pipes.c: @file is one end of it; @dup is ours, or -1. Contents are read once for each pipe. */
+int files_pipe(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
+	       const struct m_file *file, struct err *err);
+int pipes_finish(struct files *f, struct err *err);
+void pipes_deinit(struct files *f);
+
+/* locks.c: those that @text, the fdinfo of @fd, has. */
+int files_locks(struct files *f, const struct proc_at *at, uint32_t fd, uint32_t file_id,
+		const char *text, struct err *err);
+
+/*
+ * ghosts.c: the path of @file is gone; @link below @at leads to it. Sets ghost_id or link_path. It
+ * is called @what ("fd 7") in findings.
+ */
+int files_gone(struct files *f, const struct proc_at *at, const char *link, const char *what,
+	       const struct statx *stx, struct m_file *file, struct err *err);
+
+/* watches.c, epoll.c: @file is descriptor @fd of @p; everything else has been seen. */
+int watches_finish(struct files *f, const struct m_proc *p, uint32_t fd, struct m_file *file,
+		   struct err *err);
+int epoll_finish(struct files *f, const struct m_proc *p, uint32_t fd, struct m_file *file,
+		 struct err *err);
 
 /* segment.c: NULL when @dev is an ordinary file system. */
 const struct segment_fs *segment_fs_find(const struct files *f, uint64_t dev);

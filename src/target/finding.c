@@ -6,19 +6,39 @@
 
 #include "src/target/collect.h"
 
-int finding_add(struct model *m, uint32_t pid, const char *fmt, ...)
+static int finding_push(struct model *m, uint32_t pid, bool fatal, const char *fmt, va_list ap)
 {
 	struct m_finding *e = model_push(m, &m->findings, &m->nfindings, sizeof(*e));
-	va_list ap;
 
 	if (!e)
 		return -ENOMEM;
 	e->pid = pid;
-	va_start(ap, fmt);
+	e->fatal = fatal;
 	vsnprintf(e->text, sizeof(e->text), fmt, ap);
-	va_end(ap);
 	for (unsigned char *c = (unsigned char *)e->text; *c; c++)
 		if (*c < ' ' || *c == 0x7f)
 			*c = '?';
 	return 0;
+}
+
+int finding_add(struct model *m, uint32_t pid, const char *fmt, ...)
+{
+	va_list ap;
+	int ret;
+
+	va_start(ap, fmt);
+	ret = finding_push(m, pid, false, fmt, ap);
+	va_end(ap);
+	return ret;
+}
+
+int finding_fatal(struct model *m, uint32_t pid, const char *fmt, ...)
+{
+	va_list ap;
+	int ret;
+
+	va_start(ap, fmt);
+	ret = finding_push(m, pid, true, fmt, ap);
+	va_end(ap);
+	return ret;
 }

@@ -45,6 +45,7 @@ struct gather *gather_new(struct tree *t, struct model *m, const struct target_o
 		free(g);
 		return NULL;
 	}
+	files_options(g->files, opts);
 	return g;
 }
 
@@ -66,29 +67,81 @@ void gather_times(const struct gather *g, struct target_times *ret)
 	ret->batch_calls = g->batch_calls;
 }
 
+/* What a process that runs has that an image does not carry; one that has gone has nothing. */
+static void survey_findings(struct gather *g, pid_t pid, struct model *m, struct files *f)
+{
+	struct m_proc *p = model_push(m, &m->procs, &m->nprocs, sizeof(*p));
+	struct err drop = {0};
+
+	if (!p)
+		return;
+	p->pid = (uint32_t)pid;
+	if (proc_collect(m, p, &drop) == 0 && p->state != M_DEAD) {
+		if (g->opts->survey_all || g->opts->file_id.method >= FILEID_CRC_FIRST)
+			maps_collect(m, p, f, &drop);
+		files_collect(f, p, &drop);
+	}
+}
+
 /* The tree as it is now, as far as it goes: what it misses is read later. */
-static int survey_children(struct gather *g, pid_t pid, unsigned depth, struct err *err)
+static int survey_children(struct gather *g, pid_t pid, unsigned depth, struct model *m,
+			   struct files *f, struct err *err)
 {
 	enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64 };
 	pid_t *pids;
 	int n, ret;
 
 	ret = maps_survey(g->files, pid, err);
-	if (ret < 0 || depth == MAX_DEPTH)
+	if (ret < 0)
 		return ret;
+	survey_findings(g, pid, m, f);
+	if (depth == MAX_DEPTH)
+		return 0;
 	pids = malloc(MAX_CHILDREN * sizeof(*pids));
 	if (!pids)
 		return err_set(err, ENOMEM, "children of process %d", pid);
 	n = proc_children(pid, pids, MAX_CHILDREN);
 	for (int i = 0; ret == 0 && i < n && i < MAX_CHILDREN; i++)
-		ret = survey_children(g, pids[i], depth + 1, err);
+		ret = survey_children(g, pids[i], depth + 1, m, f, err);
 	free(pids);
 	return ret;
 }
 
+static int survey_keep(struct model *to, const struct model *from, struct err *err)
+{
+	for (uint32_t i = 0; i < from->nfindings; i++) {
+		struct m_finding *e = model_push(to, &to->findings, &to->nfindings, sizeof(*e));
+
+		if (!e)
+			return err_set(err, ENOMEM, "findings");
+		*e = from->findings[i];
+	}
+	return 0;
+}
+
+/* Into a model of its own: the tree runs and changes, so nothing of it but the findings is kept. */
 int gather_survey(struct gather *g, struct err *err)
 {
-	return survey_children(g, g->tree->root, 0, err);
+	struct model *m = model_new(0);
+	struct files *f = m ? files_new(m, err) : NULL;
+	int ret;
+
+	if (!f) {
+		model_free(m);
+		return err_set(err, ENOMEM, "survey of process %d", g->tree->root);
+	}
+	files_options(f, g->opts);
+	files_hands_off(f);
+	ret = survey_children(g, g->tree->root, 0, m, f, err);
+	if (ret == 0)
+		ret = files_finish(f, err);
+	if (ret == 0)
+		files_know_sums(g->files, f);
+	if (ret == 0)
+		ret = survey_keep(g->m, m, err);
+	files_free(f);
+	model_free(m);
+	return ret;
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -251,6 +304,9 @@ int gather_run(struct gather *g, struct err *err)
 
 	if (ret < 0)
 		return ret;
+	/* What the survey found is found again. */
+	m->findings = NULL;
+	m->nfindings = 0;
 	gather_host(m);
 	proc_namespaces(0, &m->tool_ns);
 	m->procs = model_alloc(m, g->norder * sizeof(*m->procs));
@@ -261,5 +317,5 @@ int gather_run(struct gather *g, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
-	return 0;
+	return files_finish(g->files, err);
 }

@@ -108,25 +108,27 @@ static int vma_finding(struct files *f, const struct proc_at *at, const struct m
 	const char *name = v->name ? v->name : "no name";
 
 	if (v->flags & M_VMF_AIORING)
-		return finding_add(f->m, at->pid,
-				   "%" PRIx64 "-%" PRIx64 ": ring of asynchronous I/O: requests "
-				   "in flight are not saved",
-				   v->start, v->end);
+		return finding_fatal(f->m, at->pid,
+				     "%" PRIx64 "-%" PRIx64 ": ring of asynchronous I/O: requests "
+				     "in flight are not saved",
+				     v->start, v->end);
 	if (v->flags & M_VMF_UFFD)
-		return finding_add(f->m, at->pid,
-				   "%" PRIx64 "-%" PRIx64 ": userfaultfd: its registration is not "
-				   "saved",
-				   v->start, v->end);
+		return finding_fatal(f->m, at->pid,
+				     "%" PRIx64 "-%" PRIx64
+				     ": userfaultfd: its registration is not "
+				     "saved",
+				     v->start, v->end);
 	if (v->kind == M_VMA_DEVICE)
-		return finding_add(f->m, at->pid,
-				   "%" PRIx64 "-%" PRIx64 ": device memory (%s): its contents are "
-				   "not saved",
-				   v->start, v->end, name);
+		return finding_fatal(f->m, at->pid,
+				     "%" PRIx64 "-%" PRIx64
+				     ": device memory (%s): its contents are "
+				     "not saved",
+				     v->start, v->end, name);
 	if (v->kind == M_VMA_OTHER)
-		return finding_add(f->m, at->pid,
-				   "%" PRIx64 "-%" PRIx64 ": special mapping (%s): its contents "
-				   "are not saved",
-				   v->start, v->end, name);
+		return finding_fatal(f->m, at->pid,
+				     "%" PRIx64 "-%" PRIx64 ": special mapping (%s): its contents "
+				     "are not saved",
+				     v->start, v->end, name);
 	return 0;
 }
 

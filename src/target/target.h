@@ -27,6 +27,7 @@
 
 #include "base/err.h"
 #include "src/image/model.h"
+#include "src/target/fileid.h"
 
 struct target;
 
@@ -36,6 +37,9 @@ struct target_opts {
 	/* Asked while a command lasts; true: give up with ERR_INTERRUPTED. May be NULL. */
 	bool (*stop)(void *arg);
 	void *stop_arg;
+	bool survey_all;	    /* for a list of findings: mappings, too, in the survey */
+	uint64_t ghost_limit;	    /* most bytes on disk of a deleted file to keep; 0: 1 MiB */
+	struct fileid_opts file_id; /* checksums of regular files; else none */
 };
 
 struct target_times {

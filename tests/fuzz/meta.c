@@ -13,6 +13,8 @@
 #include <xxhash.h>
 
 #include "src/image/fields.h"
+#include "src/image/files.pb-c.h"
+#include "src/image/frame.h"
 #include "src/image/image.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
@@ -24,19 +26,29 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
  */
 struct base {
 	const char *golden;
+	const char *dir; /* its copy */
 	const char *names[16];
 };
 
 static const struct base bases[] = {
 	{"image-1.0",
+	 "ours",
 	 {"inventory.img", "pstree.img", "ids-300.img", "core-300.img", "core-301.img",
 	  "mm-300.img", "fs-300.img", "fdinfo-2.img", "files.img", "pagemap-300.img",
 	  "pagemap-shmem-1.img", "timens-0.img", "seccomp.img", "core-302.img"}},
 	{"criu-4.2",
+	 "stock",
 	 {"inventory.img", "pstree.img", "ids-400.img", "core-400.img", "memfd.img", "mm-400.img",
 	  "fs-400.img", "fdinfo-2.img", "files.img", "pagemap-400.img", "pagemap-shmem-987.img",
 	  "timens-0.img", "seccomp.img", "pagemap-shmem-55.img"}},
+	/* What files held: write_contents(). */
+	{"image-1.0",
+	 "contents",
+	 {"pipes-data.img", "fifo-data.img", "remap-fpath.img", "ghost-file-1.img", "filelocks.img",
+	  "files.img"}},
 };
+
+enum { NBASES = sizeof(bases) / sizeof(bases[0]) };
 
 static char place[4096];
 
@@ -69,7 +81,7 @@ static void copy_base(const struct base *b)
 	struct dirent *e;
 	DIR *d;
 
-	snprintf(to, sizeof(to), "%s/%s", place, b->golden);
+	snprintf(to, sizeof(to), "%s/%s", place, b->dir);
 	mkdir(to, 0700);
 	snprintf(from, sizeof(from), "tests/golden/%s", b->golden);
 	d = opendir(from);
@@ -77,11 +89,63 @@ static void copy_base(const struct base *b)
 		if (e->d_name[0] == '.')
 			continue;
 		snprintf(from, sizeof(from), "tests/golden/%s/%.100s", b->golden, e->d_name);
-		snprintf(to, sizeof(to), "%s/%s/%.100s", place, b->golden, e->d_name);
+		snprintf(to, sizeof(to), "%s/%s/%.100s", place, b->dir, e->d_name);
 		write_file(to, data, read_file(from, data, sizeof(data)));
 	}
 	if (d)
 		closedir(d);
+}
+
+static void write_frame(const struct frame_out *out, const char *name)
+{
+	char path[4500];
+
+	snprintf(path, sizeof(path), "%s/contents/%s", place, name);
+	write_file(path, out->buf, out->len);
+}
+
+/* One of each file that golden images do not have, by the program's own means. */
+static void write_contents(void)
+{
+	Im__PipeData pipe = IM__PIPE_DATA__INIT;
+	Im__RemapPath remap = IM__REMAP_PATH__INIT;
+	Im__GhostFile ghost = IM__GHOST_FILE__INIT;
+	Im__GhostChunk chunk = IM__GHOST_CHUNK__INIT;
+	Im__FileLock lock = IM__FILE_LOCK__INIT;
+	struct frame_out out = {0};
+	uint32_t packets[] = {2, 3};
+
+	pipe.bytes = chunk.len = 5;
+	pipe.n_packets = 2;
+	pipe.packets = packets;
+	frame_begin(&out, FRAME_PIPES_DATA);
+	frame_add(&out, &pipe.base);
+	frame_bytes(&out, "12345", 5);
+	write_frame(&out, "pipes-data.img");
+	frame_begin(&out, FRAME_FIFO_DATA);
+	frame_add(&out, &pipe.base);
+	frame_bytes(&out, "12345", 5);
+	write_frame(&out, "fifo-data.img");
+	remap.orig_id = remap.remap_id = 1;
+	remap.has_remap_type = true;
+	remap.remap_type = IM__REMAP_TYPE__GHOST;
+	frame_begin(&out, FRAME_REMAP);
+	frame_add(&out, &remap.base);
+	write_frame(&out, "remap-fpath.img");
+	ghost.has_chunks = ghost.chunks = true;
+	frame_begin(&out, FRAME_GHOST);
+	frame_add(&out, &ghost.base);
+	for (chunk.off = 0; chunk.off < 20; chunk.off += 10) {
+		frame_add(&out, &chunk.base);
+		frame_bytes(&out, "12345", 5);
+	}
+	write_frame(&out, "ghost-file-1.img");
+	lock.flag = 2;
+	lock.pid = 300;
+	frame_begin(&out, FRAME_FILELOCKS);
+	frame_add(&out, &lock.base);
+	write_frame(&out, "filelocks.img");
+	frame_deinit(&out);
 }
 
 static void clean_up(void)
@@ -101,8 +165,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	if (!mkdtemp(place))
 		exit(1);
 	atexit(clean_up);
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < NBASES; i++)
 		copy_base(&bases[i]);
+	write_contents();
 	return 0;
 }
 
@@ -208,15 +273,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (len < 1 || len > sizeof(copy))
 		return 0;
-	b = &bases[data[0] >> 4 & 1];
+	b = &bases[(data[0] >> 4) % NBASES];
 	name = b->names[data[0] & 15];
 	fields_walk_bytes("input", data + 1, len - 1, &visitor, NULL);
 	if (!name)
 		return 0;
 	memcpy(copy, data + 1, len - 1);
-	if (b == &bases[0] && !strcmp(name, "inventory.img"))
+	if (b != &bases[1] && !strcmp(name, "inventory.img"))
 		put_right(copy, len - 1);
-	snprintf(path, sizeof(path), "%s/%s/%s", place, b->golden, name);
+	snprintf(path, sizeof(path), "%s/%s/%s", place, b->dir, name);
 	was_len = read_file(path, was, sizeof(was));
 	write_file(path, copy, len - 1);
 	path[strlen(path) - strlen(name) - 1] = '\0';

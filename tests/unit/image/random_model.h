@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Models with every field set to something, and a comparison that looks at every field. */
+/* Models with every field set to something. */
 #ifndef TESTS_RANDOM_MODEL_H
 #define TESTS_RANDOM_MODEL_H
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -202,6 +201,15 @@ static void rnd_mm(struct model *m, struct m_mm *mm)
 /* --- files --------------------------------------------------------------------------------------
  */
 
+static void rnd_watch(struct model *m, struct m_watch *w)
+{
+	w->wd = rnd32(), w->mask = rnd32(), w->ignored_mask = rnd32();
+	w->ino = rnd64(), w->dev = rnd32();
+	w->handle_type = below(256), w->handle_len = below(129);
+	rnd_bytes(w->handle, w->handle_len);
+	w->path = rnd_str_or_null(m);
+}
+
 static void rnd_file_by_type(struct model *m, struct m_file *f)
 {
 	switch (f->type) {
@@ -214,10 +222,11 @@ static void rnd_file_by_type(struct model *m, struct m_file *f)
 		break;
 	case M_FILE_EVENTPOLL:
 		for (uint32_t n = below(4); n; n--)
-			*(struct m_epoll_target *)model_push(m, &f->targets, &f->ntargets,
-							     sizeof(*f->targets)) =
-				(struct m_epoll_target){rnd32(), rnd32(), rnd64(),
-							rnd64(), rnd64(), rnd32()};
+			*(struct m_epoll_target *)model_push(
+				m, &f->targets, &f->ntargets,
+				sizeof(*f->targets)) = (struct m_epoll_target){
+				rnd32(), rnd32(), rnd64(), rnd64(), rnd64(), rnd32(), below(26),
+			};
 		break;
 	case M_FILE_TIMERFD:
 		f->timerfd.clockid = rnd32(), f->timerfd.settime_flags = rnd32();
@@ -226,6 +235,15 @@ static void rnd_file_by_type(struct model *m, struct m_file *f)
 		break;
 	case M_FILE_PIDFD:
 		f->pidfd_pid = (int32_t)rnd32();
+		break;
+	case M_FILE_INOTIFY:
+		for (uint32_t n = below(4); n; n--)
+			rnd_watch(m, model_push(m, &f->watches, &f->nwatches, sizeof(*f->watches)));
+		break;
+	case M_FILE_REG:
+		f->checksum_kind = (enum m_checksum)below(4);
+		if (f->checksum_kind)
+			f->checksum = rnd32(), f->checksum_n = rnd32();
 		break;
 	case M_FILE_MEMFD:
 		f->shm_id = 1 + below(m->nshms);
@@ -237,6 +255,55 @@ static void rnd_file_by_type(struct model *m, struct m_file *f)
 	default:
 		break;
 	}
+}
+
+static uint32_t rnd_ghost(struct model *m)
+{
+	struct m_ghost *g = model_push(m, &m->ghosts, &m->nghosts, sizeof(*g));
+	uint64_t at = 0;
+
+	g->id = m->nghosts;
+	g->dev = rnd64(), g->ino = rnd64(), g->rdev = rnd64();
+	g->mode = rnd32(), g->uid = rnd32(), g->gid = rnd32();
+	g->atime_ns = (int64_t)rnd64(), g->mtime_ns = (int64_t)rnd64();
+	for (uint32_t n = below(4); n; n--) {
+		struct m_extent *e = model_push(m, &g->extents, &g->nextents, sizeof(*e));
+
+		e->off = at += below(5000);
+		e->len = below(300);
+		e->data = model_alloc(m, e->len);
+		rnd_bytes(e->data, e->len);
+		at += e->len;
+	}
+	g->size = at + below(5000);
+	g->target = rnd_str_or_null(m);
+	return g->id;
+}
+
+static void rnd_pipe(struct model *m)
+{
+	struct m_pipe *p = model_push(m, &m->pipes, &m->npipes, sizeof(*p));
+
+	p->dev = rnd64(), p->ino = rnd64(), p->fifo = m->npipes > 2, p->size = rnd32();
+	for (uint32_t n = below(4); n; n--)
+		p->len += *(uint32_t *)model_push(m, &p->packets, &p->npackets, 4) = below(50);
+	if (!p->npackets)
+		p->len = below(5000);
+	p->data = p->len ? model_alloc(m, p->len) : NULL;
+	rnd_bytes(p->data, p->len);
+}
+
+static void rnd_lock(struct model *m)
+{
+	const struct m_fdtable *t = model_fdtable(m, m->procs[0].fdtable_id);
+	struct m_lock *l;
+
+	if (!t || !t->n)
+		return;
+	l = model_push(m, &m->locks, &m->nlocks, sizeof(*l));
+	l->kind = (enum m_lock_kind)(1 << below(4));
+	l->type = below(3), l->pid = m->procs[0].pid, l->fd = t->fds[below(t->n)].fd;
+	l->start = (int64_t)rnd64(), l->len = (int64_t)rnd64();
 }
 
 static void rnd_file(struct model *m, uint32_t id, enum m_file_type type)
@@ -257,6 +324,11 @@ static void rnd_file(struct model *m, uint32_t id, enum m_file_type type)
 	f->fown = (struct m_fown){rnd32(), rnd32(), rnd32(), rnd32(), (int32_t)rnd32()};
 	f->fdinfo = rnd_str_or_null(m);
 	rnd_file_by_type(m, f);
+	/* Ghosts are numbered in the order of the files that were them. */
+	if (f->deleted && coin())
+		f->ghost_id = m->nghosts && coin() ? 1 + below(m->nghosts) : rnd_ghost(m);
+	else if (f->deleted)
+		f->link_path = rnd_str_or_null(m);
 }
 
 static void rnd_shm(struct model *m)
@@ -378,6 +450,10 @@ static struct model *random_model(uint64_t seed)
 		rnd_chain(m, 1 + below(3));
 	for (uint32_t n = 1 + below(5), i = 0; i < n; i++)
 		rnd_proc(m, i);
+	for (uint32_t n = below(5); n; n--)
+		rnd_pipe(m);
+	for (uint32_t n = below(3); n; n--)
+		rnd_lock(m);
 	for (uint32_t n = below(3); n; n--) {
 		struct m_finding *f = model_push(m, &m->findings, &m->nfindings, sizeof(*f));
 
@@ -391,201 +467,6 @@ static struct model *random_model(uint64_t seed)
 	rnd_word(m->kernel, sizeof(m->kernel));
 	rnd_word(m->hostname, sizeof(m->hostname));
 	return m;
-}
-
-/* --- comparison ---------------------------------------------------------------------------------
- */
-
-static unsigned differences;
-static bool differences_quiet;
-
-__attribute__((format(printf, 1, 2))) static void differs_print(const char *fmt, ...)
-{
-	va_list ap;
-
-	differences++;
-	if (differences_quiet)
-		return;
-	va_start(ap, fmt);
-	vprintf(fmt, ap);
-	va_end(ap);
-}
-
-static void same_number(const char *func, const char *field, uint64_t a, uint64_t b)
-{
-	if (a == b)
-		return;
-	differs_print("%s: %s differs: %#" PRIx64 " %#" PRIx64 "\n", func, field, a, b);
-}
-
-static void same_text(const char *func, const char *field, const char *a, const char *b)
-{
-	if ((a == NULL) == (b == NULL) && (!a || !strcmp(a, b)))
-		return;
-	differs_print("%s: %s differs: '%s' '%s'\n", func, field, a ? a : "NULL", b ? b : "NULL");
-}
-
-static void same_bytes(const char *func, const char *field, const void *a, const void *b,
-		       size_t len)
-{
-	if (!len || !memcmp(a, b, len))
-		return;
-	differs_print("%s: %s differs\n", func, field);
-}
-
-#define SAME(field)	     same_number(__func__, #field, (uint64_t)a->field, (uint64_t)b->field)
-#define SAME_STR(field)	     same_text(__func__, #field, a->field, b->field)
-#define SAME_MEM(field, len) same_bytes(__func__, #field, a->field, b->field, (len))
-
-/* The structs without padding and pointers are compared as bytes. */
-static void same_queue(const struct m_sigqueue *a, const struct m_sigqueue *b)
-{
-	SAME(n);
-	if (a->n == b->n)
-		SAME_MEM(info, a->n * sizeof(*a->info));
-}
-
-static void same_creds(const struct m_creds *a, const struct m_creds *b)
-{
-	SAME(uid), SAME(gid), SAME(euid), SAME(egid), SAME(suid), SAME(sgid), SAME(fsuid);
-	SAME(fsgid), SAME(cap_inh), SAME(cap_prm), SAME(cap_eff), SAME(cap_bnd), SAME(cap_amb);
-	SAME(securebits), SAME(no_new_privs), SAME(ngroups);
-	if (a->ngroups == b->ngroups)
-		SAME_MEM(groups, a->ngroups * 4);
-	SAME_STR(lsm_profile);
-}
-
-static void same_regsets(const struct m_thread *a, const struct m_thread *b)
-{
-	SAME(nregsets);
-	for (uint32_t i = 0; i < a->nregsets && i < b->nregsets; i++) {
-		SAME(regsets[i].note);
-		SAME(regsets[i].len);
-		if (a->regsets[i].len == b->regsets[i].len)
-			SAME_MEM(regsets[i].data, a->regsets[i].len);
-	}
-}
-
-static void same_thread(const struct m_thread *a, const struct m_thread *b)
-{
-	SAME(tid), SAME_STR(comm), SAME(in_syscall), SAME(syscall_ret), SAME(sigmask);
-	same_regsets(a, b);
-	same_queue(&a->pending, &b->pending);
-	SAME(altstack_addr), SAME(altstack_len), SAME(altstack_flags);
-	SAME(rseq.addr), SAME(rseq.len), SAME(rseq.signature), SAME(rseq.flags);
-	SAME(robust_addr), SAME(robust_len), SAME(clear_tid_addr), SAME(nice), SAME(policy);
-	SAME(rt_priority), SAME(sched_runtime_ns), SAME(sched_deadline_ns);
-	SAME(sched_period_ns), SAME(affinity_len);
-	if (a->affinity_len == b->affinity_len)
-		SAME_MEM(affinity, a->affinity_len);
-	SAME(timerslack_ns), SAME(pdeath_sig), SAME(seccomp_mode);
-	same_creds(&a->creds, &b->creds);
-	SAME(pc), SAME(sp), SAME(utime_us), SAME(stime_us);
-}
-
-static void same_vma(const struct m_vma *a, const struct m_vma *b)
-{
-	SAME(start), SAME(end), SAME(pgoff), SAME(prot), SAME(flags), SAME(shared), SAME(kind);
-	SAME(file_id), SAME(shm_id), SAME(hugetlb_page_shift), SAME_STR(vmflags), SAME_STR(name);
-}
-
-static void same_mm(const struct m_mm *a, const struct m_mm *b)
-{
-	SAME(start_code), SAME(end_code), SAME(start_data), SAME(end_data), SAME(start_stack);
-	SAME(start_brk), SAME(brk), SAME(arg_start), SAME(arg_end), SAME(env_start);
-	SAME(env_end), SAME(exe_file_id), SAME(nauxv), SAME(dumpable), SAME(thp_disabled);
-	SAME(nvmas), SAME(nguards);
-	if (a->nauxv == b->nauxv)
-		SAME_MEM(auxv, a->nauxv * 8);
-	for (uint32_t i = 0; i < a->nvmas && i < b->nvmas; i++)
-		same_vma(&a->vmas[i], &b->vmas[i]);
-	if (a->nguards == b->nguards)
-		SAME_MEM(guards, a->nguards * sizeof(*a->guards));
-}
-
-static void same_proc(const struct m_proc *a, const struct m_proc *b)
-{
-	SAME(pid), SAME(ppid), SAME(pgid), SAME(sid), SAME(state), SAME(exit_code);
-	SAME(stop_signo), SAME_STR(comm), SAME(personality), SAME(pf_flags), SAME(start_time);
-	SAME(nthreads);
-	for (uint32_t i = 0; i < a->nthreads && i < b->nthreads; i++)
-		same_thread(&a->threads[i], &b->threads[i]);
-	same_mm(&a->mm, &b->mm);
-	SAME_MEM(sigactions, sizeof(a->sigactions));
-	same_queue(&a->pending, &b->pending);
-	SAME_MEM(itimers, sizeof(a->itimers));
-	SAME(nposix_timers);
-	for (uint32_t i = 0; i < a->nposix_timers && i < b->nposix_timers; i++) {
-		SAME(posix_timers[i].id), SAME(posix_timers[i].clock_id);
-		SAME(posix_timers[i].signo), SAME(posix_timers[i].notify);
-		SAME(posix_timers[i].sigval), SAME(posix_timers[i].overrun);
-		SAME(posix_timers[i].notify_tid), SAME(posix_timers[i].interval_ns);
-		SAME(posix_timers[i].value_ns);
-	}
-	SAME_MEM(rlimits, sizeof(a->rlimits));
-	SAME(cwd_file_id), SAME(root_file_id), SAME(umask), SAME(fdtable_id), SAME(vm_id);
-	SAME(fs_id), SAME(sighand_id);
-	if (memcmp(&a->ns, &b->ns, sizeof(a->ns)))
-		differs_print("same_proc: ns differs\n");
-	SAME(oom_score_adj), SAME(loginuid), SAME(child_subreaper), SAME(membarrier);
-	SAME_STR(cgroups), SAME_STR(cmdline), SAME(shares_vm);
-}
-
-static void same_file(const struct m_file *a, const struct m_file *b)
-{
-	SAME(id), SAME(type), SAME_STR(path), SAME(deleted), SAME(flags), SAME(pos), SAME(dev);
-	SAME(ino), SAME(rdev), SAME(mode), SAME(size), SAME(mtime_ns), SAME(mnt_id);
-	SAME(build_id_len);
-	if (a->build_id_len == b->build_id_len)
-		SAME_MEM(build_id, a->build_id_len);
-	SAME(fown.uid), SAME(fown.euid), SAME(fown.signum), SAME(fown.pid_type), SAME(fown.pid);
-	SAME_STR(fdinfo), SAME(eventfd_count), SAME(eventfd_semaphore), SAME(signalfd_mask);
-	SAME(ntargets);
-	for (uint32_t i = 0; i < a->ntargets && i < b->ntargets; i++) {
-		SAME(targets[i].fd), SAME(targets[i].events), SAME(targets[i].data);
-		SAME(targets[i].pos), SAME(targets[i].ino), SAME(targets[i].dev);
-	}
-	SAME(timerfd.clockid), SAME(timerfd.settime_flags), SAME(timerfd.ticks);
-	SAME(timerfd.value_ns), SAME(timerfd.interval_ns);
-	SAME(pidfd_pid), SAME(shm_id), SAME(pipe_size);
-}
-
-static void same_fdtable(const struct m_fdtable *a, const struct m_fdtable *b)
-{
-	SAME(id), SAME(n);
-	for (uint32_t i = 0; i < a->n && i < b->n; i++) {
-		SAME(fds[i].fd), SAME(fds[i].file_id), SAME(fds[i].cloexec);
-	}
-}
-
-static void same_shm(const struct m_shm *a, const struct m_shm *b)
-{
-	SAME(id), SAME_STR(name), SAME(dev), SAME(ino), SAME(size), SAME(uid), SAME(gid);
-	SAME(mode), SAME(seals), SAME(seals_known), SAME(memfd), SAME(sysv), SAME(hugetlb);
-}
-
-/* The number of fields that differ; each is printed. */
-__attribute__((unused)) static unsigned model_differences(const struct model *a,
-							  const struct model *b)
-{
-	differences = 0;
-	SAME(elf_machine), SAME(page_size), SAME(nprocs), SAME(nfiles), SAME(nfdtables);
-	SAME(nshms), SAME(nfindings), SAME(uptime_us), SAME(monotonic_ns), SAME(boottime_ns);
-	SAME(realtime_ns), SAME_STR(kernel), SAME_STR(hostname);
-	if (memcmp(&a->tool_ns, &b->tool_ns, sizeof(a->tool_ns)))
-		differs_print("tool_ns differs\n");
-	for (uint32_t i = 0; i < a->nprocs && i < b->nprocs; i++)
-		same_proc(&a->procs[i], &b->procs[i]);
-	for (uint32_t i = 0; i < a->nfiles && i < b->nfiles; i++)
-		same_file(&a->files[i], &b->files[i]);
-	for (uint32_t i = 0; i < a->nfdtables && i < b->nfdtables; i++)
-		same_fdtable(&a->fdtables[i], &b->fdtables[i]);
-	for (uint32_t i = 0; i < a->nshms && i < b->nshms; i++)
-		same_shm(&a->shms[i], &b->shms[i]);
-	for (uint32_t i = 0; i < a->nfindings && i < b->nfindings; i++) {
-		SAME(findings[i].pid), SAME_STR(findings[i].text), SAME(findings[i].fatal);
-	}
-	return differences;
 }
 
 #endif

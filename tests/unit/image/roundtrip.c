@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/image/random_model.h"
+#include "tests/unit/image/same_model.h"
 #include "tests/unit/image/scratch.h"
 
 /* By contents: chains get new numbers, and those that nobody has are not read. */

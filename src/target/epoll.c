@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What an epoll instance watches.
+ *
+ * fdinfo has the number that a file had when it was added. By now the number may be closed or
+ * another file's; which file is meant is asked of kcmp(2). A socket needs no question: its inode is
+ * nobody else's.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "src/target/files.h"
+
+/* Linux 4.13 */
+enum { EPOLL_TFD = 7 };
+
+struct epoll_slot {
+	uint32_t efd, tfd, toff;
+};
+
+struct watcher {
+	struct files *f;
+	const struct m_proc *p;
+	uint32_t fd; /* of the epoll instance, in p */
+	struct m_file *file;
+};
+
+/* Whether @fd of @q is what target number @i watches: 1, 0; -errno when it cannot be asked. */
+static int is_watched(const struct watcher *w, const struct epoll_slot *slot,
+		      const struct m_proc *q, uint32_t fd)
+{
+	long ret = syscall(SYS_kcmp, (pid_t)q->pid, (pid_t)w->p->pid, EPOLL_TFD, (unsigned long)fd,
+			   slot);
+
+	return ret < 0 ? -errno : ret == 0;
+}
+
+static bool may_be(const struct m_file *f, const struct m_epoll_target *t)
+{
+	return f && (!t->ino || f->ino == t->ino) && !(f->flags & O_PATH);
+}
+
+static uint32_t number_of(const struct m_fdtable *t, uint32_t fd)
+{
+	for (uint32_t i = 0; i < t->n; i++)
+		if (t->fds[i].fd == fd)
+			return t->fds[i].file_id;
+	return 0;
+}
+
+/* The file under the number that was used, or under another one of @q. */
+static uint32_t find_in(const struct watcher *w, const struct m_epoll_target *t,
+			const struct epoll_slot *slot, const struct m_proc *q)
+{
+	const struct m_fdtable *table = model_fdtable(w->f->m, q->fdtable_id);
+	const struct m_file *f;
+	uint32_t id;
+
+	if (!table)
+		return 0;
+	id = number_of(table, t->fd);
+	f = model_file(w->f->m, id);
+	if (may_be(f, t) && ((t->ino && S_ISSOCK(f->mode)) || w->f->same.blind ||
+			     is_watched(w, slot, q, t->fd) != 0))
+		return id;
+	for (uint32_t i = 0; i < table->n; i++) {
+		f = model_file(w->f->m, table->fds[i].file_id);
+		if (table->fds[i].fd != t->fd && may_be(f, t) &&
+		    is_watched(w, slot, q, table->fds[i].fd) == 1)
+			return f->id;
+	}
+	return 0;
+}
+
+int epoll_finish(struct files *f, const struct m_proc *p, uint32_t fd, struct m_file *file,
+		 struct err *err)
+{
+	struct watcher w = {f, p, fd, file};
+
+	for (uint32_t i = 0; i < file->ntargets; i++) {
+		struct m_epoll_target *t = &file->targets[i];
+		/* Several may have had one number: they are counted in the order of fdinfo. */
+		struct epoll_slot slot = {fd, t->fd, 0};
+
+		for (uint32_t k = i; k-- > 0 && file->targets[k].fd == t->fd;)
+			slot.toff++;
+		t->file_id = find_in(&w, t, &slot, p);
+		for (uint32_t k = 0; !t->file_id && k < f->m->nprocs; k++)
+			if (f->m->procs[k].fdtable_id != p->fdtable_id)
+				t->file_id = find_in(&w, t, &slot, &f->m->procs[k]);
+		if (!t->file_id && finding_fatal(f->m, p->pid,
+						 "fd %u: epoll watches what was descriptor %u and "
+						 "is open nowhere in the tree now",
+						 fd, t->fd) < 0)
+			return err_set(err, ENOMEM, "findings of pid %u", p->pid);
+	}
+	return 0;
+}

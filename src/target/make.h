@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Open file descriptions made again in the tool, for the processes of a restored tree to take.
+ *
+ *	make_new()       nothing is touched yet
+ *	make_files()     segments; opens and creates what needs no process of the tree
+ *	                 (the caller fills make_segment() of every segment with its contents)
+ *	make_seal_writes()
+ *	                 (creates empty processes with their pids)
+ *	make_late()      what names processes: pidfds, owners, files of /proc; epoll items, locks
+ *	                 (every process takes make_fd() of its descriptors by pidfd_getfd)
+ *	make_inside()    calls for one process: what belongs to it alone
+ *	make_finish()    timers are armed, inotify watches added, memory is sealed
+ *	make_free()      closes all; what was taken lives on
+ *
+ * One description is made for every file that anything in the model refers to, so what descriptors,
+ * threads and processes shared they share again. Descriptors of the tool are numbered from 1024 and
+ * closed on exec; make_new() raises the tool's limit of open files for them.
+ *
+ * Errors name the file and what differs. On failure make_free() takes back what was made: a file
+ * system is as it was. One thread.
+ */
+#ifndef TARGET_MAKE_H
+#define TARGET_MAKE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "src/image/model.h"
+#include "src/target/fileid.h"
+
+struct batch;
+struct make;
+
+struct make_opts {
+	struct fileid_opts id; /* when a file is taken for the one that was dumped */
+};
+
+/* @m and @opts outlive it. NULL with @err. */
+struct make *make_new(const struct model *m, const struct make_opts *opts, struct err *err);
+void make_free(struct make *mk);
+
+int make_files(struct make *mk, struct err *err);
+int make_late(struct make *mk, struct err *err);
+int make_finish(struct make *mk, struct err *err);
+
+/*
+ * The descriptor of the description @file_id, -1 when it is not made. Working and root directories
+ * that no descriptor refers to are O_PATH: good for fchdir().
+ */
+int make_fd(const struct make *mk, uint32_t file_id);
+
+/*
+ * The object of shared memory @shm_id, open for reading and writing: a memfd, or shared anonymous
+ * memory. -1 for SysV segments, which are not made here.
+ */
+int make_segment(const struct make *mk, uint32_t shm_id);
+/* Seals against writing, which must be there before the memory is mapped and after it is filled. */
+int make_seal_writes(struct make *mk, struct err *err);
+
+/*
+ * What process @p must do itself once its descriptors are in place: POSIX locks. Adds calls to @b
+ * as far as there is room, from lock *@at on, which moves; all are done when it is m->nlocks. The
+ * number of calls added. After the run make_inside_done() looks at their results, from call
+ * @first_call of @b on.
+ */
+int make_inside(const struct make *mk, const struct m_proc *p, struct batch *b, uint32_t *at);
+int make_inside_done(const struct make *mk, const struct m_proc *p, const struct batch *b,
+		     unsigned first_call, uint32_t from, uint32_t to, struct err *err);
+
+#endif
