@@ -354,7 +354,7 @@ struct m_mm {
 	uint64_t arg_start, arg_end, env_start, env_end;
 	uint32_t exe_file_id;
 	uint32_t nauxv;
-	uint64_t *auxv; /* words: pairs */
+	uint64_t *auxv; /* words: pairs, without the AT_NULL pair that ends them */
 	int32_t dumpable;
 	bool thp_disabled;
 	uint32_t nvmas;
