@@ -90,8 +90,11 @@ static void find_uses(struct make *mk)
 		const struct m_proc *p = &m->procs[i];
 
 		for (uint32_t k = 0; k < p->mm.nvmas; k++)
-			if ((e = made_of(mk, p->mm.vmas[k].file_id)))
-				e->wanted = e->mapped = true;
+			if ((e = made_of(mk, p->mm.vmas[k].file_id))) {
+				e->wanted = true;
+				/* Shared ones are the program's to change, ever since the dump. */
+				e->mapped |= p->mm.vmas[k].kind == M_VMA_FILE_PRIVATE;
+			}
 		if ((e = made_of(mk, p->mm.exe_file_id)))
 			e->wanted = e->mapped = true;
 		if ((e = made_of(mk, p->cwd_file_id)))

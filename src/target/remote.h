@@ -84,6 +84,20 @@ int remote_open(struct remote *r, struct tree *t, struct proc *proc, uint64_t ca
 /* Unmaps it. Never fails in a way that would matter to the process; @r is unused afterwards. */
 void remote_close(struct remote *r);
 
+/*
+ * For a process that was made to be filled: the area of remote_len() bytes at @base is mapped
+ * there, or in the process that it was forked from. remote_plant() puts the code into it; a fork
+ * inherits it. remote_leave() unmaps it from inside: @task, which stays in the stop behind the
+ * call, must be given its registers next. It is put right by nobody when the tracer dies: such
+ * processes are traced with PTRACE_O_EXITKILL. remote_detach() closes what the tool holds.
+ */
+size_t remote_len(void);
+int remote_adopt(struct remote *r, struct tree *t, struct proc *proc, uint64_t base,
+		 struct err *err);
+int remote_plant(struct remote *r, struct err *err);
+int remote_leave(struct remote *r, struct task *task, struct err *err);
+void remote_detach(struct remote *r);
+
 /* An empty batch for slot @slot; storage for SLOT_CALLS calls and SLOT_DATA bytes. */
 void batch_init(struct batch *b, const struct remote *r, unsigned slot, struct arch_call *calls,
 		uint8_t *data);
@@ -97,6 +111,8 @@ void *batch_data(struct batch *b, uint64_t addr);
 /* Index of the call, for batch.calls[].ret; -ENOSPC when full. */
 int batch_call(struct batch *b, uint64_t nr, uint64_t a, uint64_t b2, uint64_t c, uint64_t d,
 	       uint64_t e);
+/* With a sixth argument. */
+int batch_call6(struct batch *b, uint64_t nr, const uint64_t args[6]);
 
 /*
  * Makes the calls of @batches[i] in @tasks[i], slot i, for all @n side by side. Results are in the
@@ -135,7 +151,7 @@ int run_to_trap(struct remote *r, struct task *task, int signo, struct err *err)
 /* After a failure inside a run: back to a stop, then to the true state. */
 void run_retreat(struct remote *r, struct task *task);
 /* Filters would see our calls, too; they sleep as long as we trace. */
-int run_sleep_seccomp(struct task *task, struct err *err);
+int run_sleep_seccomp(struct remote *r, struct task *task, struct err *err);
 
 int task_regs(pid_t tid, void *prstatus);
 

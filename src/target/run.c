@@ -107,11 +107,12 @@ int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err
 	return ret < 0 ? err_set(err, -ret, "set registers of thread %d", task->tid) : 0;
 }
 
-int run_sleep_seccomp(struct task *task, struct err *err)
+int run_sleep_seccomp(struct remote *r, struct task *task, struct err *err)
 {
 	if (!task->seccomp)
 		return 0;
-	if (ptrace(PTRACE_SETOPTIONS, task->tid, 0, TREE_OPTIONS | PTRACE_O_SUSPEND_SECCOMP) == 0)
+	if (ptrace(PTRACE_SETOPTIONS, task->tid, 0, r->tree->options | PTRACE_O_SUSPEND_SECCOMP) ==
+	    0)
 		return 0;
 	err_fail(err, errno, ERR_PERM,
 		 "thread %d has seccomp filters, and they cannot be suspended: %s", task->tid,
@@ -440,7 +441,7 @@ static int run_prepare(struct remote *r, struct run *run, unsigned slot, struct 
 	arch_inject.control(control, task->prstatus, task->sigmask, run->signo, COOKIE);
 	arch_inject.set_run(run->regs, slot_code(r, slot), slot_control(r, slot), b->calls_addr,
 			    b->ncalls, run->signo);
-	return run_sleep_seccomp(task, err);
+	return run_sleep_seccomp(r, task, err);
 }
 
 int remote_run(struct remote *r, struct task *const *tasks, struct batch *batches, unsigned n,
