@@ -209,9 +209,15 @@ static const struct argp argp = {
 
 static void on_phase(void *arg, enum dump_phase phase, uint64_t estimate)
 {
+	static const char *const name[] = {
+		[DUMP_SURVEY] = "survey",
+		[DUMP_FREEZE] = "freeze",
+		[DUMP_MEMORY] = "memory",
+		[DUMP_COMMIT] = "commit",
+	};
 	struct dump_cmd *c = arg;
 
-	progress_phase(c->progress, phase, estimate);
+	progress_phase(c->progress, name[phase], phase == DUMP_MEMORY, estimate);
 }
 
 static bool on_stop(void *arg)

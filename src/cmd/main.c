@@ -9,6 +9,7 @@
 
 static const struct cmd cmds[] = {
 	{"dump", "dump a running process tree into an image", cmd_dump},
+	{"restore", "bring the process tree of an image back", cmd_restore},
 	{"verify", "check every checksum and cross-reference of an image", cmd_verify},
 	{"show", "print an image, or one file of it, as JSON", cmd_show},
 	{"core", "make an ELF core file of an image", cmd_core},

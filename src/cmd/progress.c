@@ -19,16 +19,10 @@ struct progress {
 	pthread_mutex_t lock;
 	pthread_cond_t end;
 	bool ended;
-	enum dump_phase phase;
+	const char *phase;
+	bool memory; /* the phase with a bar */
 	uint64_t estimate;
 	struct timespec since; /* start of the memory phase */
-};
-
-static const char *const phase_name[] = {
-	[DUMP_SURVEY] = "survey",
-	[DUMP_FREEZE] = "freeze",
-	[DUMP_MEMORY] = "memory",
-	[DUMP_COMMIT] = "commit",
 };
 
 static double seconds_since(const struct timespec *t)
@@ -44,15 +38,18 @@ static void draw(struct progress *p)
 	uint64_t raw = __atomic_load_n(&p->count.raw_bytes, __ATOMIC_RELAXED);
 	uint64_t packed = __atomic_load_n(&p->count.packed_bytes, __ATOMIC_RELAXED);
 	char done[24], all[24], bar[BAR + 1];
+	uint64_t total = p->estimate;
 	double s, part, eta;
 	int fill;
 
-	if (p->phase != DUMP_MEMORY) {
-		fprintf(stderr, "\r\033[K%-7s", phase_name[p->phase]);
+	if (!p->memory) {
+		fprintf(stderr, "\r\033[K%-7s", p->phase);
 		return;
 	}
+	if (!total)
+		total = __atomic_load_n(&p->count.raw_total, __ATOMIC_RELAXED);
 	s = seconds_since(&p->since);
-	part = p->estimate ? (double)raw / (double)p->estimate : 0;
+	part = total ? (double)raw / (double)total : 0;
 	if (part > 1)
 		part = 1;
 	eta = part > 0.01 ? s / part - s : 0;
@@ -61,8 +58,8 @@ static void draw(struct progress *p)
 		bar[i] = i < fill ? '#' : '-';
 	bar[BAR] = '\0';
 	fprintf(stderr, "\r\033[K%-7s [%s] %3.0f%%  %s of %s  %.2f GB/s  ratio %.2f  ETA %.1f s",
-		phase_name[p->phase], bar, part * 100, cmd_bytes(done, sizeof(done), raw),
-		cmd_bytes(all, sizeof(all), p->estimate > raw ? p->estimate : raw),
+		p->phase, bar, part * 100, cmd_bytes(done, sizeof(done), raw),
+		cmd_bytes(all, sizeof(all), total > raw ? total : raw),
 		s > 0 ? (double)raw / s / 1e9 : 0, packed ? (double)raw / (double)packed : 1.0,
 		eta);
 }
@@ -111,20 +108,21 @@ struct md_progress *progress_counters(struct progress *p)
 	return p ? &p->count : NULL;
 }
 
-void progress_phase(struct progress *p, enum dump_phase phase, uint64_t estimate_bytes)
+void progress_phase(struct progress *p, const char *name, bool memory, uint64_t estimate_bytes)
 {
 	if (!p)
 		return;
 	pthread_mutex_lock(&p->lock);
-	p->phase = phase;
-	if (phase == DUMP_MEMORY) {
+	p->phase = name;
+	p->memory = memory;
+	if (memory) {
 		p->estimate = estimate_bytes;
 		clock_gettime(CLOCK_MONOTONIC, &p->since);
 	}
 	pthread_mutex_unlock(&p->lock);
 	/* The guardian was forked before the first phase that lasts: a thread is safe from there
 	 * on. */
-	if (!p->running && phase == DUMP_MEMORY)
+	if (!p->running && memory)
 		p->running = pthread_create(&p->thread, NULL, progress_main, p) == 0;
 }
 
