@@ -22,7 +22,7 @@ gone "$TMPDIR/v"
 
 restore() { # CODEC
 	stasis restore -D "$TMPDIR/$1" -j -d --json --quiet || die "restore of $1: $ERR"
-	echo "$OUT" | sed "s/^{/{\"codec\":\"$1\",/" >>"$TMPDIR/runs"
+	echo "{\"codec\":\"$1\",${OUT#\{}" >>"$TMPDIR/runs"
 	"$VICTIM" --check "$TMPDIR/v" 60 >/dev/null || bad "the restored victim is not right ($1)"
 	kill -KILL "$VPID"
 	while kill -0 "$VPID" 2>/dev/null; do sleep 0.05; done

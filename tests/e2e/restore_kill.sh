@@ -60,17 +60,17 @@ for ((i = 0; i < rounds; i++)); do
 	us=$(random_below $took)
 	sleep "$(printf '%d.%06d' $((us / 1000000)) $((us % 1000000)))"
 	what="SIGKILL after $us us"
-	victim=$tool
+	prey=$tool
 	if ((i % 3 == 2)); then
 		# The worker alone; the command tells.
-		victim=$(cat "/proc/$tool/task/$tool/children" 2>/dev/null)
-		victim=${victim%% *}
+		prey=$(cat "/proc/$tool/task/$tool/children" 2>/dev/null)
+		prey=${prey%% *}
 		# It may be the root that has just come to life.
-		[ "$victim" != "$root" ] || victim=
+		[ "$prey" != "$root" ] || prey=
 		what="SIGKILL to the worker after $us us"
 	fi
-	[ -z "$victim" ] || kill -KILL "$victim" 2>/dev/null
-	wait $tool 2>/dev/null
+	[ -z "$prey" ] || kill -KILL "$prey" 2>/dev/null
+	wait "$tool" 2>/dev/null
 	RC=$?
 	[ $RC = 137 ] && killed=$((killed + 1))
 	# Dying takes a moment, and so does the worker's last step.
@@ -88,7 +88,7 @@ for ((i = 0; i < rounds; i++)); do
 		bad "$what: exit $RC: $left of ${#pids[@]} processes are left, $answer"
 	fi
 	kill_all
-	[ $PROBLEMS -lt 5 ] || break
+	[ "$PROBLEMS" -lt 5 ] || break
 done
 echo "$killed of $rounds commands killed; $nothing times nothing was left, $whole times all of the tree"
 [ $nothing -gt $((rounds / 5)) ] || bad "only $nothing restores were ended"

@@ -40,11 +40,11 @@ again() { # SCENARIO DIR LABEL OPTIONS...
 	PARENT=$!
 	for ((i = 0; i < 600; i++)); do
 		[ -s "$dir/pid" ] && break
-		kill -0 $PARENT 2>/dev/null || break
+		kill -0 "$PARENT" 2>/dev/null || break
 		sleep 0.05
 	done
 	[ -s "$dir/pid" ] || {
-		wait $PARENT
+		wait "$PARENT"
 		bad "$s, $label: restore: exit $?: $(cat "$dir/restore.out")"
 		gone "$dir"
 		return 1
@@ -78,7 +78,7 @@ for s in "${scenarios[@]}"; do
 		if [ -n "${LIVING[$dir]:-}" ]; then
 			victim_kill "$dir"
 		fi
-		wait $PARENT 2>/dev/null
+		wait "$PARENT" 2>/dev/null
 		rm -rf "$dir"
 	done
 	[ -z "$reserved" ] || echo "$reserved" >/proc/sys/vm/nr_hugepages

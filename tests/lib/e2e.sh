@@ -8,7 +8,7 @@ set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
 # Whatever this test was given beside its three descriptors is not a victim's business.
-for fd in /proc/$$/fd/*; do
+for fd in "/proc/$$/fd/"*; do
 	fd=${fd##*/}
 	[ "$fd" -le 2 ] || [ "$fd" = 255 ] || eval "exec $fd>&-"
 done
