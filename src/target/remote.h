@@ -10,11 +10,11 @@
  * At every instant the thread can do without us. What it needs to find back to its true registers
  * and signal mask lies in its own memory before its registers are changed:
  *
- *	instant                          tracer dies, the thread ...
- *	first call, last call (munmap)   returns into a signal frame below its red zone:
- *rt_sigreturn loop                             closes with a signal nobody stops at, restores
- *itself mask put back, registers not     likewise registers put back               is where it was;
- *an interrupted call is made again
+ *	instant                          when the tracer dies, the thread ...
+ *	first call, last call (munmap)   returns into a signal frame below its red zone
+ *	loop                             closes with a signal nobody stops at, restores itself
+ *	mask put back, registers not     likewise
+ *	registers put back               is where it was; an interrupted call is made again
  *
  * Our own way back never runs the thread's: it sets the registers as they were, orig_ax included,
  * so that the kernel restarts the interrupted call with its old deadline.
