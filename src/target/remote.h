@@ -121,7 +121,7 @@ uint64_t slot_control(const struct remote *r, unsigned slot);
 int run_boot(struct remote *r, struct task *task, uint64_t nr, const uint64_t args[6],
 	     int64_t *ret_value, struct err *err);
 /* The control block that run_boot() needs. */
-void run_boot_control(const struct remote *r, const struct task *task, void *control);
+void run_boot_control(const struct remote *r, struct task *task, void *control);
 
 /* New registers, then the mask: should we die between the two, the frame or block has the mask. */
 int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err *err);
