@@ -17,8 +17,10 @@ drop_swap() {
 	cleanup
 }
 trap drop_swap EXIT
-echo 256M >"/sys/block/zram$n/disksize" && mkswap "$swap" >/dev/null 2>&1 && swapon "$swap" 2>/dev/null ||
+if ! echo 256M >"/sys/block/zram$n/disksize" || ! mkswap "$swap" >/dev/null 2>&1 ||
+	! swapon "$swap" 2>/dev/null; then
 	skip "no swap on zram here"
+fi
 
 swapped() {
 	awk '/^VmSwap:/ { print $2 }' "/proc/$1/status"

@@ -20,7 +20,7 @@ for s in masks "threads --n 5" actions; do
 	done
 	guardian=$(cat "/proc/$tool/task/$tool/children")
 	[ -n "$guardian" ] || die "$s: there is no guardian: $(<"$TMPDIR/stderr")"
-	kill -KILL ${guardian%% *}
+	kill -KILL "${guardian%% *}"
 	kill -CONT $tool
 	wait $tool
 	RC=$?

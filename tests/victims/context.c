@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Has state that only the process itself can be asked for, and says what: lines "fact ..." for
- * check_image.py, lines "show PATH VALUE" for what `stasis show` prints of the process, then "ready".
+ * check_image.py, lines "show PATH VALUE" for what `stasis show` prints of the process, then
+ * "ready".
  */
 #include <inttypes.h>
 #include <pthread.h>
