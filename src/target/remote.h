@@ -10,11 +10,11 @@
  * At every instant the thread can do without us. What it needs to find back to its true registers
  * and signal mask lies in its own memory before its registers are changed:
  *
- *	instant                          tracer dies, the thread ...
- *	first call, last call (munmap)   returns into a signal frame below its red zone:
- *rt_sigreturn loop                             closes with a signal nobody stops at, restores
- *itself mask put back, registers not     likewise registers put back               is where it was;
- *an interrupted call is made again
+ *	instant                          when the tracer dies, the thread ...
+ *	first call, last call (munmap)   returns into a signal frame below its red zone
+ *	loop                             closes with a signal nobody stops at, restores itself
+ *	mask put back, registers not     likewise
+ *	registers put back               is where it was; an interrupted call is made again
  *
  * Our own way back never runs the thread's: it sets the registers as they were, orig_ax included,
  * so that the kernel restarts the interrupted call with its old deadline.
@@ -137,7 +137,7 @@ uint64_t slot_control(const struct remote *r, unsigned slot);
 int run_boot(struct remote *r, struct task *task, uint64_t nr, const uint64_t args[6],
 	     int64_t *ret_value, struct err *err);
 /* The control block that run_boot() needs. */
-void run_boot_control(const struct remote *r, const struct task *task, void *control);
+void run_boot_control(const struct remote *r, struct task *task, void *control);
 
 /* New registers, then the mask: should we die between the two, the frame or block has the mask. */
 int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err *err);

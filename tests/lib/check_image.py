@@ -37,6 +37,7 @@ class CriuMemory:
 
     def __init__(self, path, metadata):
         self.maps = {}
+        self.lazy = {}  # of each space: (start, end) of what lazy restore may bring later
         for name, entries in metadata.items():
             m = re.fullmatch(r"pagemap-(shmem-)?(\d+)\.img", name)
             if not m:
@@ -49,6 +50,8 @@ class CriuMemory:
                 if e["vaddr"] < last:
                     bad(f"{name}: entries are not in order at {e['vaddr']:#x}")
                 last = e["vaddr"] + n * PAGE
+                if e.get("flags", 4) & 2:
+                    self.lazy.setdefault(space, []).append((e["vaddr"], last))
                 if e.get("flags", 4) & 4:
                     found.append((e["vaddr"], n * PAGE, at))
                     at += n * PAGE
@@ -490,9 +493,21 @@ CHECKS = {
 }  # fmt: skip
 
 
+def stack_pages(img):
+    """The page that a thread's stack pointer is in cannot be brought later."""
+    for e in img.meta.get("pstree.img", []):
+        for tid in e.get("threads", []):
+            core = img.meta.get(f"core-{tid}.img", [{}])[0]
+            sp = core.get("thread_info", {}).get("gpregs", {}).get("sp", 0)
+            if any(lo <= sp & ~(PAGE - 1) < hi for lo, hi in img.mem.lazy.get(e["pid"], [])):
+                bad(f"tid {tid}: the page of its stack pointer {sp:#x} is lazy")
+
+
 def main():
     img = Image(sys.argv[1])
     n = 0
+    if isinstance(img.mem, CriuMemory):
+        stack_pages(img)
     with open(sys.argv[2]) if len(sys.argv) > 2 else open(os.devnull) as facts:
         for line in facts:
             words = line.split()
