@@ -137,20 +137,22 @@ victim_end "$TMPDIR/v1" "at the end"
 victim_end "$TMPDIR/v2" "at the end"
 
 # --- a live log
-cat >"$TMPDIR/slow.c" <<'X'
+cat >"$TMPDIR/writer.c" <<'X'
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "binlog/pr.h"
+static int lines, fast;
 static void *run(void *arg)
 {
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < lines; i++) {
 		pr_info("%d line %d\n", *(int *)arg, i);
-		if (i % 200 == 0)
+		if (!fast && i % 200 == 0)
 			usleep(3000);
 	}
 	return NULL;
@@ -161,10 +163,14 @@ int main(int argc, char **argv)
 	struct err err = {0};
 	pthread_t t[3];
 
+	fast = !strcmp(argv[2], "fast");
+	lines = atoi(argv[3]);
 	if (binlog_open(argv[1], NULL, &err) < 0)
 		return 1;
 	pr_info("ready\n");
 	getchar();
+	if (fast)
+		return run(&who[0]), binlog_close(), 0;
 	for (int i = 0; i < 3; i++)
 		pthread_create(&t[i], NULL, run, &who[i]);
 	if (fork() == 0) {
@@ -174,28 +180,32 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 3; i++)
 		pthread_join(t[i], NULL);
 	wait(NULL);
-	if (argc > 2)
+	if (!strcmp(argv[2], "killed"))
 		kill(getpid(), SIGKILL);
 	binlog_close();
 	return 0;
 }
 X
 library gcc "$TMPDIR"
-program gcc "$TMPDIR" slow "$TMPDIR/slow.c" -O2
-for how in closed killed; do
+program gcc "$TMPDIR" writer "$TMPDIR/writer.c" -O2
+for how in closed killed fast; do
+	n=20000 all="0 1 2 3"
+	if [ $how = fast ]; then # one ring that turns faster than it can be looked at
+		n=1500000 all=0
+	fi
 	rm -f "$TMPDIR/live" "$TMPDIR/in" "$TMPDIR/followed"
 	mkfifo "$TMPDIR/in"
-	args=("$TMPDIR/live")
-	[ $how = closed ] || args+=(killed)
-	"$TMPDIR/slow" "${args[@]}" <"$TMPDIR/in" &
+	"$TMPDIR/writer" "$TMPDIR/live" $how $n <"$TMPDIR/in" &
 	writer=$!
-	living slow $writer
+	living writer $writer
 	exec 4>"$TMPDIR/in"
 	for _ in $(seq 100); do
 		[ "$("$BINDECODE" --raw "$TMPDIR/live" 2>/dev/null)" = ready ] && break
 		sleep 0.05
 	done
-	timeout 60 "$BINDECODE" -f --raw -o "$TMPDIR/followed" "$TMPDIR/live" 2>"$TMPDIR/said" &
+	# Through a pipe that is slower than the writer.
+	(set -o pipefail && timeout 60 "$BINDECODE" -f --raw "$TMPDIR/live" 2>"$TMPDIR/said" |
+		grep --line-buffered '' >"$TMPDIR/followed") &
 	follower=$!
 	for _ in $(seq 100); do
 		[ -s "$TMPDIR/followed" ] && break
@@ -205,12 +215,12 @@ for how in closed killed; do
 	echo >&4
 	exec 4>&-
 	wait $writer
-	gone slow
+	gone writer
 	wait $follower
 	rc=$?
 	[ $rc = 0 ] || bad "$how: the follower's exit code is $rc: $(<"$TMPDIR/said")"
-	for who in 0 1 2 3; do
-		grep "^$who line" "$TMPDIR/followed" | awk -v w=$who '$3 != NR - 1 { print; exit 1 } END { exit NR != 20000 }' ||
+	for who in $all; do
+		grep "^$who line" "$TMPDIR/followed" | awk -v n=$n '$3 != NR - 1 { print; exit 1 } END { exit NR != n }' ||
 			bad "$how: lines of $who are missing or out of order"
 	done
 	"$BINDECODE" --raw "$TMPDIR/live" | sort | cmp -s - <(sort "$TMPDIR/followed") || bad "$how: following says something else than the log"
