@@ -169,11 +169,7 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		o->ghost_limit = cmd_size(state, "--ghost-limit", arg, 1, (uint64_t)1 << 30);
 		return 0;
 	case OPT_VALIDATE:
-		if (!fileid_method_of(arg, &o->file_id.method))
-			argp_error(state,
-				   "--file-validation: '%s' is none of buildid, filesize, "
-				   "checksum, checksum-full, checksum-period",
-				   arg);
+		cmd_file_validation(state, arg, &o->file_id.method);
 		return 0;
 	case OPT_CHECKSUM_N:
 		o->file_id.parameter =

@@ -21,6 +21,8 @@ enum {
 	OPT_JSON,
 	OPT_QUIET,
 	OPT_PIDFILE,
+	OPT_VALIDATE,
+	OPT_CHECKSUM_N,
 };
 
 struct restore_cmd {
@@ -50,6 +52,12 @@ static const struct argp_option options[] = {
 	{"pidfile", OPT_PIDFILE, "FILE", 0, "Write the root's pid into FILE", 1},
 	{"shell-job", 'j', NULL, 0,
 	 "Bring a tree that was started from a shell into this command's session", 1},
+	{"file-validation", OPT_VALIDATE, "METHOD", 0,
+	 "What files must agree in beside their size: buildid (of ELF files, the default), filesize, "
+	 "checksum, checksum-full or checksum-period",
+	 2},
+	{"checksum-parameter", OPT_CHECKSUM_N, "N", 0,
+	 "Of the first N bytes, or every Nth byte; default 1024", 2},
 	{"threads", OPT_THREADS, "N", 0, "Threads that fill memory; default: every CPU we may use",
 	 2},
 	{"json", OPT_JSON, NULL, 0, "One machine-readable result line on standard output", 4},
@@ -92,6 +100,13 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_PIDFILE:
 		c->pidfile = arg;
+		return 0;
+	case OPT_VALIDATE:
+		cmd_file_validation(state, arg, &o->make.id.method);
+		return 0;
+	case OPT_CHECKSUM_N:
+		o->make.id.parameter =
+			(uint32_t)cmd_number(state, "--checksum-parameter", arg, 1, INT32_MAX);
 		return 0;
 	case OPT_THREADS:
 		o->threads = (unsigned)cmd_number(state, "--threads", arg, 1, 1024);

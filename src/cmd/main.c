@@ -98,6 +98,15 @@ json_t *cmd_json_text(const char *text)
 	return j;
 }
 
+void cmd_file_validation(struct argp_state *state, const char *text, enum fileid_method *ret)
+{
+	if (!fileid_method_of(text, ret))
+		argp_error(state,
+			   "--file-validation: '%s' is none of buildid, filesize, checksum, "
+			   "checksum-full, checksum-period",
+			   text);
+}
+
 const char *cmd_bytes(char *buf, size_t len, uint64_t bytes)
 {
 	static const char *const unit[] = {"KiB", "MiB", "GiB", "TiB"};

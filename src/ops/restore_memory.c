@@ -26,6 +26,9 @@ static int segment_write(const struct restore *r, uint32_t id, uint64_t off, con
 	int fd = make_segment(r->make, id);
 	ssize_t n;
 
+	/* It was there, and is not ours to fill. */
+	if (shm && fd < 0 && shm->sysv)
+		return 0;
 	if (!shm || fd < 0)
 		return err_fail(err, EBADMSG, ERR_IMAGE,
 				"the image has pages of segment %u, which is not in it", id);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -145,6 +146,11 @@ static uint32_t taken_index(const struct taken *t, const struct m_vma *v)
 							     : UINT32_MAX;
 }
 
+static bool is_sysv(const struct m_vma *v, const struct make *mk)
+{
+	return v->kind == M_VMA_SHMEM && v->shared && make_sysv_id(mk, v->shm_id) >= 0;
+}
+
 static int take_files(struct taken *t, struct script *script, const struct m_proc *p,
 		      const struct make *mk, struct err *err)
 {
@@ -160,7 +166,7 @@ static int take_files(struct taken *t, struct script *script, const struct m_pro
 		uint32_t index = taken_index(t, v);
 		int fd;
 
-		if (!has_file(v))
+		if (!has_file(v) || is_sysv(v, mk))
 			continue;
 		fd = v->file_id ? make_fd(mk, v->file_id) : make_segment(mk, v->shm_id);
 		if (fd < 0 || index == UINT32_MAX)
@@ -196,6 +202,29 @@ static void map_one(struct script *script, const struct m_vma *v, uint64_t fd, s
 		   err);
 }
 
+/* Whole segments alone: that is what shmat() makes and shmdt() looks for. */
+static int attach_one(struct script *script, const struct m_proc *p, const struct m_vma *v,
+		      const struct m_shm *shm, const struct make *mk, struct err *err)
+{
+	uint64_t flags =
+		(v->prot & PROT_WRITE ? 0 : SHM_RDONLY) | (v->prot & PROT_EXEC ? SHM_EXEC : 0);
+
+	if (v->pgoff || v->end - v->start < shm->size)
+		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+				"process %u: only a part of a System V segment is attached at "
+				"%#" PRIx64 ": not supported",
+				p->pid, v->start);
+	script_add(script,
+		   (struct script_call){SYS_shmat,
+					{(uint64_t)make_sysv_id(mk, v->shm_id), v->start, flags},
+					.what = "attach a System V segment at",
+					.at = v->start,
+					.wants = true,
+					.want = v->start},
+		   err);
+	return 0;
+}
+
 static int map_all(struct spawn *s, struct remote *r, const struct m_proc *p, const struct make *mk,
 		   struct taken *t, struct err *err)
 {
@@ -214,6 +243,10 @@ static int map_all(struct spawn *s, struct remote *r, const struct m_proc *p, co
 					"process %u: the mapping at %#" PRIx64
 					" (%s) is of a kind that cannot be restored",
 					p->pid, v->start, v->name ? v->name : "no name");
+		if (is_sysv(v, mk)) {
+			ret = attach_one(&script, p, v, model_shm(s->m, v->shm_id), mk, err);
+			continue;
+		}
 		map_one(&script, v, has_file(v) ? t->number[taken_index(t, v)] : (uint64_t)-1, err);
 	}
 	if (ret < 0)

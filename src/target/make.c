@@ -159,11 +159,12 @@ struct make *make_new(const struct model *m, const struct make_opts *opts, struc
 				    .opts = opts,
 				    .made = calloc(m->nfiles + 1, sizeof(*mk->made)),
 				    .segments = no_fds(m->nshms),
+				    .sysv = calloc(m->nshms + 1, sizeof(*mk->sysv)),
 				    .ghosts = no_fds(m->nghosts)};
 		for (uint32_t i = 0; mk->made && i < m->nfiles; i++)
 			mk->made[i].fd = -1;
 	}
-	if (!mk || !mk->made || !mk->segments || !mk->ghosts) {
+	if (!mk || !mk->made || !mk->segments || !mk->sysv || !mk->ghosts) {
 		make_free(mk);
 		err_set(err, ENOMEM, "table of %u files", m->nfiles);
 		return NULL;
@@ -181,6 +182,8 @@ void make_free(struct make *mk)
 	for (uint32_t i = 0; mk->made && i < mk->m->nfiles; i++)
 		if (mk->made[i].fd >= 0)
 			close(mk->made[i].fd);
+	make_sysv_remove(mk);
+	free(mk->sysv);
 	close_all(mk->segments, mk->m->nshms);
 	close_all(mk->ghosts, mk->m->nghosts);
 	free(mk->made);

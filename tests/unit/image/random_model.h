@@ -185,7 +185,7 @@ static void rnd_mm(struct model *m, struct m_mm *mm)
 	mm->env_start = rnd64(), mm->env_end = rnd64();
 	mm->exe_file_id = 1 + below(m->nfiles);
 	for (uint32_t n = below(40); n; n--)
-		*(uint64_t *)model_push(m, &mm->auxv, &mm->nauxv, 8) = rnd64();
+		*(uint64_t *)model_push(m, &mm->auxv, &mm->nauxv, 8) = 1 + rnd64() / 2;
 	mm->dumpable = (int32_t)rnd32();
 	mm->thp_disabled = coin();
 	for (uint32_t n = below(20); n; n--)
