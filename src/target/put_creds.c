@@ -17,6 +17,7 @@
 
 enum {
 	NGROUPS = 65536, /* NGROUPS_MAX */
+	FEW_GROUPS = 512,
 	NCAPS = 64,
 	LABEL = 256,
 };
@@ -117,6 +118,15 @@ static void add_set3(struct list *l, uint64_t nr, uint32_t a, uint32_t b, uint32
 
 	c->args[1] = b;
 	c->args[2] = d;
+}
+
+static void add_groups(struct list *l, const struct m_creds *want)
+{
+	struct list_call *c =
+		list_add(l, SYS_setgroups, want->ngroups, "set the supplementary groups");
+
+	if (want->ngroups)
+		list_give(c, 1, want->groups, want->ngroups * sizeof(*want->groups));
 }
 
 /* What capset(2) wants. */
@@ -254,25 +264,28 @@ static int fill_creds(struct list *l, struct remote *r, const struct m_proc *p, 
 		return mismatch(t, "bounding capabilities", t->creds.cap_bnd, has.st.cap_bnd, err);
 	if (has.st.no_new_privs && !t->creds.no_new_privs)
 		return mismatch(t, "no_new_privs", 0, 1, err);
+	/* While the thread may still change them. */
+	if (t->creds.ngroups <= FEW_GROUPS && !same_groups(&has.st, &t->creds))
+		add_groups(l, &t->creds);
 	add_ids(l, &has, &t->creds, c);
 	add_caps(l, &has, &t->creds, c + 2);
 	return 0;
 }
 
-/* Too long for what threads do side by side. While the thread may still change them. */
-static int put_groups(struct remote *r, const struct m_proc *p, uint32_t i, struct err *err)
+/* Too long for what threads do side by side. */
+static int put_many_groups(struct remote *r, const struct m_proc *p, uint32_t i, struct err *err)
 {
 	const struct m_creds *want = &p->threads[i].creds;
 	struct procfs_status st;
-	struct list_call *c;
-	int ret = read_status(r, p, &p->threads[i], &st, err);
+	int ret;
 
+	if (want->ngroups <= FEW_GROUPS)
+		return 0;
+	ret = read_status(r, p, &p->threads[i], &st, err);
 	if (ret < 0 || same_groups(&st, want))
 		return ret;
 	list_begin(&list);
-	c = list_add(&list, SYS_setgroups, want->ngroups, "set the supplementary groups");
-	if (want->ngroups)
-		list_give(c, 1, want->groups, want->ngroups * sizeof(*want->groups));
+	add_groups(&list, want);
 	return list_run(&list, r, tree_proc_task(r->tree, r->proc, i), err);
 }
 
@@ -352,7 +365,7 @@ int put_creds(struct remote *r, const struct m_proc *p, struct err *err)
 		return err_set(err, ENOMEM, "credentials of %u threads", p->nthreads);
 	ret = list_run_each(&ask, r, p, err);
 	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++)
-		ret = put_groups(r, p, i, err);
+		ret = put_many_groups(r, p, i, err);
 	if (ret == 0)
 		ret = list_run_each(&creds, r, p, err);
 	if (ret == 0)
