@@ -81,6 +81,14 @@ static int check_wanted(const struct m_thread *t, struct err *err)
 	return 0;
 }
 
+/* The kernel may have a mode behind it: "name (enforce)". */
+static bool same_label(const char *has, const char *want)
+{
+	size_t len = strlen(want);
+
+	return !strncmp(has, want, len) && (!has[len] || !strncmp(has + len, " (", 2));
+}
+
 /*
  * A security label confines; a program that had one must not run without. Labels are not put back,
  * so it must be there already.
@@ -92,7 +100,7 @@ static int check_label(const struct m_proc *p, const struct m_thread *t, struct 
 
 	while (n > 0 && (has[n - 1] == '\n' || !has[n - 1]))
 		has[--n] = '\0';
-	if (!t->creds.lsm_profile || (n > 0 && !strcmp(has, t->creds.lsm_profile)))
+	if (!t->creds.lsm_profile || (n > 0 && same_label(has, t->creds.lsm_profile)))
 		return 0;
 	err_fail(err, EPERM, ERR_UNSUPPORTED,
 		 "security label of thread %u of process %u: wanted %.100s, got %.100s", t->tid,
