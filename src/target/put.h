@@ -14,7 +14,7 @@
  *  1 put_limits_raise	before anything that a limit could refuse: memory, descriptors, signals
  *  2 put_thp		before memory is filled, which asks for huge pages or does not
  *    (VMAs and their contents, descriptors)
- *  3 put_mm		what it names must be mapped; before 14, for it looks at RLIMIT_DATA and
+ *  3 put_mm		what it names must be mapped; before 13, for it looks at RLIMIT_DATA and
  *			needs a capability; after the stub's own executable is unmapped
  *  4 put_oom_score, put_loginuid
  *			need capabilities, and /proc below the stub's root
@@ -24,23 +24,24 @@
  *  7 put_threads	after memory, where lists and areas lie: from here on the kernel writes to
  *			the area of restartable sequences
  *  8 put_actions	before 9, for ignoring a signal drops those that wait
- *  9 put_pending	after the last helper has exited; before 14, for it counts to a limit
- * 10 put_timers_create	before 14 (limit), before 12 (alarm clocks need a capability)
+ *  9 put_pending	after the last helper has exited; before 13, for it counts to a limit
+ * 10 put_timers_create	before 13 (limit), before 12 (alarm clocks need a capability)
  * 11 put_seccomp	before 12, for without no_new_privs only CAP_SYS_ADMIN may; they sleep
  *			while we trace, so runs may follow
  * 12 put_creds		after all that needs a capability from inside; from then on only what any
  *			process may do to itself. Dumpable and the parent-death signal are in it,
  *			for changed credentials reset them
- * 13 put_sched		from outside; late, for a SCHED_IDLE or SCHED_DEADLINE thread is slow, and a
- *			deadline thread makes no threads
- * 14 put_limits_lower	nothing is made any more; lowering needs no right
- * 15 put_sleeps	descriptors, memory and all are there: a poll looks at them. The deadlines
+ * 13 put_limits_lower	nothing is made any more; lowering needs no right
+ * 14 put_sleeps	descriptors, memory and all are there: a poll looks at them. The deadlines
  *			run from here
- * 16 put_timers_arm	as late as that: no time is lost to the rest of the restore
+ * 15 put_timers_arm	as late as that: no time is lost to the rest of the restore
  *    (the scratch area is unmapped)
- * 17 put_regs		nothing runs in the threads after it but the program
+ * 16 put_regs		nothing runs in the threads after it but the program
+ * 17 put_sched		from outside, at any stop; last, for a SCHED_IDLE or SCHED_DEADLINE thread
+ *is slow, and a deadline thread makes no threads
  *
- * All processes of a tree should be through with 1-14 before the first one does 15.
+ * All processes of a tree should be through with 1-13 before the first one does 14, and with all of
+ * it before the first one runs.
  *
  * What is not put back, because the kernel tells or takes nobody: overruns of POSIX timers that
  * have not been delivered (those that were delivered are the program's own); whether a timer was

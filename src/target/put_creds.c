@@ -17,6 +17,7 @@
 
 enum {
 	NGROUPS = 65536, /* NGROUPS_MAX */
+	FEW_GROUPS = 512,
 	NCAPS = 64,
 	LABEL = 256,
 };
@@ -80,6 +81,14 @@ static int check_wanted(const struct m_thread *t, struct err *err)
 	return 0;
 }
 
+/* The kernel may have a mode behind it: "name (enforce)". */
+static bool same_label(const char *has, const char *want)
+{
+	size_t len = strlen(want);
+
+	return !strncmp(has, want, len) && (!has[len] || !strncmp(has + len, " (", 2));
+}
+
 /*
  * A security label confines; a program that had one must not run without. Labels are not put back,
  * so it must be there already.
@@ -91,7 +100,7 @@ static int check_label(const struct m_proc *p, const struct m_thread *t, struct 
 
 	while (n > 0 && (has[n - 1] == '\n' || !has[n - 1]))
 		has[--n] = '\0';
-	if (!t->creds.lsm_profile || (n > 0 && !strcmp(has, t->creds.lsm_profile)))
+	if (!t->creds.lsm_profile || (n > 0 && same_label(has, t->creds.lsm_profile)))
 		return 0;
 	err_fail(err, EPERM, ERR_UNSUPPORTED,
 		 "security label of thread %u of process %u: wanted %.100s, got %.100s", t->tid,
@@ -117,6 +126,15 @@ static void add_set3(struct list *l, uint64_t nr, uint32_t a, uint32_t b, uint32
 
 	c->args[1] = b;
 	c->args[2] = d;
+}
+
+static void add_groups(struct list *l, const struct m_creds *want)
+{
+	struct list_call *c =
+		list_add(l, SYS_setgroups, want->ngroups, "set the supplementary groups");
+
+	if (want->ngroups)
+		list_give(c, 1, want->groups, want->ngroups * sizeof(*want->groups));
 }
 
 /* What capset(2) wants. */
@@ -254,25 +272,28 @@ static int fill_creds(struct list *l, struct remote *r, const struct m_proc *p, 
 		return mismatch(t, "bounding capabilities", t->creds.cap_bnd, has.st.cap_bnd, err);
 	if (has.st.no_new_privs && !t->creds.no_new_privs)
 		return mismatch(t, "no_new_privs", 0, 1, err);
+	/* While the thread may still change them. */
+	if (t->creds.ngroups <= FEW_GROUPS && !same_groups(&has.st, &t->creds))
+		add_groups(l, &t->creds);
 	add_ids(l, &has, &t->creds, c);
 	add_caps(l, &has, &t->creds, c + 2);
 	return 0;
 }
 
-/* Too long for what threads do side by side. While the thread may still change them. */
-static int put_groups(struct remote *r, const struct m_proc *p, uint32_t i, struct err *err)
+/* Too long for what threads do side by side. */
+static int put_many_groups(struct remote *r, const struct m_proc *p, uint32_t i, struct err *err)
 {
 	const struct m_creds *want = &p->threads[i].creds;
 	struct procfs_status st;
-	struct list_call *c;
-	int ret = read_status(r, p, &p->threads[i], &st, err);
+	int ret;
 
+	if (want->ngroups <= FEW_GROUPS)
+		return 0;
+	ret = read_status(r, p, &p->threads[i], &st, err);
 	if (ret < 0 || same_groups(&st, want))
 		return ret;
 	list_begin(&list);
-	c = list_add(&list, SYS_setgroups, want->ngroups, "set the supplementary groups");
-	if (want->ngroups)
-		list_give(c, 1, want->groups, want->ngroups * sizeof(*want->groups));
+	add_groups(&list, want);
 	return list_run(&list, r, tree_proc_task(r->tree, r->proc, i), err);
 }
 
@@ -352,7 +373,7 @@ int put_creds(struct remote *r, const struct m_proc *p, struct err *err)
 		return err_set(err, ENOMEM, "credentials of %u threads", p->nthreads);
 	ret = list_run_each(&ask, r, p, err);
 	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++)
-		ret = put_groups(r, p, i, err);
+		ret = put_many_groups(r, p, i, err);
 	if (ret == 0)
 		ret = list_run_each(&creds, r, p, err);
 	if (ret == 0)

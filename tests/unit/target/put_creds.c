@@ -271,6 +271,10 @@ static void invent_filters(struct stub *s)
 	add_filter(s, c, SYS_prctl, EPERM, 0);
 	add_filter(s, c, SYS_rt_tgsigqueueinfo, EPERM, 0);
 	add_filter(s, c, SYS_getpgid, ERANGE, M_SECCOMP_TSYNC);
+	/* Of the size and flags of the first. */
+	c = model_push(s->m, &s->m->chains, &s->m->nchains, sizeof(*c));
+	add_filter(s, c, SYS_getpgid, ERANGE, 0);
+	add_filter(s, c, SYS_getpgid, ERANGE, M_SECCOMP_LOG);
 }
 
 static void same_filters(struct stub *s, uint32_t x, uint32_t y)
@@ -289,13 +293,14 @@ static void same_filters(struct stub *s, uint32_t x, uint32_t y)
 static void filters(void **state)
 {
 	struct stub stub, *s = &stub;
+	static const uint32_t chains[NTHREADS] = {1, 2, 0, 2, 3};
 	struct m_proc *again;
 
 	start(s);
 	invent_filters(s);
 	for (uint32_t i = 0; i < NTHREADS; i++) {
-		s->p->threads[i].seccomp_mode = i == 2 ? 0 : 2;
-		s->p->threads[i].seccomp_chain = i == 2 ? 0 : 1 + i % 2;
+		s->p->threads[i].seccomp_mode = chains[i] ? 2 : 0;
+		s->p->threads[i].seccomp_chain = chains[i];
 		/* Without no_new_privs, and without the right to set one afterwards. */
 		ids(&s->p->threads[i].creds, 1000, 1000);
 		caps(&s->p->threads[i].creds, 0);
@@ -304,7 +309,7 @@ static void filters(void **state)
 	OK(put_creds(&s->r, s->p, &s->err));
 	again = stub_collect(s);
 	for (uint32_t i = 0; i < NTHREADS; i++) {
-		assert_int_equal(again->threads[i].seccomp_mode, i == 2 ? 0 : 2);
+		assert_int_equal(again->threads[i].seccomp_mode, chains[i] ? 2 : 0);
 		same_filters(s, s->p->threads[i].seccomp_chain, again->threads[i].seccomp_chain);
 	}
 	/* Threads with the same share it. */
@@ -315,11 +320,8 @@ static void filters(void **state)
 		const int64_t *got = results + 8 * i;
 
 		assert_int_equal(got[4], 1);
-		if (i == 2 || i % 2)
-			assert_true(got[2] == getpid());
-		else
-			assert_int_equal(got[2], -EDOM);
-		assert_true(i % 2 ? got[3] == -ERANGE : got[3] == getpgid(0));
+		assert_true(got[2] == (chains[i] == 1 ? -EDOM : getpid()));
+		assert_true(got[3] == (chains[i] > 1 ? -ERANGE : getpgid(0)));
 		assert_int_equal(got[0], -EPERM);
 	}
 	child_end(&s->c);

@@ -90,6 +90,23 @@ static uint64_t mask_of(pid_t tid)
 	return mask;
 }
 
+/*
+ * Where the last injected call leaves a thread: at the exit of a call. From there the kernel would
+ * not make the program's own call again.
+ */
+static void leave_call(struct stub *s, struct task *task)
+{
+	const uint64_t none[6] = {0};
+	uint8_t regs[ARCH_PRSTATUS_MAX];
+
+	memcpy(regs, task->prstatus, sizeof(regs));
+	arch_inject.set_call(regs, s->r.syscall_pc, 0, SYS_getppid, none);
+	OK(run_enter(task, regs, ~0ull, &s->err));
+	OK(run_to_syscall(&s->r, task, &s->err));
+	OK(run_to_syscall(&s->r, task, &s->err));
+	assert_int_equal(task_poll(task).kind, STOP_SYSCALL);
+}
+
 static void places(void **state)
 {
 	struct stub stub, *s = &stub;
@@ -108,6 +125,7 @@ static void places(void **state)
 	b->regsets = tmp.regsets, b->nregsets = tmp.nregsets;
 	a->sigmask = 0x1234400ull, b->sigmask = ~0ull;
 	remote_close(&s->r);
+	leave_call(s, tree_proc_task(&s->tree, s->r.proc, 0));
 	OK(put_regs(&s->r, s->p, &s->err));
 	assert_true(mask_of((pid_t)a->tid) == 0x1234400);
 	/* SIGKILL and SIGSTOP are never in one. */
