@@ -23,6 +23,7 @@ enum {
 	OPT_QUIET,
 	OPT_ALLOW,
 	OPT_GHOST,
+	OPT_LINK_REMAP,
 	OPT_VALIDATE,
 	OPT_CHECKSUM_N,
 };
@@ -66,6 +67,9 @@ static const struct argp_option options[] = {
 	 "Dump what cannot be restored all the same, to look at: see stasis check --pid", 3},
 	{"ghost-limit", OPT_GHOST, "SIZE", 0,
 	 "Most bytes on disk of a deleted file that is open or mapped; default 1M", 3},
+	{"link-remap", OPT_LINK_REMAP, NULL, 0,
+	 "Give files whose name is gone and whose other names are not found one for the restore",
+	 3},
 	{"file-validation", OPT_VALIDATE, "METHOD", 0,
 	 "What a restore compares: buildid (default), filesize, checksum, checksum-full, "
 	 "checksum-period",
@@ -167,6 +171,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_GHOST:
 		o->ghost_limit = cmd_size(state, "--ghost-limit", arg, 1, (uint64_t)1 << 30);
+		return 0;
+	case OPT_LINK_REMAP:
+		o->link_remap = true;
 		return 0;
 	case OPT_VALIDATE:
 		cmd_file_validation(state, arg, &o->file_id.method);

@@ -231,6 +231,7 @@ struct m_file {
 	uint32_t checksum, checksum_n;
 	uint32_t ghost_id; /* what the path led to before it was gone, 0: nothing kept */
 	char *link_path;   /* another name of the file when its path is gone; NULL */
+	bool link_made;	   /* which the dump gave it (--link-remap): a restore takes it away */
 	struct m_fown fown;
 	char *fdinfo; /* /proc/PID/fdinfo/FD verbatim, NULL for mapped files */
 	/* by type */

@@ -19,6 +19,7 @@ struct dump {
 	struct model *model;
 	struct target *target;
 	struct image *image;
+	bool committed;
 	struct md_writer *writer;
 	struct image_criu_pages *criu;
 	int stats_fd; /* opts->stats_dir, or -1 */
@@ -71,6 +72,14 @@ static struct md_opts memory_opts(const struct dump *d)
 	};
 }
 
+/* Names that were made for an image that there is not. */
+static void dump_unlink(const struct dump *d)
+{
+	for (uint32_t i = 0; d->model && i < d->model->nfiles; i++)
+		if (d->model->files[i].link_made)
+			unlink(d->model->files[i].link_path);
+}
+
 /* What the survey and the collection found is in the way of a restore. */
 static int dump_refuse(struct dump *d, struct err *err)
 {
@@ -104,6 +113,7 @@ static int dump_prepare(struct dump *d, struct err *err)
 		.stop = o->stop,
 		.stop_arg = o->arg,
 		.ghost_limit = o->ghost_limit,
+		.link_remap = o->link_remap,
 		.file_id = o->file_id,
 	};
 	struct md_file_opts fopts = {.direct = o->direct, .no_uring = o->no_uring};
@@ -325,6 +335,7 @@ static int dump_commit(struct dump *d, struct err *err)
 		return err_set(err, EIO, "fault injected at dump.before_commit");
 	if (ret == 0)
 		ret = image_commit(d->image, d->model, err);
+	d->committed = ret == 0;
 	if (ret == 0)
 		d->res->image_bytes = image_size(image_dirfd(d->image));
 	d->res->commit_ns = now_ns() - t0;
@@ -394,6 +405,8 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 		ret = dump_thaw(&d, opts->end, err);
 	dump_account(&d);
 	log_result(&d, ret, err);
+	if (!d.committed)
+		dump_unlink(&d);
 	if (d.writer)
 		d.writer->close(d.writer);
 	image_criu_pages_free(d.criu);

@@ -72,6 +72,7 @@ void files_options(struct files *f, const struct target_opts *opts)
 {
 	f->ghost_limit = opts->ghost_limit;
 	f->file_id = opts->file_id;
+	f->link_remap = opts->link_remap;
 }
 
 void files_hands_off(struct files *f)

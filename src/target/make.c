@@ -356,5 +356,7 @@ int make_finish(struct make *mk, struct err *err)
 		if (ret == 0)
 			ret = set_async(f, mk->made[i].fd, err);
 	}
+	if (ret == 0)
+		make_forget_links(mk);
 	return ret;
 }

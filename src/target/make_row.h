@@ -61,6 +61,8 @@ const char *make_name(const struct m_file *f);
  * or found by another name. A descriptor, any number.
  */
 int make_open(struct make *mk, const struct m_file *f, int flags, struct err *err);
+/* Takes away the names that the dump gave to files for us. */
+void make_forget_links(const struct make *mk);
 /* Another description of what is open at @fd. */
 int make_reopen(int fd, const struct m_file *f, int flags, struct err *err);
 

@@ -39,6 +39,7 @@ struct target_opts {
 	void *stop_arg;
 	bool survey_all;	    /* for a list of findings: mappings, too, in the survey */
 	uint64_t ghost_limit;	    /* most bytes on disk of a deleted file to keep; 0: 1 MiB */
+	bool link_remap;	    /* files whose names are not found get another for the image */
 	struct fileid_opts file_id; /* checksums of regular files; else none */
 };
 

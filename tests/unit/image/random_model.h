@@ -328,7 +328,7 @@ static void rnd_file(struct model *m, uint32_t id, enum m_file_type type)
 	if (f->deleted && coin())
 		f->ghost_id = m->nghosts && coin() ? 1 + below(m->nghosts) : rnd_ghost(m);
 	else if (f->deleted)
-		f->link_path = rnd_str_or_null(m);
+		f->link_path = rnd_str_or_null(m), f->link_made = coin();
 }
 
 static void rnd_shm(struct model *m)
