@@ -71,6 +71,7 @@ static int get_unix(struct meta_in *in, const Im__UnixSk *from, struct m_file *f
 		.place = META_GET(from, place),
 		.shutdown = META_GET(from, shutdown),
 		.deleted = META_GET(from, deleted),
+		.path_ino = META_GET(from, path_ino),
 	};
 	if (from->file_perms) {
 		u->has_perms = true;

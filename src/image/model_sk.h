@@ -50,6 +50,7 @@ struct m_unix {
 	bool has_perms; /* of the path */
 	uint32_t perm_mode, perm_uid, perm_gid;
 	bool deleted; /* the path leads elsewhere by now */
+	uint64_t path_ino; /* what it leads to */
 	bool has_cred;
 	uint32_t cred_pid, cred_uid, cred_gid; /* SO_PEERCRED */
 	struct m_sk_opts opts;

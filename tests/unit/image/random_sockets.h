@@ -45,7 +45,7 @@ static void rnd_unix(struct model *m, struct m_file *f)
 	rnd_blob(m, 108, &u->name, &u->name_len);
 	rnd_blob(m, 108, &u->peer_name, &u->peer_name_len);
 	u->name_dir = rnd_str_or_null(m);
-	u->deleted = coin();
+	u->deleted = coin(), u->path_ino = rnd64();
 	u->has_perms = coin();
 	if (u->has_perms)
 		u->perm_mode = rnd32(), u->perm_uid = rnd32(), u->perm_gid = rnd32();
