@@ -479,9 +479,6 @@ static int fd_finish(struct files *f, const struct m_proc *p, uint32_t fd, struc
 	switch (file->type) {
 	case M_FILE_EVENTPOLL:
 		return epoll_finish(f, p, fd, file, err);
-	case M_FILE_UNIXSK:
-	case M_FILE_INETSK:
-		return socket_finish(f, p, fd, file->id, err);
 	case M_FILE_TTY:
 		return tty_finish(f, p, fd, file->id, err);
 	case M_FILE_INOTIFY:
@@ -504,6 +501,8 @@ int files_finish(struct files *f, struct err *err)
 	bool *seen = calloc(f->m->nfiles + 1, sizeof(*seen));
 	int ret = seen ? pipes_finish(f, err) : err_set(err, ENOMEM, "list of files");
 
+	if (ret == 0)
+		ret = sockets_finish(f, err);
 	for (uint32_t i = 0; ret == 0 && i < f->m->nprocs; i++) {
 		const struct m_proc *p = &f->m->procs[i];
 		const struct m_fdtable *t = model_fdtable(f->m, p->fdtable_id);

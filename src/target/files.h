@@ -107,15 +107,15 @@ struct files {
 	uint32_t nsummed, summed_room;
 	struct pipe_seen *pipes; /* beside m->pipes */
 	uint32_t npipes, pipes_room;
-	int tee[2];	      /* a pipe of ours, -1: not made yet */
-	int diag;	      /* a netlink socket of ours, -1: not made yet */
+	int tee[2]; /* a pipe of ours, -1: not made yet */
+	int diag;   /* a netlink socket of ours, -1: not made yet */
 	uint32_t diag_seq;
-	struct idmap by_socket;	     /* sockets by inode: file ids */
-	uint32_t nindexed;	     /* files looked at for it */
+	struct idmap by_socket; /* sockets by inode: file ids */
+	uint32_t nindexed;	/* files looked at for it */
 	struct sk_pending *pending;
 	uint32_t npending, pending_room;
 	struct passed *passed;
-	uint32_t npassed, passed_room, npassed_done;
+	uint32_t npassed, passed_room;
 	bool tcp_established, tcp_close, ext_unix, shell_job; /* options */
 	uint32_t *lock_files; /* beside m->locks: what file each is on */
 	uint32_t nlock_files, lock_files_room;

@@ -149,7 +149,8 @@ static int look_once(struct queue *q, bool stream, size_t *ret_len)
 		return 0;
 	if (n < 0)
 		return -errno;
-	/* The end of a stream; a datagram may be empty, and then has a sender or is in the queue. */
+	/* The end of a stream; a datagram may be empty, and then has a sender or is in the queue.
+	 */
 	if (!n && stream)
 		return 0;
 	ret = take_message(q, &mh, (size_t)n, !stream);
@@ -207,15 +208,14 @@ static int read_messages(struct queue *q, int peek_off)
 	return ret;
 }
 
-int sk_queue_read(struct files *f, uint32_t pid, uint32_t fd, uint32_t id, int dup,
-		  struct err *err)
+int sk_queue_read(struct files *f, uint32_t pid, uint32_t fd, uint32_t id, int dup, struct err *err)
 {
 	const struct m_unix *u = f->m->files[id - 1].usk;
 	struct queue q = {.f = f, .pid = pid, .fd = fd, .id = id, .dup = dup, .err = err};
 	bool stream = u->type == SOCK_STREAM;
 	int peek_off = u->opts.peek_off, inq = 0, ret;
 
-	if (ioctl(dup, SIOCINQ, &inq) < 0)
+	if (u->state == M_SK_LISTEN || ioctl(dup, SIOCINQ, &inq) < 0)
 		return 0;
 	if (!inq && stream)
 		return 0;

@@ -4,7 +4,7 @@
  *
  * What is asked through a duplicate of the descriptor and changes nothing comes first, while the
  * descriptors are listed (socket_look(), tty_look()); what needs all of the tree, peers and queues,
- * comes last (socket_finish()). Nothing is taken out of a queue and nothing is sent. One thread.
+ * comes last (sockets_finish()). Nothing is taken out of a queue and nothing is sent. One thread.
  */
 #ifndef TARGET_SOCKETS_H
 #define TARGET_SOCKETS_H
@@ -25,9 +25,8 @@ int unix_diag_get(struct files *f, uint32_t ino, struct unix_diag *ret);
 /* @dup, ours, is descriptor @fd of @at. Fills what @file has for a socket. */
 int socket_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
 		struct m_file *file, struct err *err);
-/* All of the tree has been seen. @id is descriptor @fd of @p. */
-int socket_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id,
-		  struct err *err);
+/* All of the tree has been seen. */
+int sockets_finish(struct files *f, struct err *err);
 void sockets_deinit(struct files *f);
 
 /* sk_opts.c */
@@ -36,12 +35,11 @@ int sk_opts_read(struct files *f, const struct proc_at *at, uint32_t fd, int dup
 int sk_int(int sk, int level, int name);
 
 /* By family; @dup is ours. */
-int unix_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
-	      struct m_file *file, struct err *err);
-int unix_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, int dup,
-		struct err *err);
-int inet_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
-	      struct m_file *file, struct err *err);
+int unix_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, struct m_file *file,
+	      struct err *err);
+int unix_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, struct err *err);
+int inet_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, struct m_file *file,
+	      struct err *err);
 int inet_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, int dup,
 		struct err *err);
 

@@ -66,8 +66,8 @@ static int keep_pending(struct files *f, const struct proc_at *at, uint32_t fd, 
 			const struct unix_diag *d, struct err *err)
 {
 	for (uint32_t i = 0; i < d->npending; i++) {
-		struct sk_pending *p = files_push(&f->pending, &f->npending, &f->pending_room,
-					       sizeof(*p));
+		struct sk_pending *p =
+			files_push(&f->pending, &f->npending, &f->pending_room, sizeof(*p));
 
 		if (!p)
 			return nomem(at->pid, fd, err);
@@ -89,8 +89,8 @@ int unix_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, s
 		return nomem(at->pid, fd, err);
 	if (ret < 0)
 		return finding_fatal(f->m, at->pid,
-				     "fd %u: unix socket: the kernel does not tell its state: %s", fd,
-				     strerrordesc_np(-ret)) < 0
+				     "fd %u: unix socket: the kernel does not tell its state: %s",
+				     fd, strerrordesc_np(-ret)) < 0
 			       ? nomem(at->pid, fd, err)
 			       : 0;
 	u->type = d.type;
@@ -152,8 +152,8 @@ static int peer_outside(struct files *f, uint32_t pid, uint32_t fd, struct m_uni
 		return 0;
 	}
 	return finding_fatal(f->m, pid,
-			     "fd %u: unix socket, connected to one outside of the tree (%s): %s", fd,
-			     printed_name(&d, name),
+			     "fd %u: unix socket, connected to one outside of the tree (%s): %s",
+			     fd, printed_name(&d, name),
 			     u->type == SOCK_DGRAM && d.name_len
 				     ? "--ext-unix-sk connects it again by name"
 				     : "not supported") < 0
@@ -200,18 +200,18 @@ static int pending_outside(struct files *f, uint32_t pid, uint32_t fd, uint32_t 
 		       : 0;
 }
 
-int unix_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, int dup,
-		struct err *err)
+int unix_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, struct err *err)
 {
 	struct m_file *file = &f->m->files[id - 1];
 	struct m_unix *u = file->usk;
 	int ret = 0;
 
+	/* A datagram socket is in this state, too, once somebody is connected to it. */
 	if (u->state == M_SK_LISTEN)
 		return pending_outside(f, p->pid, fd, (uint32_t)file->ino, err);
 	if (u->peer_ino && !in_tree(f, u->peer_ino))
 		ret = peer_outside(f, p->pid, fd, u, err);
-	else if (!u->peer_ino && u->state == M_SK_ESTABLISHED)
+	else if (!u->peer_ino && u->state == M_SK_ESTABLISHED && u->type != SOCK_DGRAM)
 		ret = peer_unknown(f, p->pid, fd, (uint32_t)file->ino, u, err);
-	return ret ? ret : sk_queue_read(f, p->pid, fd, id, dup, err);
+	return ret;
 }
