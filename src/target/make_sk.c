@@ -111,9 +111,9 @@ static int set_times(int sk, const struct m_file *f, const struct m_sk_opts *o, 
 /* Only what is not as it is anyway: some options do not exist for some kinds. */
 static int set_number(int sk, const struct m_file *f, int name, uint32_t value, struct err *err)
 {
-	int ret;
+	int now = sk_get(sk, name), ret;
 
-	if (sk_get(sk, name) == (int)value)
+	if (now == (int)value || (now < 0 && !value))
 		return 0;
 	ret = make_sk_int(sk, SOL_SOCKET, name, (int)value);
 	return ret < 0 ? fail(f, ret, "options", err) : 0;
