@@ -49,7 +49,7 @@ struct m_unix {
 	char *name_dir; /* where a relative name begins, NULL */
 	bool has_perms; /* of the path */
 	uint32_t perm_mode, perm_uid, perm_gid;
-	bool deleted; /* the path leads elsewhere by now */
+	bool deleted;	   /* the path leads elsewhere by now */
 	uint64_t path_ino; /* what it leads to */
 	bool has_cred;
 	uint32_t cred_pid, cred_uid, cred_gid; /* SO_PEERCRED */

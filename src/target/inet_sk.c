@@ -206,9 +206,10 @@ static int inet_findings(struct files *f, const struct proc_at *at, uint32_t fd,
 		ret = finding_fatal(f->m, at->pid, "fd %u: %s, %s: not supported", fd, what,
 				    printed(i, false, src));
 	else if (i->type != SOCK_STREAM && ioctl(sk, SIOCINQ, &n) == 0 && n)
-		ret = finding_add(f->m, at->pid,
-				  "fd %u: socket %s: datagrams that nobody has read are not carried",
-				  fd, printed(i, false, src));
+		ret = finding_add(
+			f->m, at->pid,
+			"fd %u: socket %s: datagrams that nobody has read are not carried", fd,
+			printed(i, false, src));
 	return ret < 0 ? nomem(at->pid, fd, err) : 0;
 }
 
@@ -258,10 +259,10 @@ static bool peer_in_tree(const struct files *f, const struct m_inet *i)
 static const char *state_name(uint32_t state)
 {
 	static const char *const names[] = {
-		[TCP_SYN_SENT] = "being made",	     [TCP_SYN_RECV] = "being made",
-		[TCP_FIN_WAIT1] = "being closed",    [TCP_FIN_WAIT2] = "closed by this side",
-		[TCP_TIME_WAIT] = "being closed",    [TCP_CLOSE_WAIT] = "closed by the other side",
-		[TCP_LAST_ACK] = "being closed",     [TCP_CLOSING] = "being closed",
+		[TCP_SYN_SENT] = "being made",	  [TCP_SYN_RECV] = "being made",
+		[TCP_FIN_WAIT1] = "being closed", [TCP_FIN_WAIT2] = "closed by this side",
+		[TCP_TIME_WAIT] = "being closed", [TCP_CLOSE_WAIT] = "closed by the other side",
+		[TCP_LAST_ACK] = "being closed",  [TCP_CLOSING] = "being closed",
 	};
 
 	return state < sizeof(names) / sizeof(names[0]) && names[state] ? names[state]
@@ -290,8 +291,9 @@ static int connection_read(struct files *f, const struct m_proc *p, uint32_t fd,
 	i->tcp = NULL;
 	if (ret == -ENOMEM)
 		return nomem(p->pid, fd, err);
-	return finding_fatal(f->m, p->pid, "fd %u: TCP connection %s to %s cannot be read: %s%s", fd,
-			     printed(i, false, src), printed(i, true, dst), strerrordesc_np(-ret),
+	return finding_fatal(f->m, p->pid, "fd %u: TCP connection %s to %s cannot be read: %s%s",
+			     fd, printed(i, false, src), printed(i, true, dst),
+			     strerrordesc_np(-ret),
 			     ret == -EPERM ? ": CAP_NET_ADMIN is needed" : "") < 0
 		       ? nomem(p->pid, fd, err)
 		       : 0;
@@ -320,9 +322,9 @@ int inet_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t i
 				    "--tcp-established carries it, --tcp-close closes it",
 				    fd, printed(i, false, src), printed(i, true, dst));
 	else
-		ret = finding_fatal(f->m, p->pid,
-				    "fd %u: TCP connection %s to %s, %s: not supported%s", fd,
-				    printed(i, false, src), printed(i, true, dst),
-				    state_name(i->state), inside ? "" : ", but --tcp-close drops it");
+		ret = finding_fatal(
+			f->m, p->pid, "fd %u: TCP connection %s to %s, %s: not supported%s", fd,
+			printed(i, false, src), printed(i, true, dst), state_name(i->state),
+			inside ? "" : ", but --tcp-close drops it");
 	return ret < 0 ? nomem(p->pid, fd, err) : 0;
 }

@@ -121,6 +121,29 @@ int sockets_finish(struct files *f, struct err *err)
 	return ret || f->hands_off ? ret : one_round(f, PEERS, err);
 }
 
+static void silence_one(const struct m_proc *p, uint32_t fd)
+{
+	cleanup_fd int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)p->pid, 0);
+	cleanup_fd int dup = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+
+	if (dup >= 0)
+		tcp_silence(dup, true);
+}
+
+void sockets_silence(const struct model *m)
+{
+	for (uint32_t i = 0; i < m->nprocs; i++) {
+		const struct m_fdtable *t = model_fdtable(m, m->procs[i].fdtable_id);
+
+		for (uint32_t k = 0; t && m->procs[i].state != M_DEAD && k < t->n; k++) {
+			const struct m_file *f = model_file(m, t->fds[k].file_id);
+
+			if (f && f->isk && f->isk->tcp)
+				silence_one(&m->procs[i], t->fds[k].fd);
+		}
+	}
+}
+
 void sockets_deinit(struct files *f)
 {
 	if (f->diag >= 0)

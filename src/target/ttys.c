@@ -126,8 +126,9 @@ int tty_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, st
 	}
 	read_modes(dup, &t);
 	if (ioctl(dup, FIONREAD, &n) == 0 && n &&
-	    finding_add(f->m, at->pid, "fd %u: terminal: %d bytes that nobody has read are not carried",
-			fd, n) < 0)
+	    finding_add(f->m, at->pid,
+			"fd %u: terminal: %d bytes that nobody has read are not carried", fd,
+			n) < 0)
 		return nomem(at->pid, fd, err);
 	e = model_push(f->m, &f->m->ttys, &f->m->nttys, sizeof(*e));
 	if (!e)
@@ -153,12 +154,12 @@ static int tty_outside(struct files *f, const struct m_proc *p, uint32_t fd, con
 		       struct m_tty *t, struct err *err)
 {
 	t->inherited = true;
-	return !f->shell_job &&
-			       finding_fatal(f->m, p->pid,
-					     "fd %u: terminal %s belongs to somebody outside of the "
-					     "tree: --shell-job takes that of the restoring tool "
-					     "instead",
-					     fd, path) < 0
+	return !f->shell_job && finding_fatal(
+					f->m, p->pid,
+					"fd %u: terminal %s belongs to somebody outside of the "
+					"tree: --shell-job takes that of the restoring tool "
+					"instead",
+					fd, path) < 0
 		       ? nomem(p->pid, fd, err)
 		       : 0;
 }
