@@ -195,7 +195,8 @@ static void same_unix(const struct m_unix *a, const struct m_unix *b)
 		SAME_MEM(name, a->name_len);
 	if (a->peer_name_len == b->peer_name_len)
 		SAME_MEM(peer_name, a->peer_name_len);
-	SAME(perm_mode), SAME(perm_uid), SAME(perm_gid), SAME(path_ino), SAME(deleted), SAME(has_cred);
+	SAME(perm_mode), SAME(perm_uid), SAME(perm_gid), SAME(path_ino), SAME(deleted),
+		SAME(has_cred);
 	SAME(cred_pid), SAME(cred_uid), SAME(cred_gid);
 	same_opts(&a->opts, &b->opts);
 }

@@ -94,7 +94,7 @@ static void controlling_terminal(void **state)
 {
 	struct made_test t;
 	pid_t pid;
-	int fd, status = -1;
+	int fd = -1, status = -1;
 
 	made_collect(&t, build_pty);
 	made_end_early(&t);
