@@ -24,6 +24,8 @@ enum {
 	OPT_ALLOW,
 	OPT_GHOST,
 	OPT_LINK_REMAP,
+	OPT_TCP,
+	OPT_TCP_CLOSE,
 	OPT_VALIDATE,
 	OPT_CHECKSUM_N,
 };
@@ -76,8 +78,13 @@ static const struct argp_option options[] = {
 	 3},
 	{"checksum-parameter", OPT_CHECKSUM_N, "N", 0,
 	 "The first N bytes (checksum), every Nth byte (checksum-period); default 1024", 3},
-	{"shell-job", 'j', NULL, 0, "Accepted as in criu: a session outside the tree is allowed",
-	 3},
+	{"shell-job", 'j', NULL, 0,
+	 "The terminal and the session may be somebody else's, as of a job of a shell", 3},
+	{"tcp-established", OPT_TCP, NULL, 0,
+	 "Carry TCP connections with somebody outside of the tree", 3},
+	{"tcp-close", OPT_TCP_CLOSE, NULL, 0, "These are closed connections in the image", 3},
+	{"ext-unix-sk", 'x', NULL, 0,
+	 "Unix datagram sockets may have a peer outside of the tree, found again by its name", 3},
 	{"json", OPT_JSON, NULL, 0, "One machine-readable result line on standard output", 4},
 	{"quiet", OPT_QUIET, NULL, 0, "No progress and no result line for people", 4},
 	{0},
@@ -139,6 +146,16 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		o->stats_dir = arg;
 		return 0;
 	case 'j':
+		o->shell_job = true;
+		return 0;
+	case 'x':
+		o->ext_unix = true;
+		return 0;
+	case OPT_TCP:
+		o->tcp_established = true;
+		return 0;
+	case OPT_TCP_CLOSE:
+		o->tcp_close = true;
 		return 0;
 	case OPT_COMPRESS:
 		if (md_codec_parse(arg, &o->codec, &o->level, &err) < 0)

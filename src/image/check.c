@@ -231,10 +231,23 @@ static void check_ghost(struct check *c, const struct m_ghost *g)
 	}
 }
 
+static void check_packet(struct check *c, const struct m_packet *p)
+{
+	if (!model_file(c->m, p->file_id) || (p->from_id && !model_file(c->m, p->from_id)))
+		bad(c, "a message is from file %u in the queue of file %u, which is not there",
+		    p->from_id, p->file_id);
+	for (uint32_t i = 0; i < p->nrights; i++)
+		if (!model_file(c->m, p->rights[i]))
+			bad(c, "file %u, which is not there, travels to file %u", p->rights[i],
+			    p->file_id);
+}
+
 static void check_contents(struct check *c)
 {
 	for (uint32_t i = 0; i < c->m->nghosts; i++)
 		check_ghost(c, &c->m->ghosts[i]);
+	for (uint32_t i = 0; i < c->m->npackets; i++)
+		check_packet(c, &c->m->packets[i]);
 	for (uint32_t i = 0; i < c->m->nlocks; i++) {
 		const struct m_lock *l = &c->m->locks[i];
 
@@ -253,6 +266,8 @@ static void check_files(struct check *c)
 			bad(c, "file %u has id %u", i + 1, f->id);
 		if (f->shm_id && !model_shm(c->m, f->shm_id))
 			bad(c, "file %u names segment %u, which is not there", f->id, f->shm_id);
+		if (f->tty && !model_tty(c->m, f->tty))
+			bad(c, "file %u names terminal %u, which is not there", f->id, f->tty);
 		if (f->ghost_id && !model_ghost(c->m, f->ghost_id))
 			bad(c, "file %u names deleted file %u, which is not there", f->id,
 			    f->ghost_id);

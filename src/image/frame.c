@@ -43,20 +43,23 @@ static const struct frame_kind kinds[] = {
 			 &im__ghost_chunk__descriptor},
 	[FRAME_FILELOCKS] = {"filelocks", 0x54323616, &im__file_lock__descriptor,
 			     &im__file_lock__descriptor},
-	[FRAME_OTHERS] = {"sk-queues", 0x56264026, NULL, NULL},
-	{"utsns", 0x54473203, NULL, NULL},
+	[FRAME_SK_QUEUES] = {"sk-queues", 0x56264026, &im__sk_packet__descriptor,
+			     &im__sk_packet__descriptor},
+	[FRAME_TCP_STREAM] = {"tcp-stream", 0x51465506, &im__tcp_stream__descriptor, NULL},
+	[FRAME_TTY_INFO] = {"tty-info", 0x59453036, &im__tty_info__descriptor,
+			    &im__tty_info__descriptor},
+	[FRAME_TTY_DATA] = {"tty-data", 0x59413026, &im__tty_data__descriptor,
+			    &im__tty_data__descriptor},
+	[FRAME_OTHERS] = {"utsns", 0x54473203, NULL, NULL},
 	{"ipcns-var", 0x53115007, NULL, NULL},
 	{"ipcns-shm", 0x46283044, NULL, NULL},
 	{"ipcns-msg", 0x55453737, NULL, NULL},
 	{"ipcns-sem", 0x59573019, NULL, NULL},
-	{"tcp-stream", 0x51465506, NULL, NULL},
 	{"mountpoints", 0x55563928, NULL, NULL},
 	{"netdev", 0x57373951, NULL, NULL},
 	{"netns", 0x55933752, NULL, NULL},
 	{"autofs", 0x49353943, NULL, NULL},
 	{"binfmt-misc", 0x67343323, NULL, NULL},
-	{"tty-info", 0x59453036, NULL, NULL},
-	{"tty-data", 0x59413026, NULL, NULL},
 	{"cgroup", 0x59383330, NULL, NULL},
 	{"cpuinfo", 0x61404013, NULL, NULL},
 	{"userns", 0x55474906, NULL, NULL},
@@ -232,6 +235,11 @@ static uint64_t payload_len(struct frame_in *f, const ProtobufCMessage *msg)
 {
 	if (msg->descriptor == &im__pipe_data__descriptor)
 		return ((const Im__PipeData *)msg)->bytes;
+	if (msg->descriptor == &im__sk_packet__descriptor)
+		return ((const Im__SkPacket *)msg)->length;
+	if (msg->descriptor == &im__tcp_stream__descriptor)
+		return (uint64_t)((const Im__TcpStream *)msg)->inq_len +
+		       ((const Im__TcpStream *)msg)->outq_len;
 	if (msg->descriptor == &im__ghost_chunk__descriptor)
 		return ((const Im__GhostChunk *)msg)->len;
 	if (msg->descriptor == &im__ghost_file__descriptor) {

@@ -42,6 +42,10 @@ enum frame_id {
 	FRAME_REMAP,
 	FRAME_GHOST,
 	FRAME_FILELOCKS,
+	FRAME_SK_QUEUES,
+	FRAME_TCP_STREAM,
+	FRAME_TTY_INFO,
+	FRAME_TTY_DATA,
 	FRAME_OTHERS, /* from here on: kinds that are known by name only */
 };
 

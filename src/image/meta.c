@@ -136,8 +136,9 @@ static int write_proc(struct meta_out *o, const struct m_proc *p)
 int meta_write(struct image *img, const struct model *m, struct err *err)
 {
 	static int (*const global[])(struct meta_out *) = {
-		meta_put_pstree, meta_put_files, meta_put_memfd,  meta_put_pipes,
-		meta_put_ghosts, meta_put_locks, meta_put_timens, meta_put_seccomp,
+		meta_put_pstree, meta_put_files,  meta_put_memfd,   meta_put_pipes,
+		meta_put_ghosts, meta_put_locks,  meta_put_queues,  meta_put_streams,
+		meta_put_ttys,	 meta_put_timens, meta_put_seccomp,
 	};
 	struct meta_out o = {.img = img, .m = m, .err = err};
 	int ret = 0;
@@ -206,9 +207,13 @@ static int read_all(struct meta_in *in)
 	if (!ret && in->stock)
 		ret = meta_get_timens(in);
 	if (!ret)
+		ret = meta_get_ttys(in);
+	if (!ret)
 		ret = meta_get_files(in);
 	if (!ret)
 		ret = meta_get_pipes(in);
+	if (!ret)
+		ret = meta_get_queues(in);
 	if (!ret)
 		ret = meta_get_ghosts(in);
 	for (uint32_t i = 0; !ret && i < in->m->nprocs; i++)

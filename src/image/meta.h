@@ -59,10 +59,16 @@ int meta_put_memfd(struct meta_out *o);
 int meta_put_pipes(struct meta_out *o);
 int meta_put_ghosts(struct meta_out *o);
 int meta_put_locks(struct meta_out *o);
+int meta_put_queues(struct meta_out *o);
+int meta_put_streams(struct meta_out *o);
+int meta_put_ttys(struct meta_out *o);
 int meta_put_timens(struct meta_out *o);
 int meta_put_seccomp(struct meta_out *o);
 /* Where chain @id of the model begins in seccomp.img; false when there is none. */
 bool meta_seccomp_index(const struct model *m, uint32_t id, uint32_t *ret);
+
+/* The socket's member of @to: 1, 0 when nothing is known of it, or -ENOMEM. */
+int meta_put_socket(struct meta_out *o, const struct m_file *f, Im__Fown *fown, Im__File *to);
 
 /* Parts of the inventory and of core files. */
 void meta_put_root_ids(const struct model *m, Im__Ids *ids);
@@ -107,8 +113,15 @@ int meta_get_files(struct meta_in *in);
 int meta_get_timens(struct meta_in *in);
 /* After all core files, which left in m_thread.seccomp_chain an index into this one. */
 int meta_get_seccomp(struct meta_in *in);
+/* Before the files: */
+int meta_get_ttys(struct meta_in *in);
+/* The place of the terminal @id of the image, from 1; UINT32_MAX when it is not there. */
+uint32_t meta_tty(const struct meta_in *in, uint32_t id);
+int meta_get_socket(struct meta_in *in, const Im__File *from, struct m_file *f);
+const Im__Fown *meta_socket_fown(const Im__File *from);
 /* These need the files, the last one the descriptor tables. */
 int meta_get_pipes(struct meta_in *in);
+int meta_get_queues(struct meta_in *in);
 int meta_get_ghosts(struct meta_in *in);
 int meta_get_locks(struct meta_in *in);
 /* A file that need not be there: 1 when it was, 0 when not. */

@@ -2,11 +2,12 @@
 /* Open files, written: files.img and memfd.img. */
 #include <inttypes.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "src/image/meta.h"
 
-enum { SEAL_SEAL = 1, HUGETLB_MEMFD = 4, RDWR = 2, LARGEFILE = 0x8000 };
+enum { SEAL_SEAL = 1, HUGETLB_MEMFD = 4, RDWR = 2, LARGEFILE = 0x8000, UNIX_EXTERNAL = 1 };
 
 /* One entry with everything it points to. */
 struct file_msg {
@@ -24,6 +25,7 @@ struct file_msg {
 		Im__MemfdFile memfd;
 		Im__PidfdFile pidfd;
 		Im__InotifyFile ify;
+		Im__TtyFile tty;
 	};
 };
 
@@ -255,13 +257,42 @@ static bool put_pidfd(struct file_msg *msg, struct meta_out *o, const struct m_f
 	return true;
 }
 
+static bool put_socket(struct file_msg *msg, struct meta_out *o, const struct m_file *f)
+{
+	int ret = meta_put_socket(o, f, &msg->fown, &msg->file);
+
+	not_in_member(msg, f, !ret, true);
+	return ret >= 0;
+}
+
+static bool put_tty(struct file_msg *msg, struct meta_out *o, const struct m_file *f)
+{
+	const struct m_tty *t = model_tty(o->m, f->tty);
+
+	not_in_member(msg, f, true, true);
+	if (!t)
+		return true;
+	im__tty_file__init(&msg->tty);
+	msg->tty.id = f->id;
+	msg->tty.tty_info_id = t->id;
+	msg->tty.flags = f->flags;
+	msg->tty.fown = &msg->fown;
+	if (t->kind != M_TTY_EXTERNAL)
+		META_SET(&msg->tty, regf_id, fifo_helper(o->m, f->id));
+	msg->file.tty = &msg->tty;
+	return true;
+}
+
 /* A type without a row has no message of CRIU's here: ours says everything. */
 static bool (*const put_member[])(struct file_msg *, struct meta_out *, const struct m_file *) = {
-	[M_FILE_REG] = put_reg,		[M_FILE_PIPE] = put_pipe,
-	[M_FILE_FIFO] = put_fifo,	[M_FILE_EVENTFD] = put_eventfd,
-	[M_FILE_EVENTPOLL] = put_epoll, [M_FILE_SIGNALFD] = put_signalfd,
-	[M_FILE_TIMERFD] = put_timerfd, [M_FILE_MEMFD] = put_memfd,
-	[M_FILE_PIDFD] = put_pidfd,	[M_FILE_INOTIFY] = put_inotify,
+	[M_FILE_REG] = put_reg,		 [M_FILE_PIPE] = put_pipe,
+	[M_FILE_FIFO] = put_fifo,	 [M_FILE_EVENTFD] = put_eventfd,
+	[M_FILE_EVENTPOLL] = put_epoll,	 [M_FILE_SIGNALFD] = put_signalfd,
+	[M_FILE_TIMERFD] = put_timerfd,	 [M_FILE_MEMFD] = put_memfd,
+	[M_FILE_PIDFD] = put_pidfd,	 [M_FILE_INOTIFY] = put_inotify,
+	[M_FILE_UNIXSK] = put_socket,	 [M_FILE_INETSK] = put_socket,
+	[M_FILE_NETLINKSK] = put_socket, [M_FILE_PACKETSK] = put_socket,
+	[M_FILE_TTY] = put_tty,
 };
 
 enum { NMEMBERS = sizeof(put_member) / sizeof(put_member[0]) };
@@ -317,6 +348,8 @@ static int add_file(struct meta_out *o, const struct m_file *f, bool helper)
 	if ((unsigned)f->type < NMEMBERS && put_member[f->type]) {
 		if (!put_member[f->type](&msg, o, f))
 			return meta_nomem(o->err, "files.img");
+		if (helper && msg.file.usk)
+			msg.file.usk->uflags = UNIX_EXTERNAL;
 	} else {
 		not_in_member(&msg, f, true, true);
 	}
@@ -368,6 +401,7 @@ static int add_segment_helpers(struct meta_out *o)
 	return 0;
 }
 
+/* The path and flags of a FIFO or a terminal are in a file of their own. */
 static int add_fifo_helpers(struct meta_out *o)
 {
 	for (uint32_t i = 0; i < o->m->nfiles; i++) {
@@ -380,8 +414,38 @@ static int add_fifo_helpers(struct meta_out *o)
 			.mode = from->mode,
 			.mnt_id = -1,
 		};
-		int ret = from->type == M_FILE_FIFO ? add_file(o, &f, true) : 0;
+		const struct m_tty *t = model_tty(o->m, from->tty);
+		bool wanted = from->type == M_FILE_FIFO || (t && t->kind != M_TTY_EXTERNAL);
+		int ret = wanted ? add_file(o, &f, true) : 0;
 
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* A socket outside of the tree to which one inside is connected: CRIU wants its name. */
+static int add_peer_helpers(struct meta_out *o)
+{
+	for (uint32_t i = 0; i < o->m->nfiles; i++) {
+		const struct m_file *from = &o->m->files[i];
+		struct m_unix peer = {.opts.peek_off = -1};
+		struct m_file f = {
+			.id = fifo_helper(o->m, from->id),
+			.type = M_FILE_UNIXSK,
+			.mnt_id = -1,
+			.usk = &peer,
+		};
+		int ret;
+
+		if (!from->usk || !from->usk->peer_name_len)
+			continue;
+		f.ino = from->usk->peer_ino;
+		peer.type = from->usk->type;
+		peer.state = from->usk->type == SOCK_DGRAM ? M_SK_CLOSE : M_SK_LISTEN;
+		peer.name_len = from->usk->peer_name_len;
+		peer.name = from->usk->peer_name;
+		ret = add_file(o, &f, true);
 		if (ret)
 			return ret;
 	}
@@ -423,6 +487,8 @@ int meta_put_files(struct meta_out *o)
 		ret = add_fifo_helpers(o);
 	if (!ret)
 		ret = add_link_helpers(o);
+	if (!ret)
+		ret = add_peer_helpers(o);
 	return ret ? ret : store_put(o->img, "files.img", o->err);
 }
 

@@ -194,6 +194,14 @@ static int made_up_path(struct meta_in *in, struct m_file *f)
 	return meta_get_str(in, text, &f->path);
 }
 
+static int get_tty(struct meta_in *in, const Im__TtyFile *from, struct m_file *f)
+{
+	f->flags = from->flags;
+	get_fown(from->fown, &f->fown);
+	f->tty = meta_tty(in, from->tty_info_id);
+	return 0;
+}
+
 static int get_file(struct meta_in *in, const Im__File *from, struct m_file *f)
 {
 	int ret = 0;
@@ -210,12 +218,17 @@ static int get_file(struct meta_in *in, const Im__File *from, struct m_file *f)
 		ret = get_epoll(in, from->epfd, f);
 	else if (from->ify)
 		ret = get_inotify(in, from->ify, f);
+	else if (from->tty)
+		ret = get_tty(in, from->tty, f);
+	else if (from->usk || from->isk || from->nlsk || from->psk)
+		ret = meta_get_socket(in, from, f);
 	else if (from->tfd)
 		get_timerfd(from->tfd, f);
 	else if (from->memfd)
 		get_memfd(in, from->memfd, f);
 	else
 		get_small(from, f);
+	get_fown(meta_socket_fown(from), &f->fown);
 	return ret || f->path ? ret : made_up_path(in, f);
 }
 
@@ -225,7 +238,7 @@ static int get_file(struct meta_in *in, const Im__File *from, struct m_file *f)
 /* The image's ids beside the files read, until both are in order. */
 struct numbered {
 	uint32_t id;
-	uint32_t regf_id; /* stock images: the file that has the path and flags of a FIFO */
+	uint32_t regf_id; /* stock images: the file that has a FIFO's or tty's path */
 	struct m_file file;
 };
 
@@ -290,6 +303,8 @@ int meta_get_files(struct meta_in *in)
 		one->id = from->id;
 		if (from->fifo && in->stock)
 			one->regf_id = META_GET(from->fifo, regf_id);
+		if (from->tty && in->stock)
+			one->regf_id = META_GET(from->tty, regf_id);
 	}
 	store_unload(&file);
 	return ret ? ret : renumber(in, all, n);

@@ -99,6 +99,11 @@ const struct m_ghost *model_ghost(const struct model *m, uint32_t id)
 	return id && id <= m->nghosts ? &m->ghosts[id - 1] : NULL;
 }
 
+const struct m_tty *model_tty(const struct model *m, uint32_t tty)
+{
+	return tty && tty <= m->nttys ? &m->ttys[tty - 1] : NULL;
+}
+
 const struct m_pipe *model_pipe(const struct model *m, const struct m_file *f)
 {
 	for (uint32_t i = 0; i < m->npipes; i++) {

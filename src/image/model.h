@@ -19,6 +19,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "src/image/model_sk.h"
+
 struct m_regset {
 	uint32_t note; /* NT_* */
 	uint32_t len;
@@ -249,6 +251,11 @@ struct m_file {
 	int32_t pidfd_pid;  /* pidfd: target, -1 dead */
 	uint32_t shm_id;    /* memfd: its segment, 0: none */
 	uint32_t pipe_size; /* pipe, FIFO: F_GETPIPE_SZ, 0: not known */
+	struct m_unix *usk;
+	struct m_inet *isk;
+	struct m_netlink *nlsk;
+	struct m_packet_sk *psk;
+	uint32_t tty; /* place in the model's ttys, from 1 */
 };
 
 struct m_fd {
@@ -436,6 +443,10 @@ struct model {
 	struct m_ghost *ghosts; /* [i].id == i + 1 */
 	uint32_t nlocks;
 	struct m_lock *locks;
+	uint32_t npackets;
+	struct m_packet *packets; /* of one socket: in the order of its queue */
+	uint32_t nttys;
+	struct m_tty *ttys;
 	uint32_t nfindings;
 	struct m_finding *findings;
 	struct m_ns tool_ns; /* the namespaces of the dumping tool */
@@ -469,6 +480,7 @@ const struct m_fdtable *model_fdtable(const struct model *m, uint32_t id);
 const struct m_shm *model_shm(const struct model *m, uint32_t id);
 const struct m_seccomp_chain *model_chain(const struct model *m, uint32_t id);
 const struct m_ghost *model_ghost(const struct model *m, uint32_t id);
+const struct m_tty *model_tty(const struct model *m, uint32_t tty);
 /* What is in the pipe or FIFO that @f is an end of; NULL when that is not kept. */
 const struct m_pipe *model_pipe(const struct model *m, const struct m_file *f);
 /* What a descriptor of a process refers to. */

@@ -114,6 +114,10 @@ static int dump_prepare(struct dump *d, struct err *err)
 		.stop_arg = o->arg,
 		.ghost_limit = o->ghost_limit,
 		.link_remap = o->link_remap,
+		.tcp_established = o->tcp_established,
+		.tcp_close = o->tcp_close,
+		.ext_unix = o->ext_unix,
+		.shell_job = o->shell_job,
 		.file_id = o->file_id,
 	};
 	struct md_file_opts fopts = {.direct = o->direct, .no_uring = o->no_uring};

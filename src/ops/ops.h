@@ -39,8 +39,9 @@ struct dump_opts {
 	unsigned freeze_timeout_ms; /* 0: the default */
 	/* State that cannot be restored is no reason to refuse: for a look at it, not to go on. */
 	bool allow_findings;
-	uint64_t ghost_limit;	    /* 0: the default */
-	bool link_remap;	    /* files whose names are not found get another for the image */
+	uint64_t ghost_limit; /* 0: the default */
+	bool link_remap;      /* files whose names are not found get another for the image */
+	bool tcp_established, tcp_close, ext_unix, shell_job; /* as in struct target_opts */
 	struct fileid_opts file_id; /* checksums to put into the image; else none */
 	const char *stats_dir;	    /* CRIU's stats-dump goes here; NULL: not written */
 	/* Called on the calling thread as phases begin; the estimate is of bytes to read, may be 0.

@@ -72,6 +72,13 @@ int files_collect(struct files *f, struct m_proc *p, struct err *err);
 int files_finish(struct files *f, struct err *err);
 
 /*
+ * The frozen tree of @m is about to be killed: its connections, which the image carries, tell their
+ * peers nothing. Everything is ready for the SIGKILL, for until it arrives the connections stand
+ * still.
+ */
+void sockets_silence(const struct model *m);
+
+/*
  * Ids, state, names, personality, flags, namespaces, cgroups, umask, and the POSIX timers but for
  * their values and overruns. p->state is kept if the caller has set it, except that a zombie is
  * always M_DEAD.

@@ -17,6 +17,7 @@
 #include "src/target/fdtype.h"
 #include "src/target/files.h"
 #include "src/target/procfs.h"
+#include "src/target/sockets.h"
 
 /* Linux 6.9: a pidfd of one thread */
 #ifndef PIDFD_THREAD
@@ -157,6 +158,13 @@ static int read_by_dup(struct look *l, int dup, struct err *err)
 		return ret < 0 ? look_fail(l, ret, "read fdinfo of", err) : 0;
 	case M_FILE_INOTIFY:
 		return lost_events(l, dup) < 0 ? look_nomem(l, err) : 0;
+	case M_FILE_UNIXSK:
+	case M_FILE_INETSK:
+	case M_FILE_NETLINKSK:
+	case M_FILE_PACKETSK:
+		return socket_look(l->f, l->at, l->fd, dup, file, err);
+	case M_FILE_TTY:
+		return tty_look(l->f, l->at, l->fd, dup, file, err);
 	default:
 		return 0;
 	}
@@ -311,6 +319,42 @@ static int fd_collect(struct look *l, struct err *err)
 	return 0;
 }
 
+int files_passed(struct files *f, uint32_t pid, int own, uint32_t *ret_id, struct err *err)
+{
+	cleanup_fd int fd = own;
+	cleanup_fd int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	struct proc_at at = {
+		.pid = pid,
+		.tid = getpid(),
+		.dir = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC),
+	};
+	struct look l = {.f = f, .at = &at, .pidfd = self, .fd = (uint32_t)own};
+	uint32_t id = f->m->nfiles + 1;
+	struct passed *e;
+	int ret;
+
+	snprintf(l.name, sizeof(l.name), "fd/%d", own);
+	ret = look_read(&l, err);
+	if (ret == 0) {
+		ret = same_find(&f->same, SAME_FILE, look_key(&l), at.tid, l.fd, id, &id);
+		if (ret < 0)
+			look_fail(&l, ret, "kcmp of", err);
+	}
+	if (ret == 0) {
+		ret = look_closer(&l, err);
+		e = ret < 0 ? NULL
+			    : files_push(&f->passed, &f->npassed, &f->passed_room, sizeof(*e));
+		if (e)
+			*e = (struct passed){.id = id, .own = take_fd(&fd)};
+		else if (ret >= 0)
+			ret = look_nomem(&l, err);
+	}
+	if (at.dir >= 0)
+		close(at.dir);
+	*ret_id = id;
+	return ret < 0 ? ret : 0;
+}
+
 static int open_pidfd(const struct proc_at *at)
 {
 	return (int)syscall(SYS_pidfd_open, at->tid,
@@ -435,6 +479,8 @@ static int fd_finish(struct files *f, const struct m_proc *p, uint32_t fd, struc
 	switch (file->type) {
 	case M_FILE_EVENTPOLL:
 		return epoll_finish(f, p, fd, file, err);
+	case M_FILE_TTY:
+		return tty_finish(f, p, fd, file->id, err);
 	case M_FILE_INOTIFY:
 		return watches_finish(f, p, fd, file, err);
 	case M_FILE_PIDFD:
@@ -455,6 +501,8 @@ int files_finish(struct files *f, struct err *err)
 	bool *seen = calloc(f->m->nfiles + 1, sizeof(*seen));
 	int ret = seen ? pipes_finish(f, err) : err_set(err, ENOMEM, "list of files");
 
+	if (ret == 0)
+		ret = sockets_finish(f, err);
 	for (uint32_t i = 0; ret == 0 && i < f->m->nprocs; i++) {
 		const struct m_proc *p = &f->m->procs[i];
 		const struct m_fdtable *t = model_fdtable(f->m, p->fdtable_id);
@@ -469,5 +517,5 @@ int files_finish(struct files *f, struct err *err)
 		}
 	}
 	free(seen);
-	return ret;
+	return ret || f->hands_off ? ret : ttys_finish(f, err);
 }

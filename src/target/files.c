@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The tables of files that the processes of a tree map, execute and stand in. */
 #include "src/target/files.h"
+#include "src/target/sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +35,7 @@ struct files *files_new(struct model *m, struct err *err)
 	f->next_vm = f->next_files = f->next_fs = f->next_sighand = 2;
 	f->survey_worth_ns = SURVEY_WORTH_NS;
 	f->tee[0] = f->tee[1] = -1;
+	f->diag = -1;
 	proc_namespaces(0, &m->tool_ns);
 	segment_fs_init(f);
 	fdtype_init(f);
@@ -53,6 +55,7 @@ void files_free(struct files *f)
 	idmap_deinit(&f->by_sum);
 	free(f->summed);
 	pipes_deinit(f);
+	sockets_deinit(f);
 	free(f->lock_files);
 	free(f->mapped);
 	free(f->buildids);
@@ -73,6 +76,10 @@ void files_options(struct files *f, const struct target_opts *opts)
 	f->ghost_limit = opts->ghost_limit;
 	f->file_id = opts->file_id;
 	f->link_remap = opts->link_remap;
+	f->tcp_established = opts->tcp_established;
+	f->tcp_close = opts->tcp_close;
+	f->ext_unix = opts->ext_unix;
+	f->shell_job = opts->shell_job;
 }
 
 void files_hands_off(struct files *f)

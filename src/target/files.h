@@ -73,6 +73,17 @@ enum { SEGMENT_FS_MAX = 8, TTY_RANGES_MAX = 64 };
 
 struct pipe_seen;
 
+/* A connection that nobody has accepted: its listening socket and its place in the queue there. */
+struct sk_pending {
+	uint32_t client, listener, place;
+};
+
+/* A description that no table has: it was in a queue, and a descriptor of ours keeps it open. */
+struct passed {
+	uint32_t id;
+	int own;
+};
+
 struct files {
 	struct model *m;
 	struct segment_fs segment_fs[SEGMENT_FS_MAX];
@@ -96,7 +107,16 @@ struct files {
 	uint32_t nsummed, summed_room;
 	struct pipe_seen *pipes; /* beside m->pipes */
 	uint32_t npipes, pipes_room;
-	int tee[2];	      /* a pipe of ours, -1: not made yet */
+	int tee[2]; /* a pipe of ours, -1: not made yet */
+	int diag;   /* a netlink socket of ours, -1: not made yet */
+	uint32_t diag_seq;
+	struct idmap by_socket; /* sockets by inode: file ids */
+	uint32_t nindexed;	/* files looked at for it */
+	struct sk_pending *pending;
+	uint32_t npending, pending_room;
+	struct passed *passed;
+	uint32_t npassed, passed_room;
+	bool tcp_established, tcp_close, ext_unix, shell_job; /* options */
 	uint32_t *lock_files; /* beside m->locks: what file each is on */
 	uint32_t nlock_files, lock_files_room;
 	/* by kcmp; next ids from 2 */

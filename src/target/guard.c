@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "binlog/pr.h"
+#include "src/target/collect.h"
 #include "src/target/gather.h"
 #include "src/target/remote.h"
 #include "src/target/tree.h"
@@ -134,6 +135,8 @@ static int guard_thaw(struct guard *g, uint32_t end, struct err *err)
 {
 	if (!g->frozen)
 		return err_set(err, EINVAL, "thaw process %d, which is not frozen", g->tree.root);
+	if (end == TARGET_KILL)
+		sockets_silence(g->model);
 	tree_thaw(&g->tree, (int)end);
 	g->frozen = false;
 	return 0;

@@ -19,7 +19,9 @@ static const struct make_row *const rows[] = {
 	[M_FILE_EVENTPOLL] = &make_epoll,   [M_FILE_INOTIFY] = &make_inotify,
 	[M_FILE_SIGNALFD] = &make_signalfd, [M_FILE_NS] = &make_ns,
 	[M_FILE_TIMERFD] = &make_timerfd,   [M_FILE_MEMFD] = &make_memfd,
-	[M_FILE_PIDFD] = &make_pidfd,
+	[M_FILE_PIDFD] = &make_pidfd,	    [M_FILE_UNIXSK] = &make_unix,
+	[M_FILE_INETSK] = &make_inet,	    [M_FILE_NETLINKSK] = &make_netlink,
+	[M_FILE_PACKETSK] = &make_packet,   [M_FILE_TTY] = &make_tty,
 };
 
 enum { NROWS = sizeof(rows) / sizeof(rows[0]) };
@@ -102,6 +104,11 @@ static void find_uses(struct make *mk)
 		if ((e = made_of(mk, p->root_file_id)))
 			e->wanted = true;
 	}
+	/* What is under way in a queue is open there. */
+	for (uint32_t i = 0; i < m->npackets; i++)
+		for (uint32_t k = 0; k < m->packets[i].nrights; k++)
+			if ((e = made_of(mk, m->packets[i].rights[k])))
+				e->wanted = e->in_table = true;
 }
 
 /* Room above what the tool itself may open. A limit that cannot be raised may do all the same. */
@@ -160,11 +167,15 @@ struct make *make_new(const struct model *m, const struct make_opts *opts, struc
 				    .made = calloc(m->nfiles + 1, sizeof(*mk->made)),
 				    .segments = no_fds(m->nshms),
 				    .sysv = calloc(m->nshms + 1, sizeof(*mk->sysv)),
-				    .ghosts = no_fds(m->nghosts)};
+				    .ghosts = no_fds(m->nghosts),
+				    .peers = no_fds(m->nfiles),
+				    .ttys = no_fds(m->nttys),
+				    .bound = calloc(m->nfiles + 1, sizeof(*mk->bound))};
 		for (uint32_t i = 0; mk->made && i < m->nfiles; i++)
 			mk->made[i].fd = -1;
 	}
-	if (!mk || !mk->made || !mk->segments || !mk->sysv || !mk->ghosts) {
+	if (!mk || !mk->made || !mk->segments || !mk->sysv || !mk->ghosts || !mk->peers ||
+	    !mk->ttys || !mk->bound) {
 		make_free(mk);
 		err_set(err, ENOMEM, "table of %u files", m->nfiles);
 		return NULL;
@@ -186,6 +197,11 @@ void make_free(struct make *mk)
 	free(mk->sysv);
 	close_all(mk->segments, mk->m->nshms);
 	close_all(mk->ghosts, mk->m->nghosts);
+	close_all(mk->peers, mk->m->nfiles);
+	close_all(mk->ttys, mk->m->nttys);
+	if (!mk->finished)
+		make_unix_undo(mk);
+	free(mk->bound);
 	free(mk->made);
 	free(mk);
 }
@@ -358,5 +374,6 @@ int make_finish(struct make *mk, struct err *err)
 	}
 	if (ret == 0)
 		make_forget_links(mk);
+	mk->finished = ret == 0;
 	return ret;
 }

@@ -74,4 +74,16 @@ int make_inside(const struct make *mk, const struct m_proc *p, struct batch *b, 
 int make_inside_done(const struct make *mk, const struct m_proc *p, const struct batch *b,
 		     unsigned first_call, uint32_t from, uint32_t to, struct err *err);
 
+/*
+ * Controlling terminals. make_ctty() says which descriptor of the tool session leader @p must take,
+ * -1: none; two batches in it, where it has number @fd, do the rest: make_ctty_take() once it leads
+ * its session and has no terminal, make_ctty_group() once the foreground group is there. They
+ * return the index of their call, make_ctty_group() also -EALREADY when there is nothing to call.
+ * The terminal of a session whose leader is not in the tree (--shell-job) is the tool's, and so is
+ * the session that such processes must be born in.
+ */
+int make_ctty(struct make *mk, const struct m_proc *p, int *ret_fd, struct err *err);
+int make_ctty_take(struct batch *b, uint64_t fd);
+int make_ctty_group(const struct make *mk, const struct m_proc *p, struct batch *b, uint64_t fd);
+
 #endif

@@ -30,6 +30,13 @@ struct make {
 	int *ghosts;	   /* [i]: O_PATH of ghost i + 1; -1: not needed yet */
 	int first_fd;
 	uint32_t largefile; /* O_LARGEFILE as the kernel shows it */
+	/* sockets */
+	int *peers; /* [i]: ours, what it sends arrives at file i + 1; -1: none */
+	bool unix_opened, unix_fed, inet_opened, inet_let_go, finished;
+	uint32_t nbound;
+	uint32_t *bound; /* files whose paths were not there before */
+	/* terminals: [i]: of tty i + 1, a slave in most cases; -1: not open */
+	int *ttys;
 };
 
 enum { MAKE_LATER = 1 };
@@ -48,7 +55,8 @@ struct make_row {
 };
 
 extern const struct make_row make_path, make_pipe, make_fifo, make_eventfd, make_signalfd,
-	make_timerfd, make_pidfd, make_ns, make_epoll, make_inotify, make_memfd;
+	make_timerfd, make_pidfd, make_ns, make_epoll, make_inotify, make_memfd, make_unix,
+	make_inet, make_netlink, make_packet, make_tty;
 
 /* Takes @fd, in every case, as the description @file_id; it gets another number. */
 int make_put(struct make *mk, uint32_t file_id, int fd, struct err *err);
@@ -77,6 +85,33 @@ void make_sysv_remove(struct make *mk);
 /* make_memfd.c */
 int make_segments(struct make *mk, struct err *err);
 int make_seal_rest(struct make *mk, struct err *err);
+
+/*
+ * make_sk.c: options of a socket: before it is bound, as far as that depends on them, and all of
+ * them once its queues are full.
+ */
+int make_sk_early(int sk, const struct m_file *f, const struct m_sk_opts *o, struct err *err);
+int make_sk_opts(int sk, const struct m_file *f, const struct m_sk_opts *o, struct err *err);
+/* Room for @len bytes, whatever was asked for. */
+void make_sk_room(int sk, int name, uint64_t len);
+int make_sk_int(int sk, int level, int name, int value);
+
+/* make_bind.c: names of unix sockets. */
+int make_unix_bind(struct make *mk, const struct m_file *f, int sk, struct err *err);
+int make_unix_connect(const struct m_file *f, const struct m_unix *to, int sk, struct err *err);
+/* Paths that were gone are gone again. */
+int make_unix_unlink(struct make *mk, struct err *err);
+/* After a failure: paths that were made. */
+void make_unix_undo(struct make *mk);
+/* make_queue.c: messages that nobody has read, into all unix sockets. */
+int make_unix_feed(struct make *mk, struct err *err);
+/* make_tcp.c, in the order of use */
+/* Before it is bound: in repair mode, with its sequence numbers. */
+int make_tcp_begin(int sk, const struct m_file *f, struct err *err);
+/* Connected: options, what is in the queues, windows. */
+int make_tcp_connect(int sk, const struct m_file *f, struct err *err);
+int make_tcp_let_go(int sk, const struct m_file *f, struct err *err);
+int make_tcp_unsent(int sk, const struct m_file *f, struct err *err);
 
 /* Open flags that fcntl(F_SETFL) can put right when a description was made without. */
 int make_set_flags(int fd, const struct m_file *f, struct err *err);

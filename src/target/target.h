@@ -40,6 +40,10 @@ struct target_opts {
 	bool survey_all;	    /* for a list of findings: mappings, too, in the survey */
 	uint64_t ghost_limit;	    /* most bytes on disk of a deleted file to keep; 0: 1 MiB */
 	bool link_remap;	    /* files whose names are not found get another for the image */
+	bool tcp_established;	    /* connections with somebody outside of the tree are carried */
+	bool tcp_close;		    /* these are closed connections in the image */
+	bool ext_unix;		    /* unix datagram sockets may have a peer outside of the tree */
+	bool shell_job;		    /* terminals and sessions may be somebody else's */
 	struct fileid_opts file_id; /* checksums of regular files; else none */
 };
 

@@ -8,86 +8,7 @@
 #include <string.h>
 
 #include "src/image/model.h"
-
-/* --- random -------------------------------------------------------------------------------------
- */
-
-static uint64_t rnd_state = 1;
-
-static uint64_t rnd(void)
-{
-	rnd_state ^= rnd_state << 13;
-	rnd_state ^= rnd_state >> 7;
-	rnd_state ^= rnd_state << 17;
-	return rnd_state * 0x2545f4914f6cdd1dULL;
-}
-
-static uint32_t rnd32(void)
-{
-	/* zero and the largest are where mistakes are */
-	switch (rnd() % 8) {
-	case 0:
-		return 0;
-	case 1:
-		return UINT32_MAX;
-	default:
-		return (uint32_t)(rnd() >> 32);
-	}
-}
-
-static uint64_t rnd64(void)
-{
-	return rnd() % 8 ? rnd() : rnd() % 2 ? UINT64_MAX : 0;
-}
-
-static uint32_t below(uint32_t n)
-{
-	return (uint32_t)((rnd() >> 32) % n);
-}
-
-static bool coin(void)
-{
-	return rnd() >> 63;
-}
-
-static void rnd_bytes(void *p, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		((uint8_t *)p)[i] = (uint8_t)(rnd() >> 56);
-}
-
-static void rnd_word(char *to, size_t size)
-{
-	size_t len = below((uint32_t)size);
-
-	for (size_t i = 0; i < len; i++)
-		to[i] = "abcdefghijklmnopqrstuvwxyz0123456789-_./: "[below(42)];
-	to[len] = '\0';
-}
-
-static char *rnd_str(struct model *m)
-{
-	char text[60];
-
-	rnd_word(text, sizeof(text));
-	return model_strdup(m, text);
-}
-
-static char *rnd_str_or_null(struct model *m)
-{
-	return coin() ? rnd_str(m) : NULL;
-}
-
-static void rnd_queue(struct model *m, struct m_sigqueue *q)
-{
-	for (uint32_t n = below(4); n; n--)
-		rnd_bytes(model_push(m, &q->info, &q->n, sizeof(*q->info)), 128);
-}
-
-static void rnd_ns(struct m_ns *ns)
-{
-	*ns = (struct m_ns){rnd64(), rnd64(), rnd64(), rnd64(), rnd64(), rnd64(), rnd64(), rnd64()};
-}
+#include "tests/unit/image/random_sockets.h"
 
 /* --- threads ------------------------------------------------------------------------------------
  */
@@ -251,6 +172,21 @@ static void rnd_file_by_type(struct model *m, struct m_file *f)
 	case M_FILE_PIPE:
 	case M_FILE_FIFO:
 		f->pipe_size = rnd32();
+		break;
+	case M_FILE_UNIXSK:
+		rnd_unix(m, f);
+		break;
+	case M_FILE_INETSK:
+		rnd_inet(m, f);
+		break;
+	case M_FILE_NETLINKSK:
+		rnd_netlink(m, f);
+		break;
+	case M_FILE_PACKETSK:
+		rnd_packet_sk(m, f);
+		break;
+	case M_FILE_TTY:
+		f->tty = below(m->nttys + 1);
 		break;
 	default:
 		break;
@@ -444,6 +380,8 @@ static struct model *random_model(uint64_t seed)
 	m->page_size = 4096;
 	for (uint32_t n = 1 + below(3); n; n--)
 		rnd_shm(m);
+	for (uint32_t n = below(4); n; n--)
+		rnd_tty(m);
 	for (uint32_t i = 0; i < 25; i++)
 		rnd_file(m, i + 1, i < 21 ? (enum m_file_type)i : (enum m_file_type)below(21));
 	for (uint32_t n = 1 + below(3); n; n--)
@@ -452,6 +390,8 @@ static struct model *random_model(uint64_t seed)
 		rnd_proc(m, i);
 	for (uint32_t n = below(5); n; n--)
 		rnd_pipe(m);
+	for (uint32_t n = below(5); n; n--)
+		rnd_packet(m);
 	for (uint32_t n = below(3); n; n--)
 		rnd_lock(m);
 	for (uint32_t n = below(3); n; n--) {

@@ -176,6 +176,117 @@ static void same_lock(const struct m_lock *a, const struct m_lock *b)
 	SAME(kind), SAME(type), SAME(pid), SAME(fd), SAME(start), SAME(len);
 }
 
+static void same_opts(const struct m_sk_opts *a, const struct m_sk_opts *b)
+{
+	SAME(sndbuf), SAME(rcvbuf), SAME(buf_lock), SAME(snd_tmo_sec), SAME(snd_tmo_usec);
+	SAME(rcv_tmo_sec), SAME(rcv_tmo_usec), SAME(priority), SAME(rcvlowat), SAME(mark);
+	SAME(reuseaddr), SAME(reuseport), SAME(passcred), SAME(passsec), SAME(dontroute);
+	SAME(no_check), SAME(broadcast), SAME(keepalive), SAME(oobinline), SAME(linger_on);
+	SAME(linger), SAME(peek_off), SAME_STR(bound_dev), SAME(nfilter);
+	if (a->nfilter == b->nfilter)
+		SAME_MEM(filter, 8 * a->nfilter);
+}
+
+static void same_unix(const struct m_unix *a, const struct m_unix *b)
+{
+	SAME(type), SAME(state), SAME(backlog), SAME(peer_ino), SAME(place), SAME(shutdown);
+	SAME(name_len), SAME(peer_name_len), SAME_STR(name_dir), SAME(has_perms);
+	if (a->name_len == b->name_len)
+		SAME_MEM(name, a->name_len);
+	if (a->peer_name_len == b->peer_name_len)
+		SAME_MEM(peer_name, a->peer_name_len);
+	SAME(perm_mode), SAME(perm_uid), SAME(perm_gid), SAME(path_ino), SAME(deleted),
+		SAME(has_cred);
+	SAME(cred_pid), SAME(cred_uid), SAME(cred_gid);
+	same_opts(&a->opts, &b->opts);
+}
+
+static void same_tcp(const struct m_tcp *a, const struct m_tcp *b)
+{
+	SAME(inq_len), SAME(inq_seq), SAME(outq_len), SAME(outq_seq), SAME(unsent_len);
+	if (a->inq_len == b->inq_len)
+		SAME_MEM(inq, a->inq_len);
+	if (a->outq_len == b->outq_len)
+		SAME_MEM(outq, a->outq_len);
+	SAME(opt_mask), SAME(snd_wscale), SAME(rcv_wscale), SAME(mss_clamp), SAME(timestamp);
+	SAME(has_window), SAME(snd_wl1), SAME(snd_wnd), SAME(max_window), SAME(rcv_wnd);
+	SAME(rcv_wup);
+}
+
+static void same_inet(const struct m_inet *a, const struct m_inet *b)
+{
+	SAME(family), SAME(type), SAME(proto), SAME(state), SAME(src_port), SAME(dst_port);
+	SAME_MEM(src_addr, 16), SAME_MEM(dst_addr, 16), SAME(backlog), SAME(shutdown);
+	SAME_STR(ifname), SAME(v6only), SAME(freebind), SAME(pktinfo), SAME(hdrincl);
+	SAME(nodefrag), SAME(tos), SAME(ttl), SAME(has_tcp), SAME(cork), SAME(nodelay);
+	SAME(keepcnt), SAME(keepidle), SAME(keepintvl), SAME(user_timeout), SAME(defer_accept);
+	SAME(maxseg), SAME_STR(congestion);
+	if (!a->tcp != !b->tcp)
+		differs_print("same_inet: tcp differs\n");
+	else if (a->tcp)
+		same_tcp(a->tcp, b->tcp);
+	same_opts(&a->opts, &b->opts);
+}
+
+static void same_netlink(const struct m_netlink *a, const struct m_netlink *b)
+{
+	SAME(type), SAME(protocol), SAME(state), SAME(portid), SAME(dst_portid), SAME(dst_group);
+	SAME(ngroups), SAME(pktinfo), SAME(broadcast_error), SAME(no_enobufs), SAME(cap_ack);
+	SAME(ext_ack), SAME(strict);
+	if (a->ngroups == b->ngroups)
+		SAME_MEM(groups, 4 * a->ngroups);
+	same_opts(&a->opts, &b->opts);
+}
+
+static void same_packet_sk(const struct m_packet_sk *a, const struct m_packet_sk *b)
+{
+	SAME(type), SAME(protocol), SAME(ifindex), SAME(version), SAME(reserve);
+	SAME(timestamp), SAME(aux_data), SAME(orig_dev), SAME(vnet_hdr), SAME(loss);
+	SAME(copy_thresh);
+	same_opts(&a->opts, &b->opts);
+}
+
+static void same_socket(const struct m_file *a, const struct m_file *b)
+{
+	if (!a->usk != !b->usk || !a->isk != !b->isk || !a->nlsk != !b->nlsk ||
+	    !a->psk != !b->psk) {
+		differs_print("same_socket: kind differs\n");
+		return;
+	}
+	if (a->usk)
+		same_unix(a->usk, b->usk);
+	if (a->isk)
+		same_inet(a->isk, b->isk);
+	if (a->nlsk)
+		same_netlink(a->nlsk, b->nlsk);
+	if (a->psk)
+		same_packet_sk(a->psk, b->psk);
+}
+
+static void same_tty(const struct m_tty *a, const struct m_tty *b)
+{
+	SAME(id), SAME(kind), SAME(master), SAME(index), SAME(locked), SAME(exclusive);
+	SAME(packet_mode), SAME(inherited), SAME(sid), SAME(pgrp), SAME(rdev), SAME(dev);
+	SAME(uid), SAME(gid), SAME(mode), SAME(has_winsize), SAME(row), SAME(col);
+	SAME(xpixel), SAME(ypixel), SAME(ndata), SAME_MEM(termios.cc, 32);
+	SAME_MEM(locked_termios.cc, 32), SAME(termios.known), SAME(locked_termios.known);
+	SAME(termios.iflag), SAME(termios.oflag), SAME(termios.cflag), SAME(termios.lflag);
+	SAME(termios.line), SAME(locked_termios.iflag), SAME(locked_termios.oflag);
+	SAME(locked_termios.cflag), SAME(locked_termios.lflag), SAME(locked_termios.line);
+	if (a->ndata == b->ndata)
+		SAME_MEM(data, a->ndata);
+}
+
+static void same_packet(const struct m_packet *a, const struct m_packet *b)
+{
+	SAME(file_id), SAME(len), SAME(nrights), SAME(has_cred), SAME(pid), SAME(uid), SAME(gid);
+	SAME(from_id);
+	if (a->len == b->len)
+		SAME_MEM(data, a->len);
+	if (a->nrights == b->nrights)
+		SAME_MEM(rights, 4 * a->nrights);
+}
+
 static void same_file(const struct m_file *a, const struct m_file *b)
 {
 	SAME(id), SAME(type), SAME_STR(path), SAME(deleted), SAME(flags), SAME(pos), SAME(dev);
@@ -197,7 +308,8 @@ static void same_file(const struct m_file *a, const struct m_file *b)
 		same_watch(&a->watches[i], &b->watches[i]);
 	SAME(timerfd.clockid), SAME(timerfd.settime_flags), SAME(timerfd.ticks);
 	SAME(timerfd.value_ns), SAME(timerfd.interval_ns);
-	SAME(pidfd_pid), SAME(shm_id), SAME(pipe_size);
+	SAME(pidfd_pid), SAME(shm_id), SAME(pipe_size), SAME(tty);
+	same_socket(a, b);
 }
 
 static void same_fdtable(const struct m_fdtable *a, const struct m_fdtable *b)
@@ -232,7 +344,11 @@ __attribute__((unused)) static unsigned model_differences(const struct model *a,
 		same_fdtable(&a->fdtables[i], &b->fdtables[i]);
 	for (uint32_t i = 0; i < a->nshms && i < b->nshms; i++)
 		same_shm(&a->shms[i], &b->shms[i]);
-	SAME(npipes), SAME(nghosts), SAME(nlocks);
+	SAME(npipes), SAME(nghosts), SAME(nlocks), SAME(npackets), SAME(nttys);
+	for (uint32_t i = 0; i < a->npackets && i < b->npackets; i++)
+		same_packet(&a->packets[i], &b->packets[i]);
+	for (uint32_t i = 0; i < a->nttys && i < b->nttys; i++)
+		same_tty(&a->ttys[i], &b->ttys[i]);
 	for (uint32_t i = 0; i < a->npipes && i < b->npipes; i++)
 		same_pipe(&a->pipes[i], &b->pipes[i]);
 	for (uint32_t i = 0; i < a->nghosts && i < b->nghosts; i++)

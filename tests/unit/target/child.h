@@ -59,8 +59,10 @@ static inline void child_next(struct child *c)
 
 static inline void child_end(struct child *c)
 {
-	kill(c->pid, SIGKILL);
-	waitpid(c->pid, NULL, 0);
+	if (c->pid > 0) {
+		kill(c->pid, SIGKILL);
+		waitpid(c->pid, NULL, 0);
+	}
 	close(c->up[0]);
 	close(c->down[0]);
 	close(c->down[1]);

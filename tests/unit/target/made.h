@@ -37,6 +37,7 @@ struct made_test {
 	struct m_proc *p;
 	struct make *mk;
 	struct make_opts opts;
+	bool ended;    /* the child */
 	int write_end; /* the child's, of the pipe to the test */
 	struct err err;
 };
@@ -103,11 +104,21 @@ static inline void made_open(struct made_test *t, void (*build)(struct child *c)
 		fail_msg("%s", t->err.msg);
 }
 
+/* The child ends before it is made again: names and numbers are free. */
+static inline void made_end_early(struct made_test *t)
+{
+	kill(t->child.pid, SIGKILL);
+	waitpid(t->child.pid, NULL, 0);
+	t->ended = true;
+}
+
 static inline void made_close(struct made_test *t)
 {
 	make_free(t->mk);
 	files_free(t->f);
 	model_free(t->m);
+	if (t->ended)
+		t->child.pid = 0;
 	child_end(&t->child);
 }
 

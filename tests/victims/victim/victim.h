@@ -38,6 +38,8 @@ extern const struct scenario process_scenarios[];
 extern const struct scenario blocked_scenarios[];
 extern const struct scenario storm_scenarios[];
 extern const struct scenario heap_scenarios[];
+extern const struct scenario socket_scenarios[];
+extern const struct scenario tty_scenarios[];
 
 /* --- main.c: options of the form --name value ----------------------------------------------------
  */

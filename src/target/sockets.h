@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sockets and terminals of a tree that stands still, for the files of this folder that read them.
+ *
+ * What is asked through a duplicate of the descriptor and changes nothing comes first, while the
+ * descriptors are listed (socket_look(), tty_look()); what needs all of the tree, peers and queues,
+ * comes last (sockets_finish()). Nothing is taken out of a queue and nothing is sent. One thread.
+ */
+#ifndef TARGET_SOCKETS_H
+#define TARGET_SOCKETS_H
+
+#include "src/target/files.h"
+
+/* What sock_diag says of a unix socket. */
+struct unix_diag {
+	uint32_t type, state, peer, rqueue, wqueue, path_ino, shutdown;
+	uint32_t name_len, npending;
+	uint8_t name[108];
+	uint32_t pending[512]; /* inodes of sockets that wait to be accepted; 0: gone again */
+};
+
+/* -ENOENT when there is none, or the kernel cannot tell (CONFIG_UNIX_DIAG). */
+int unix_diag_get(struct files *f, uint32_t ino, struct unix_diag *ret);
+
+/* @dup, ours, is descriptor @fd of @at. Fills what @file has for a socket. */
+int socket_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
+		struct m_file *file, struct err *err);
+/* All of the tree has been seen. */
+int sockets_finish(struct files *f, struct err *err);
+void sockets_deinit(struct files *f);
+
+/* sk_opts.c */
+int sk_opts_read(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
+		 struct m_sk_opts *ret, struct err *err);
+int sk_int(int sk, int level, int name);
+
+/* By family; @dup is ours. */
+int unix_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, struct m_file *file,
+	      struct err *err);
+int unix_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, struct err *err);
+int inet_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, struct m_file *file,
+	      struct err *err);
+int inet_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, int dup,
+		struct err *err);
+
+int netlink_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
+		 struct m_file *file, struct err *err);
+int packet_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
+		struct m_file *file, struct err *err);
+
+/* tcp.c: everything of the established connection @sk, which goes on as it was. -errno. */
+int tcp_read(struct files *f, int sk, struct m_tcp *ret);
+/* From now on closing the connection @sk tells the other side nothing; @on false: as before. */
+int tcp_silence(int sk, bool on);
+
+/* sk_queue.c: what @dup, socket @id of @pid, has received and nobody has read. */
+int sk_queue_read(struct files *f, uint32_t pid, uint32_t fd, uint32_t id, int dup,
+		  struct err *err);
+
+/* fds.c: the file that @own, a descriptor of ours, refers to; it is closed, or kept for later. */
+int files_passed(struct files *f, uint32_t pid, int own, uint32_t *ret_id, struct err *err);
+
+/* ttys.c */
+int tty_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, struct m_file *file,
+	     struct err *err);
+int tty_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, struct err *err);
+/* Controlling terminals, when all else is known. */
+int ttys_finish(struct files *f, struct err *err);
+
+#endif
