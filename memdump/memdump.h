@@ -39,7 +39,7 @@ enum {
 	MD_BLOCK_HEADROOM = 12 << 10, /* bytes before data that belong to the writer */
 };
 
-/* Chosen by measurement: the table is in docs/FORMAT.md, `make bench` repeats it. */
+/* Chosen by measurement: the table is in docs/INTERNALS.md. */
 #define MD_DEFAULT_CODEC      MD_CODEC_LZ4
 #define MD_DEFAULT_LEVEL      1
 #define MD_DEFAULT_BLOCK_SIZE (256u << 10)

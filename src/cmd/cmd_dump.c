@@ -55,7 +55,7 @@ static const struct argp_option options[] = {
 	{"leave-stopped", 's', NULL, 0, "Leave the tree stopped after the dump (SIGCONT wakes it)",
 	 1},
 	{"compress", OPT_COMPRESS, "CODEC[:LEVEL]", 0,
-	 "lz4[:ACCELERATION], zstd[:LEVEL] (negative levels too) or none", 2},
+	 "lz4[:ACCELERATION], zstd[:LEVEL] (negative levels too) or none; default lz4:1", 2},
 	{"threads", OPT_THREADS, "N", 0, "Compressing threads; default: every CPU we may use", 2},
 	{"block-size", OPT_BLOCK_SIZE, "SIZE", 0, "64K to 4M, a power of two", 2},
 	{"direct", OPT_DIRECT, NULL, 0, "Write with O_DIRECT, past the page cache", 2},

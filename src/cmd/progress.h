@@ -2,7 +2,7 @@
 /*
  * A progress line on a terminal: phase, bytes, GB/s, ratio, ETA. Silent when stderr is not one.
  *
- * The thread starts with the memory phase, when all processes have been forked. The operation
+ * The thread starts with the second phase: the first forks what must not inherit it. The operation
  * only stores to md_progress and to the phase; it never waits for the terminal.
  */
 #ifndef CMD_PROGRESS_H

@@ -357,6 +357,24 @@ static int dump_thaw(struct dump *d, enum target_end end, struct err *err)
 	return ret;
 }
 
+/* The image is there already: should the tree live on all the same, both are. */
+static int dump_end(struct dump *d, struct err *err)
+{
+	struct err e = {0};
+	int ret;
+
+	/* Nothing to undo: for tests that stop or kill the tool here. */
+	if (FAULT("dump.committed"))
+		pr_warn("fault injected at dump.committed\n");
+	ret = dump_thaw(d, d->opts->end, &e);
+	if (ret == 0)
+		return 0;
+	err_fail(err, e.errnum, e.class, "%s; the image %s was finished before and is whole", e.msg,
+		 d->opts->dir);
+	err_hint(err, "end the tree yourself, or remove the image and try again");
+	return ret;
+}
+
 static void dump_account(struct dump *d)
 {
 	const struct model *m = d->model;
@@ -406,7 +424,7 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 	if (ret == 0)
 		ret = dump_commit(&d, err);
 	if (ret == 0 && opts->end != TARGET_RUN)
-		ret = dump_thaw(&d, opts->end, err);
+		ret = dump_end(&d, err);
 	dump_account(&d);
 	log_result(&d, ret, err);
 	if (!d.committed)
