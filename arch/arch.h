@@ -67,6 +67,13 @@ struct arch_desc {
 	 * make it again after the stop; else 0. NULL as above.
 	 */
 	int64_t (*restart_code)(const void *prstatus);
+	/*
+	 * The opposite of restart_fixup(): @prstatus as the kernel left it at the stop, @code in
+	 * its result register, so that the kernel makes the call again by itself, or does not, when
+	 * a signal is on its way. False, and nothing changed, when restart_fixup() did not make
+	 * this of such a state. NULL as above.
+	 */
+	bool (*restart_undo)(void *prstatus, int64_t code);
 };
 
 extern const struct arch_desc arch_x86_64;
@@ -112,7 +119,10 @@ struct arch_inject {
 			 const uint64_t args[6]);
 	/* The result of the call that has just been made. */
 	int64_t (*call_ret)(const void *prstatus);
-	/* At the entry stop of a call: it is not to be made. */
+	/*
+	 * At the entry stop of a call: it is not to be made. At any other stop: no call is being
+	 * made, so the result register's value is no reason to make one again.
+	 */
 	void (*skip_call)(void *prstatus);
 	/* The closing signal is to be @signo from here on. */
 	void (*set_signo)(void *prstatus, int signo);
@@ -127,6 +137,22 @@ struct arch_inject {
 	 * runs first. True if changed; @look only tells. NULL when unknown.
 	 */
 	bool (*wait_again)(void *prstatus, bool look);
+	/*
+	 * The call that @prstatus is at, of which the kernel keeps a restart block: number and
+	 * arguments as the thread gave them. @code: the call_code_len bytes before the program
+	 * counter, for the number when the kernel has put that of restart_syscall there. False when
+	 * it cannot be told.
+	 */
+	bool (*call_made)(const void *prstatus, const uint8_t *code, struct arch_call *ret);
+	uint32_t call_code_len;
+	/* The result of the call that has just been made is @value. */
+	void (*set_ret)(void *prstatus, int64_t value);
+	/*
+	 * A register set of @len bytes, maybe from another CPU model, made into the @room bytes
+	 * that this one has. False when it holds what does not fit.
+	 */
+	bool (*regset_fit)(uint32_t note, const uint8_t *data, size_t len, uint8_t *ret,
+			   size_t room);
 	uint32_t red_zone; /* bytes below the stack pointer that are the program's own */
 
 	/*

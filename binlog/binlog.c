@@ -194,6 +194,13 @@ void binlog_sink_fd(void *ctx, const struct binlog_line *line)
 	(void)!io_write(*(const int *)ctx, line->text, line->len);
 }
 
+int binlog_sink_descriptor(void)
+{
+	const struct sink *s = __atomic_load_n(&sink, __ATOMIC_ACQUIRE);
+
+	return s && s->fn == binlog_sink_fd ? *(const int *)s->ctx : -1;
+}
+
 /* --- writers: who may cut the tail ------------------------------------------------------------ */
 
 void binlog_writer_add(struct binlog_log *log)

@@ -119,6 +119,9 @@ void binlog_set_sink(void (*sink)(void *ctx, const struct binlog_line *line), vo
 /* A sink: writes the text to the descriptor that @ctx points to (an int). */
 void binlog_sink_fd(void *ctx, const struct binlog_line *line);
 
+/* The descriptor of that sink, for a child that closes all others; -1: another sink, or none. */
+int binlog_sink_descriptor(void);
+
 struct binlog_stats {
 	uint64_t lost_records; /* by all threads and processes of this log */
 	uint64_t lost_bytes;

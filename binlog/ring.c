@@ -389,6 +389,9 @@ static int attach(struct binlog_log *log)
 		struct thread *dead = adopt(log, proc, pid, tid);
 
 		if (dead && dead->t.ring) {
+			dead->lost.records += th->lost.records;
+			dead->lost.bytes += th->lost.bytes;
+			memset(&th->lost, 0, sizeof(th->lost));
 			th = dead;
 			r = 0;
 		}

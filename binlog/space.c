@@ -185,11 +185,28 @@ static void back_ahead(struct binlog_log *log, uint64_t end)
 	(void)!fallocate(log->fd, 0, (off_t)start, (off_t)(stop - start));
 }
 
+/* Part of a block must not be taken for a block that was damaged. */
+static void unwrite(int fd, uint64_t off, uint64_t len)
+{
+	static const char zero[BINLOG_ALIGN];
+
+	if (!len ||
+	    !fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len))
+		return;
+	for (uint64_t done = 0; done < len; done += sizeof(zero)) {
+		size_t n = len - done < sizeof(zero) ? (size_t)(len - done) : sizeof(zero);
+
+		if (pwrite(fd, zero, n, (off_t)(off + done)) < 0)
+			return;
+	}
+}
+
 int binlog_space_write(struct binlog_log *log, uint64_t off, const void *head, size_t head_len,
 		       const void *body, size_t body_len)
 {
 	struct iovec iov[2] = {{(void *)(uintptr_t)head, head_len},
 			       {(void *)(uintptr_t)body, body_len}};
+	uint64_t start = off;
 	unsigned first = 0;
 
 	if (!fd_is_ours(log))
@@ -200,10 +217,12 @@ int binlog_space_write(struct binlog_log *log, uint64_t off, const void *head, s
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -ENOSPC;
+		if (n <= 0) {
+			int r = n < 0 ? -errno : -ENOSPC;
+
+			unwrite(log->fd, start, off - start);
+			return r;
+		}
 		off += (uint64_t)n;
 		while (first < 2 && (size_t)n >= iov[first].iov_len)
 			n -= (ssize_t)iov[first++].iov_len;

@@ -4,7 +4,7 @@
  *
  * All blocks and their buffers are one mapping, so that a writer can register it with the kernel
  * once. There is one buffer per block and one spare per worker: packing goes from the block's
- *buffer into the spare, and the two change places. A buffer:
+ * buffer into the spare, and the two change places. A buffer:
  *
  *	0          MD_BLOCK_HEADROOM                         buf_size
  *	│ headroom │ raw or packed bytes, page aligned │ slack │

@@ -39,7 +39,7 @@ enum {
 	MD_BLOCK_HEADROOM = 12 << 10, /* bytes before data that belong to the writer */
 };
 
-/* Chosen by measurement: the table is in docs/FORMAT.md, `make bench` repeats it. */
+/* Chosen by measurement: the table is in docs/INTERNALS.md. */
 #define MD_DEFAULT_CODEC      MD_CODEC_LZ4
 #define MD_DEFAULT_LEVEL      1
 #define MD_DEFAULT_BLOCK_SIZE (256u << 10)
@@ -107,6 +107,7 @@ struct md_opts {
 struct md_progress {
 	uint64_t raw_bytes;    /* read from the target so far */
 	uint64_t packed_bytes; /* given to the writer so far */
+	uint64_t raw_total;    /* what raw_bytes will be, where that is known; else 0 */
 };
 
 /* busy + wait = wall time * threads. The stage with the least to spare is the bottleneck. */
@@ -277,6 +278,36 @@ int md_file_extent(const struct md_file *f, uint64_t space, uint64_t addr,
  */
 ssize_t md_file_read(struct md_file *f, uint64_t space, uint64_t addr, void *buf, size_t len,
 		     struct err *err);
+
+/* Where the bytes of an image go. Any thread of the run calls, several at a time. */
+struct md_sink {
+	/* @buf NULL: @len zero bytes. 0 or -errno. */
+	int (*write)(void *arg, uint64_t space, uint64_t addr, const void *buf, uint64_t len,
+		     struct err *err);
+	void *arg;
+};
+
+struct md_fill_opts {
+	unsigned threads;	 /* the calling one included; 0: all CPUs this process may use */
+	bool (*stop)(void *arg); /* as in md_opts */
+	void *stop_arg;
+	struct md_progress *progress; /* may be NULL */
+};
+
+struct md_fill_stats {
+	uint64_t blocks, raw_bytes, packed_bytes, wall_ns;
+	uint64_t read_ns, unpack_ns,
+		write_ns; /* busy, summed over the threads; read: and checked */
+	unsigned threads;
+};
+
+/*
+ * The other way round: every block of a whole file to @sink, each checked against its checksum and
+ * unpacked on the way, on all threads at once, in the order of the file. After the first error no
+ * block is begun; that error returns. @stats may be NULL.
+ */
+int md_file_fill(int dirfd, const char *name, const struct md_fill_opts *opts,
+		 const struct md_sink *sink, struct md_fill_stats *stats, struct err *err);
 
 struct md_verify {
 	uint64_t blocks, raw_bytes, packed_bytes;

@@ -266,9 +266,9 @@ static bool all_zero(const uint8_t *p, size_t len)
 	return !any;
 }
 
-int md_block_read(struct md_block_reader *br, const struct md_raw_file *f,
-		  const struct md_index_entry *e, const struct md_extent *extents, uint8_t *raw,
-		  struct err *err)
+int md_block_check(const struct md_raw_file *f, const struct md_index_entry *e,
+		   const struct md_extent *extents, const uint8_t *record,
+		   const uint8_t **ret_payload, struct err *err)
 {
 	uint32_t span = md_head_span(e->nextents, f->head.align);
 	size_t used = MD_HEAD_LEN + (size_t)e->nextents * MD_EXTENT_LEN;
@@ -277,30 +277,58 @@ int md_block_read(struct md_block_reader *br, const struct md_raw_file *f,
 	struct md_block_head h;
 	int ret;
 
-	ret = need(br, len, err);
-	if (ret == 0)
-		ret = read_at(f, br->buf, len, e->off, err);
-	if (ret == 0)
-		ret = md_take_block_head(br->buf, len, e->off, &f->head, &h, err);
+	ret = md_take_block_head(record, len, e->off, &f->head, &h, err);
 	if (ret < 0)
 		return ret;
 	if (h.nextents != e->nextents || h.raw_len != e->raw_len || h.codec != e->codec ||
 	    h.packed_len != e->packed_len || h.space != e->space)
 		return bad_at(err, e->off, "block head and index differ");
-	ret = md_take_block_extents(br->buf, len, e->off, &f->head, &h, found, err);
+	ret = md_take_block_extents(record, len, e->off, &f->head, &h, found, err);
 	if (ret < 0)
 		return ret;
 	if (memcmp(found, extents, e->nextents * sizeof(*extents)))
 		return bad_at(err, e->off, "block head and index differ");
-	if (md_sum_payload(br->buf + span, e->packed_len) != h.payload_sum)
+	if (md_sum_payload(record + span, e->packed_len) != h.payload_sum)
 		return bad_at(err, e->off + span, "checksum of a payload");
-	if (!all_zero(br->buf + used, span - used) ||
-	    !all_zero(br->buf + span + e->packed_len, len - span - e->packed_len))
+	if (!all_zero(record + used, span - used) ||
+	    !all_zero(record + span + e->packed_len, len - span - e->packed_len))
 		return bad_at(err, e->off, "padding of a block is not zero");
-	ret = md_unpack(&br->unpacker, e->codec, br->buf + span, e->packed_len, raw, e->raw_len);
+	*ret_payload = record + span;
+	return 0;
+}
+
+int md_block_fetch(struct md_block_reader *br, const struct md_raw_file *f,
+		   const struct md_index_entry *e, const struct md_extent *extents,
+		   const uint8_t **ret_payload, struct err *err)
+{
+	size_t len = md_record_len(e, f->head.align);
+	int ret = need(br, len, err);
+
+	if (ret == 0)
+		ret = read_at(f, br->buf, len, e->off, err);
+	return ret < 0 ? ret : md_block_check(f, e, extents, br->buf, ret_payload, err);
+}
+
+int md_block_unpack(struct md_block_reader *br, const struct md_raw_file *f,
+		    const struct md_index_entry *e, const uint8_t *payload, uint8_t *raw,
+		    struct err *err)
+{
+	uint64_t at = e->off + md_head_span(e->nextents, f->head.align);
+	int ret = md_unpack(&br->unpacker, e->codec, payload, e->packed_len, raw, e->raw_len);
+
 	if (ret == -EBADMSG)
-		return bad_at(err, e->off + span, "payload does not unpack to its length");
+		return bad_at(err, at, "payload does not unpack to its length");
 	return ret < 0 ? err_set(err, -ret, "unpack a block") : 0;
+}
+
+int md_block_read(struct md_block_reader *br, const struct md_raw_file *f,
+		  const struct md_index_entry *e, const struct md_extent *extents, uint8_t *raw,
+		  struct err *err)
+{
+	const uint8_t *payload;
+	int ret = md_block_fetch(br, f, e, extents, &payload, err);
+
+	return ret < 0 ? ret : md_block_unpack(br, f, e, payload, raw, err);
 }
 
 /* --- random access ------------------------------------------------------------------------- */

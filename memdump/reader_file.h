@@ -34,6 +34,20 @@ struct md_block_reader {
 };
 void md_block_reader_deinit(struct md_block_reader *br);
 /*
+ * The record of @e, in memory at @record: its head against @e and @extents, sums and padding.
+ * -EBADMSG. md_block_fetch() reads it first; its payload is good until the next call.
+ */
+int md_block_check(const struct md_raw_file *f, const struct md_index_entry *e,
+		   const struct md_extent *extents, const uint8_t *record,
+		   const uint8_t **ret_payload, struct err *err);
+int md_block_fetch(struct md_block_reader *br, const struct md_raw_file *f,
+		   const struct md_index_entry *e, const struct md_extent *extents,
+		   const uint8_t **ret_payload, struct err *err);
+/* A payload that was checked, to @raw with room for e->raw_len. -EBADMSG. */
+int md_block_unpack(struct md_block_reader *br, const struct md_raw_file *f,
+		    const struct md_index_entry *e, const uint8_t *payload, uint8_t *raw,
+		    struct err *err);
+/*
  * Reads the block of @e, compares its head with @e and @extents, checks sums and padding, and
  * unpacks it to @raw, which has room for e->raw_len. -EBADMSG.
  */

@@ -301,6 +301,55 @@ static size_t frame_xstate(uint8_t *buf, size_t room, const uint8_t *xstate, siz
 	return len + sizeof(magic2);
 }
 
+static bool x86_regset_fit(uint32_t note, const uint8_t *data, size_t len, uint8_t *ret,
+			   size_t room)
+{
+	uint64_t bv;
+
+	if (note == NT_X86_XSTATE) {
+		if (len < FX_LEN + XHDR_LEN || room < FX_LEN + XHDR_LEN)
+			return false;
+		memcpy(&bv, data + FX_LEN, sizeof(bv));
+		if (!xstate_frame_len(bv, len) || !xstate_frame_len(bv, room))
+			return false;
+	} else if (len != room) {
+		return false;
+	}
+	memcpy(ret, data, len < room ? len : room);
+	if (len < room)
+		memset(ret + len, 0, room - len);
+	return true;
+}
+
+/* "mov $NUMBER, %eax; syscall", as C libraries have it */
+enum { CALL_CODE = 7, MOV_EAX = 0xb8 };
+
+static bool x86_call_made(const void *prstatus, const uint8_t *code, struct arch_call *ret)
+{
+	struct user_regs_struct r;
+	uint32_t nr;
+
+	memcpy(&r, prstatus, sizeof(r));
+	if (r.orig_rax == SYS_restart_syscall) {
+		if (code[0] != MOV_EAX || memcmp(code + 5, syscall_ret, 2) != 0)
+			return false;
+		memcpy(&nr, code + 1, sizeof(nr));
+		r.orig_rax = nr;
+	}
+	*ret = (struct arch_call){.nr = r.orig_rax,
+				  .args = {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}};
+	return (int64_t)r.orig_rax >= 0;
+}
+
+static void x86_set_ret(void *prstatus, int64_t value)
+{
+	struct user_regs_struct r;
+
+	memcpy(&r, prstatus, sizeof(r));
+	r.rax = (uint64_t)value;
+	memcpy(prstatus, &r, sizeof(r));
+}
+
 /* What the kernel would have done with the interrupted call, had nobody stopped the thread. */
 static void restart(struct user_regs_struct *r, bool keep_deadline)
 {
@@ -467,6 +516,10 @@ const struct arch_inject arch_inject = {
 	.set_signo = x86_set_signo,
 	.thread_pointer = x86_thread_pointer,
 	.wait_again = x86_wait_again,
+	.call_made = x86_call_made,
+	.call_code_len = CALL_CODE,
+	.set_ret = x86_set_ret,
+	.regset_fit = x86_regset_fit,
 	.red_zone = 128,
 	.frame = x86_frame,
 	.code_start = stasis_code,

@@ -106,6 +106,33 @@ static bool x86_restart_fixup(void *prstatus)
 	return true;
 }
 
+static bool x86_restart_undo(void *prstatus, int64_t code)
+{
+	uint64_t r[NREGS];
+
+	memcpy(r, prstatus, sizeof(r));
+	if ((int64_t)r[ORIG_RAX] < 0)
+		return false;
+	switch (code) {
+	case -ERESTART_RESTARTBLOCK:
+		if ((int64_t)r[RAX] != -EINTR)
+			return false;
+		break;
+	case -ERESTARTSYS:
+	case -ERESTARTNOINTR:
+	case -ERESTARTNOHAND:
+		if (r[RAX] != r[ORIG_RAX])
+			return false;
+		r[RIP] += 2;
+		break;
+	default:
+		return false;
+	}
+	r[RAX] = (uint64_t)code;
+	memcpy(prstatus, r, sizeof(r));
+	return true;
+}
+
 const struct arch_desc arch_x86_64 = {
 	.name = "x86_64",
 	.elf_machine = EM_X86_64,
@@ -121,5 +148,6 @@ const struct arch_desc arch_x86_64 = {
 	.regs = x86_regs,
 	.restart_code = x86_restart_code,
 	.restart_fixup = x86_restart_fixup,
+	.restart_undo = x86_restart_undo,
 	.syscall_len = 2,
 };

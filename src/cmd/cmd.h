@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "src/target/fileid.h"
 
 struct cmd {
 	const char *name;
@@ -23,6 +24,7 @@ struct cmd {
 };
 
 int cmd_dump(int argc, char **argv);
+int cmd_restore(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_core(int argc, char **argv);
@@ -46,6 +48,9 @@ uint64_t cmd_size(struct argp_state *state, const char *option, const char *text
 
 /* @text as a JSON string; names are any bytes, and what is not UTF-8 becomes "?". */
 json_t *cmd_json_text(const char *text);
+
+/* --file-validation; else argp_error(). */
+void cmd_file_validation(struct argp_state *state, const char *text, enum fileid_method *ret);
 
 /* "512.0 MiB", "1.20 ms" in the caller's buffer; returns it. */
 const char *cmd_bytes(char *buf, size_t len, uint64_t bytes);

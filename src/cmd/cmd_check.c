@@ -59,8 +59,9 @@ static unsigned print_findings(const struct model *m, bool json)
 
 		fatal += f->fatal;
 		if (json)
-			json_array_append_new(list, json_pack("{s:i, s:s, s:b}", "pid", (int)f->pid,
-							      "text", f->text, "fatal", f->fatal));
+			json_array_append_new(list, json_pack("{s:i, s:o, s:b}", "pid", (int)f->pid,
+							      "text", cmd_json_text(f->text),
+							      "fatal", f->fatal));
 		else
 			printf("pid %u: %s%s\n", f->pid, f->text, f->fatal ? "" : " (a note)");
 	}

@@ -23,6 +23,7 @@ enum {
 	OPT_QUIET,
 	OPT_ALLOW,
 	OPT_GHOST,
+	OPT_LINK_REMAP,
 	OPT_TCP,
 	OPT_TCP_CLOSE,
 	OPT_VALIDATE,
@@ -54,7 +55,7 @@ static const struct argp_option options[] = {
 	{"leave-stopped", 's', NULL, 0, "Leave the tree stopped after the dump (SIGCONT wakes it)",
 	 1},
 	{"compress", OPT_COMPRESS, "CODEC[:LEVEL]", 0,
-	 "lz4[:ACCELERATION], zstd[:LEVEL] (negative levels too) or none", 2},
+	 "lz4[:ACCELERATION], zstd[:LEVEL] (negative levels too) or none; default lz4:1", 2},
 	{"threads", OPT_THREADS, "N", 0, "Compressing threads; default: every CPU we may use", 2},
 	{"block-size", OPT_BLOCK_SIZE, "SIZE", 0, "64K to 4M, a power of two", 2},
 	{"direct", OPT_DIRECT, NULL, 0, "Write with O_DIRECT, past the page cache", 2},
@@ -68,6 +69,9 @@ static const struct argp_option options[] = {
 	 "Dump what cannot be restored all the same, to look at: see stasis check --pid", 3},
 	{"ghost-limit", OPT_GHOST, "SIZE", 0,
 	 "Most bytes on disk of a deleted file that is open or mapped; default 1M", 3},
+	{"link-remap", OPT_LINK_REMAP, NULL, 0,
+	 "Give files whose name is gone and whose other names are not found one for the restore",
+	 3},
 	{"file-validation", OPT_VALIDATE, "METHOD", 0,
 	 "What a restore compares: buildid (default), filesize, checksum, checksum-full, "
 	 "checksum-period",
@@ -185,12 +189,11 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_GHOST:
 		o->ghost_limit = cmd_size(state, "--ghost-limit", arg, 1, (uint64_t)1 << 30);
 		return 0;
+	case OPT_LINK_REMAP:
+		o->link_remap = true;
+		return 0;
 	case OPT_VALIDATE:
-		if (!fileid_method_of(arg, &o->file_id.method))
-			argp_error(state,
-				   "--file-validation: '%s' is none of buildid, filesize, "
-				   "checksum, checksum-full, checksum-period",
-				   arg);
+		cmd_file_validation(state, arg, &o->file_id.method);
 		return 0;
 	case OPT_CHECKSUM_N:
 		o->file_id.parameter =
@@ -226,9 +229,15 @@ static const struct argp argp = {
 
 static void on_phase(void *arg, enum dump_phase phase, uint64_t estimate)
 {
+	static const char *const name[] = {
+		[DUMP_SURVEY] = "survey",
+		[DUMP_FREEZE] = "freeze",
+		[DUMP_MEMORY] = "memory",
+		[DUMP_COMMIT] = "commit",
+	};
 	struct dump_cmd *c = arg;
 
-	progress_phase(c->progress, phase, estimate);
+	progress_phase(c->progress, name[phase], phase == DUMP_MEMORY, estimate);
 }
 
 static bool on_stop(void *arg)
@@ -313,6 +322,9 @@ static void print_result(const struct dump_cmd *c, const struct dump_result *r)
 		fprintf(stderr,
 			"note: io_uring is not available (%s): pages were written with pwrite\n",
 			r->mem.io_uring_reason);
+	if (r->mem.vanished_bytes)
+		fprintf(stderr, "note: %s of memory could not be read and are not in the image\n",
+			cmd_bytes(raw, sizeof(raw), r->mem.vanished_bytes));
 	fprintf(stderr,
 		"%s: %u process%s, %u thread%s, %s of memory -> %s (ratio %.2f), frozen %s, total %s, "
 		"%.2f GB/s\n",

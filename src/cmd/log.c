@@ -97,8 +97,13 @@ void log_start(const struct log_opts *opts, const char *image)
 	if (!the_log.path)
 		return;
 	if (opts->text) {
-		the_log.text_fd = open(the_log.path,
-				       O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+		int fd = open(the_log.path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC,
+			      0600);
+
+		/* Away from the low numbers, which the guardian gives out again. */
+		the_log.text_fd = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 64);
+		if (fd >= 0)
+			close(fd);
 		if (the_log.text_fd >= 0)
 			binlog_set_sink(binlog_sink_fd, &the_log.text_fd, opts->level);
 		else

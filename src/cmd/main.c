@@ -9,6 +9,7 @@
 
 static const struct cmd cmds[] = {
 	{"dump", "dump a running process tree into an image", cmd_dump},
+	{"restore", "bring the process tree of an image back", cmd_restore},
 	{"verify", "check every checksum and cross-reference of an image", cmd_verify},
 	{"show", "print an image, or one file of it, as JSON", cmd_show},
 	{"core", "make an ELF core file of an image", cmd_core},
@@ -95,6 +96,15 @@ json_t *cmd_json_text(const char *text)
 		j = json_string(copy);
 	free(copy);
 	return j;
+}
+
+void cmd_file_validation(struct argp_state *state, const char *text, enum fileid_method *ret)
+{
+	if (!fileid_method_of(text, ret))
+		argp_error(state,
+			   "--file-validation: '%s' is none of buildid, filesize, checksum, "
+			   "checksum-full, checksum-period",
+			   text);
 }
 
 const char *cmd_bytes(char *buf, size_t len, uint64_t bytes)

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,16 +20,10 @@ struct progress {
 	pthread_mutex_t lock;
 	pthread_cond_t end;
 	bool ended;
-	enum dump_phase phase;
+	const char *phase;
+	bool memory; /* the phase with a bar */
 	uint64_t estimate;
 	struct timespec since; /* start of the memory phase */
-};
-
-static const char *const phase_name[] = {
-	[DUMP_SURVEY] = "survey",
-	[DUMP_FREEZE] = "freeze",
-	[DUMP_MEMORY] = "memory",
-	[DUMP_COMMIT] = "commit",
 };
 
 static double seconds_since(const struct timespec *t)
@@ -39,20 +34,32 @@ static double seconds_since(const struct timespec *t)
 	return (double)(now.tv_sec - t->tv_sec) + (double)(now.tv_nsec - t->tv_nsec) / 1e9;
 }
 
+/* One row, whatever the width: what wraps cannot be taken back. */
+static void put_row(const char *text)
+{
+	struct winsize ws = {0};
+	int room = ioctl(STDERR_FILENO, TIOCGWINSZ, &ws) == 0 && ws.ws_col ? ws.ws_col - 1 : 79;
+
+	fprintf(stderr, "\r\033[K%.*s", room, text);
+}
+
 static void draw(struct progress *p)
 {
 	uint64_t raw = __atomic_load_n(&p->count.raw_bytes, __ATOMIC_RELAXED);
 	uint64_t packed = __atomic_load_n(&p->count.packed_bytes, __ATOMIC_RELAXED);
-	char done[24], all[24], bar[BAR + 1];
+	char done[24], all[24], bar[BAR + 1], row[160];
+	uint64_t total = p->estimate;
 	double s, part, eta;
 	int fill;
 
-	if (p->phase != DUMP_MEMORY) {
-		fprintf(stderr, "\r\033[K%-7s", phase_name[p->phase]);
+	if (!p->memory) {
+		put_row(p->phase);
 		return;
 	}
+	if (!total)
+		total = __atomic_load_n(&p->count.raw_total, __ATOMIC_RELAXED);
 	s = seconds_since(&p->since);
-	part = p->estimate ? (double)raw / (double)p->estimate : 0;
+	part = total ? (double)raw / (double)total : 0;
 	if (part > 1)
 		part = 1;
 	eta = part > 0.01 ? s / part - s : 0;
@@ -60,11 +67,12 @@ static void draw(struct progress *p)
 	for (int i = 0; i < BAR; i++)
 		bar[i] = i < fill ? '#' : '-';
 	bar[BAR] = '\0';
-	fprintf(stderr, "\r\033[K%-7s [%s] %3.0f%%  %s of %s  %.2f GB/s  ratio %.2f  ETA %.1f s",
-		phase_name[p->phase], bar, part * 100, cmd_bytes(done, sizeof(done), raw),
-		cmd_bytes(all, sizeof(all), p->estimate > raw ? p->estimate : raw),
-		s > 0 ? (double)raw / s / 1e9 : 0, packed ? (double)raw / (double)packed : 1.0,
-		eta);
+	snprintf(row, sizeof(row), "%-7s [%s] %3.0f%%  %s of %s  %.2f GB/s  ratio %.2f  ETA %.1f s",
+		 p->phase, bar, part * 100, cmd_bytes(done, sizeof(done), raw),
+		 cmd_bytes(all, sizeof(all), total > raw ? total : raw),
+		 s > 0 ? (double)raw / s / 1e9 : 0, packed ? (double)raw / (double)packed : 1.0,
+		 eta);
+	put_row(row);
 }
 
 static void *progress_main(void *arg)
@@ -111,20 +119,23 @@ struct md_progress *progress_counters(struct progress *p)
 	return p ? &p->count : NULL;
 }
 
-void progress_phase(struct progress *p, enum dump_phase phase, uint64_t estimate_bytes)
+void progress_phase(struct progress *p, const char *name, bool memory, uint64_t estimate_bytes)
 {
+	bool first;
+
 	if (!p)
 		return;
 	pthread_mutex_lock(&p->lock);
-	p->phase = phase;
-	if (phase == DUMP_MEMORY) {
+	first = !p->phase;
+	p->phase = name;
+	p->memory = memory;
+	if (memory) {
 		p->estimate = estimate_bytes;
 		clock_gettime(CLOCK_MONOTONIC, &p->since);
 	}
 	pthread_mutex_unlock(&p->lock);
-	/* The guardian was forked before the first phase that lasts: a thread is safe from there
-	 * on. */
-	if (!p->running && phase == DUMP_MEMORY)
+	/* Processes that must not inherit a thread are forked in the first phase. */
+	if (!p->running && !first)
 		p->running = pthread_create(&p->thread, NULL, progress_main, p) == 0;
 }
 

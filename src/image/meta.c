@@ -112,15 +112,6 @@ int meta_get_timens(struct meta_in *in)
 	return ret;
 }
 
-int meta_put_seccomp(struct meta_out *o)
-{
-	Im__Seccomp seccomp = IM__SECCOMP__INIT;
-
-	frame_begin(&o->img->out, FRAME_SECCOMP);
-	frame_add(&o->img->out, &seccomp.base);
-	return store_put(o->img, "seccomp.img", o->err);
-}
-
 /* --- writing ------------------------------------------------------------------------------------
  */
 
@@ -227,7 +218,9 @@ static int read_all(struct meta_in *in)
 		ret = meta_get_ghosts(in);
 	for (uint32_t i = 0; !ret && i < in->m->nprocs; i++)
 		ret = read_proc(in, &in->m->procs[i]);
-	return ret ? ret : meta_get_locks(in);
+	if (!ret)
+		ret = meta_get_locks(in);
+	return ret ? ret : meta_get_seccomp(in);
 }
 
 struct model *meta_read(int dirfd, struct err *err)

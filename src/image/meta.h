@@ -64,6 +64,8 @@ int meta_put_streams(struct meta_out *o);
 int meta_put_ttys(struct meta_out *o);
 int meta_put_timens(struct meta_out *o);
 int meta_put_seccomp(struct meta_out *o);
+/* Where chain @id of the model begins in seccomp.img; false when there is none. */
+bool meta_seccomp_index(const struct model *m, uint32_t id, uint32_t *ret);
 
 /* The socket's member of @to: 1, 0 when nothing is known of it, or -ENOMEM. */
 int meta_put_socket(struct meta_out *o, const struct m_file *f, Im__Fown *fown, Im__File *to);
@@ -109,6 +111,8 @@ int meta_get_fs(struct meta_in *in, struct m_proc *p);
 int meta_get_fdinfo(struct meta_in *in, uint32_t id);
 int meta_get_files(struct meta_in *in);
 int meta_get_timens(struct meta_in *in);
+/* After all core files, which left in m_thread.seccomp_chain an index into this one. */
+int meta_get_seccomp(struct meta_in *in);
 /* Before the files: */
 int meta_get_ttys(struct meta_in *in);
 /* The place of the terminal @id of the image, from 1; UINT32_MAX when it is not there. */

@@ -321,6 +321,7 @@ static void put_more(struct file_msg *msg, const struct m_file *f)
 	META_SET_NZ(to, pipe_size, f->pipe_size);
 	META_SET_NZ(to, segment_id, f->shm_id);
 	to->link_path = f->link_path;
+	META_SET_NZ(to, link_made, f->link_made);
 	msg->file.stasis = to;
 }
 

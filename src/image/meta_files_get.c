@@ -171,6 +171,7 @@ static int get_more(struct meta_in *in, const Im__FileMore *from, struct m_file 
 	f->eventfd_semaphore = META_GET(from, eventfd_semaphore);
 	f->pipe_size = META_GET(from, pipe_size);
 	f->shm_id = META_GET(from, segment_id);
+	f->link_made = META_GET(from, link_made);
 	ret = from->has_build_id
 		      ? meta_get_bytes(in, &from->build_id, &f->build_id, &f->build_id_len)
 		      : 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Files whose path is gone: remap-fpath.img, and a ghost-file for each inode without a name. */
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -238,6 +239,7 @@ static int get_remap(struct meta_in *in, const Im__RemapPath *from, struct numbe
 	if (type != IM__REMAP_TYPE__LINKED || f->link_path)
 		return 0;
 	other = model_file(in->m, meta_file_id(in, number));
+	f->link_made = other && other->path && strstr(other->path, "/link_remap.");
 	return other ? meta_get_str(in, other->path, &f->link_path)
 		     : err_fail(
 			       in->err, EBADMSG, ERR_IMAGE,

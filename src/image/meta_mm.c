@@ -166,6 +166,8 @@ static int get_fields(struct meta_in *in, const char *name, const Im__Mm *from, 
 	mm->dumpable = META_GET(from, dumpable);
 	mm->thp_disabled = META_GET(from, thp_disabled);
 	mm->nauxv = (uint32_t)from->n_mm_saved_auxv;
+	while (mm->nauxv >= 2 && !from->mm_saved_auxv[mm->nauxv - 2])
+		mm->nauxv -= 2;
 	if (!mm->nauxv)
 		return 0;
 	mm->auxv = model_alloc(in->m, mm->nauxv * sizeof(*mm->auxv));

@@ -104,7 +104,8 @@ static bool put_more(struct core_msg *c, struct arena *a, const struct model *m,
 	return true;
 }
 
-static void put_state(struct core_msg *c, const struct m_thread *t, bool leader)
+static void put_state(struct core_msg *c, const struct model *m, const struct m_thread *t,
+		      bool leader)
 {
 	Im__ThreadState *to = &c->thread;
 	uint32_t policy = t->policy & POLICY_MASK;
@@ -124,6 +125,7 @@ static void put_state(struct core_msg *c, const struct m_thread *t, bool leader)
 	to->sas = &c->sas;
 	META_SET(to, pdeath_sig, t->pdeath_sig);
 	META_SET_NZ(to, seccomp_mode, (Im__SeccompMode)t->seccomp_mode);
+	to->has_seccomp_filter = meta_seccomp_index(m, t->seccomp_chain, &to->seccomp_filter);
 	to->comm = (char *)t->comm;
 	META_SET(to, timerslack_ns, t->timerslack_ns);
 	if (!t->rseq.addr)
@@ -141,7 +143,7 @@ bool core_put_thread(struct core_msg *c, struct arena *a, const struct model *m,
 {
 	im__thread_state__init(&c->thread);
 	c->core.thread_core = &c->thread;
-	put_state(c, t, leader);
+	put_state(c, m, t, leader);
 	META_SET(&c->thread, cg_set, 1);
 	put_creds(c, &t->creds);
 	if (c->core.mtype == IM__CORE__MARCH__X86_64 && regs_x86_put(&c->x86, t))
@@ -259,6 +261,8 @@ static int get_state(struct meta_in *in, const char *name, struct m_thread *t,
 	}
 	t->pdeath_sig = META_GET(from, pdeath_sig);
 	t->seccomp_mode = (uint32_t)META_GET(from, seccomp_mode);
+	/* Made a chain by meta_get_seccomp(). */
+	t->seccomp_chain = from->has_seccomp_filter ? from->seccomp_filter + 1 : 0;
 	core_get_comm(t->comm, from->comm);
 	t->timerslack_ns = META_GET(from, timerslack_ns);
 	if (from->rseq_entry) {

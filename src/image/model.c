@@ -89,6 +89,11 @@ const struct m_shm *model_shm(const struct model *m, uint32_t id)
 	return id && id <= m->nshms ? &m->shms[id - 1] : NULL;
 }
 
+const struct m_seccomp_chain *model_chain(const struct model *m, uint32_t id)
+{
+	return id && id <= m->nchains ? &m->chains[id - 1] : NULL;
+}
+
 const struct m_ghost *model_ghost(const struct model *m, uint32_t id)
 {
 	return id && id <= m->nghosts ? &m->ghosts[id - 1] : NULL;

@@ -75,11 +75,31 @@ struct m_thread {
 	uint8_t *affinity; /* CPU mask, little endian bits */
 	uint64_t timerslack_ns;
 	uint32_t pdeath_sig;
-	uint32_t seccomp_mode; /* 0 off, 1 strict, 2 filter */
+	uint32_t seccomp_mode;	/* 0 off, 1 strict, 2 filter */
+	uint32_t seccomp_chain; /* model chain, 0: none, or not known */
 	struct m_creds creds;
 	/* for backtraces and core files without a decoder: copies from NT_PRSTATUS */
 	uint64_t pc, sp;
 	uint64_t utime_us, stime_us;
+};
+
+/* SECCOMP_FILTER_FLAG_*, as far as the kernel tells them or CRIU writes them. */
+enum {
+	M_SECCOMP_TSYNC = 1 << 0, /* all threads of the process have it */
+	M_SECCOMP_LOG = 1 << 1,
+	M_SECCOMP_SPEC_ALLOW = 1 << 2,
+};
+
+struct m_seccomp_filter {
+	uint32_t flags;
+	uint32_t len;  /* bytes */
+	uint8_t *code; /* struct sock_filter */
+};
+
+/* The filters of a thread; those of threads with equal ones are one chain. */
+struct m_seccomp_chain {
+	uint32_t n;
+	struct m_seccomp_filter *filters; /* the oldest first */
 };
 
 enum m_vma_kind {
@@ -213,6 +233,7 @@ struct m_file {
 	uint32_t checksum, checksum_n;
 	uint32_t ghost_id; /* what the path led to before it was gone, 0: nothing kept */
 	char *link_path;   /* another name of the file when its path is gone; NULL */
+	bool link_made;	   /* which the dump gave it (--link-remap): a restore takes it away */
 	struct m_fown fown;
 	char *fdinfo; /* /proc/PID/fdinfo/FD verbatim, NULL for mapped files */
 	/* by type */
@@ -341,7 +362,7 @@ struct m_mm {
 	uint64_t arg_start, arg_end, env_start, env_end;
 	uint32_t exe_file_id;
 	uint32_t nauxv;
-	uint64_t *auxv; /* words: pairs */
+	uint64_t *auxv; /* words: pairs, without the AT_NULL pair that ends them */
 	int32_t dumpable;
 	bool thp_disabled;
 	uint32_t nvmas;
@@ -414,6 +435,8 @@ struct model {
 	struct m_fdtable *fdtables;
 	uint32_t nshms;
 	struct m_shm *shms; /* [i].id == i + 1 */
+	uint32_t nchains;
+	struct m_seccomp_chain *chains; /* m_thread.seccomp_chain is an index from 1 */
 	uint32_t npipes;
 	struct m_pipe *pipes;
 	uint32_t nghosts;
@@ -455,6 +478,7 @@ const struct m_file *model_file(const struct model *m, uint32_t id);
 const struct m_proc *model_proc(const struct model *m, uint32_t pid);
 const struct m_fdtable *model_fdtable(const struct model *m, uint32_t id);
 const struct m_shm *model_shm(const struct model *m, uint32_t id);
+const struct m_seccomp_chain *model_chain(const struct model *m, uint32_t id);
 const struct m_ghost *model_ghost(const struct model *m, uint32_t id);
 const struct m_tty *model_tty(const struct model *m, uint32_t tty);
 /* What is in the pipe or FIFO that @f is an end of; NULL when that is not kept. */

@@ -104,9 +104,12 @@ static void put_siginfo(struct core_seq *s)
 
 static void put_auxv(struct core_seq *s, const struct m_mm *mm)
 {
-	note_head(s, "CORE", NT_AUXV, (size_t)mm->nauxv * 8);
+	note_head(s, "CORE", NT_AUXV, ((size_t)mm->nauxv + 2) * 8);
 	for (uint32_t i = 0; i < mm->nauxv; i++)
 		core_put_uint(s, mm->auxv[i], 8);
+	/* AT_NULL */
+	core_put_uint(s, 0, 8);
+	core_put_uint(s, 0, 8);
 }
 
 /* NULL: no file the kernel would list. */

@@ -19,6 +19,7 @@ struct dump {
 	struct model *model;
 	struct target *target;
 	struct image *image;
+	bool committed;
 	struct md_writer *writer;
 	struct image_criu_pages *criu;
 	int stats_fd; /* opts->stats_dir, or -1 */
@@ -71,6 +72,14 @@ static struct md_opts memory_opts(const struct dump *d)
 	};
 }
 
+/* Names that were made for an image that there is not. */
+static void dump_unlink(const struct dump *d)
+{
+	for (uint32_t i = 0; d->model && i < d->model->nfiles; i++)
+		if (d->model->files[i].link_made)
+			unlink(d->model->files[i].link_path);
+}
+
 /* What the survey and the collection found is in the way of a restore. */
 static int dump_refuse(struct dump *d, struct err *err)
 {
@@ -104,6 +113,7 @@ static int dump_prepare(struct dump *d, struct err *err)
 		.stop = o->stop,
 		.stop_arg = o->arg,
 		.ghost_limit = o->ghost_limit,
+		.link_remap = o->link_remap,
 		.tcp_established = o->tcp_established,
 		.tcp_close = o->tcp_close,
 		.ext_unix = o->ext_unix,
@@ -329,6 +339,7 @@ static int dump_commit(struct dump *d, struct err *err)
 		return err_set(err, EIO, "fault injected at dump.before_commit");
 	if (ret == 0)
 		ret = image_commit(d->image, d->model, err);
+	d->committed = ret == 0;
 	if (ret == 0)
 		d->res->image_bytes = image_size(image_dirfd(d->image));
 	d->res->commit_ns = now_ns() - t0;
@@ -343,6 +354,24 @@ static int dump_thaw(struct dump *d, enum target_end end, struct err *err)
 	t = target_times(d->target);
 	if (t->thaw_end_ns)
 		d->res->frozen_ns = t->thaw_end_ns - t->freeze_begin_ns;
+	return ret;
+}
+
+/* The image is there already: should the tree live on all the same, both are. */
+static int dump_end(struct dump *d, struct err *err)
+{
+	struct err e = {0};
+	int ret;
+
+	/* Nothing to undo: for tests that stop or kill the tool here. */
+	if (FAULT("dump.committed"))
+		pr_warn("fault injected at dump.committed\n");
+	ret = dump_thaw(d, d->opts->end, &e);
+	if (ret == 0)
+		return 0;
+	err_fail(err, e.errnum, e.class, "%s; the image %s was finished before and is whole", e.msg,
+		 d->opts->dir);
+	err_hint(err, "end the tree yourself, or remove the image and try again");
 	return ret;
 }
 
@@ -395,9 +424,11 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 	if (ret == 0)
 		ret = dump_commit(&d, err);
 	if (ret == 0 && opts->end != TARGET_RUN)
-		ret = dump_thaw(&d, opts->end, err);
+		ret = dump_end(&d, err);
 	dump_account(&d);
 	log_result(&d, ret, err);
+	if (!d.committed)
+		dump_unlink(&d);
 	if (d.writer)
 		d.writer->close(d.writer);
 	image_criu_pages_free(d.criu);

@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "memdump/memdump.h"
 #include "src/image/image.h"
+#include "src/target/make.h"
 #include "src/target/target.h"
 
 enum dump_phase {
@@ -38,7 +39,8 @@ struct dump_opts {
 	unsigned freeze_timeout_ms; /* 0: the default */
 	/* State that cannot be restored is no reason to refuse: for a look at it, not to go on. */
 	bool allow_findings;
-	uint64_t ghost_limit;				      /* 0: the default */
+	uint64_t ghost_limit; /* 0: the default */
+	bool link_remap;      /* files whose names are not found get another for the image */
 	bool tcp_established, tcp_close, ext_unix, shell_job; /* as in struct target_opts */
 	struct fileid_opts file_id; /* checksums to put into the image; else none */
 	const char *stats_dir;	    /* CRIU's stats-dump goes here; NULL: not written */
@@ -68,5 +70,45 @@ struct dump_result {
  * @ret is filled as far as it went.
  */
 int dump_run(const struct dump_opts *opts, struct dump_result *ret, struct err *err);
+
+enum restore_phase {
+	RESTORE_READ,	/* the image's metadata, its files */
+	RESTORE_SPAWN,	/* empty processes */
+	RESTORE_MEMORY, /* pages */
+	RESTORE_STATE,	/* registers, signals, timers, descriptors */
+	RESTORE_END,	/* the last call, whatever happened */
+};
+
+struct restore_opts {
+	const char *dir;
+	bool sibling;	/* the root becomes the tool's sibling and not its child */
+	bool shell_job; /* a root without session of its own comes into the tool's */
+	struct make_opts make;
+	unsigned threads;   /* that fill memory; 0: all CPUs */
+	bool leave_stopped; /* every process is stopped by SIGSTOP when it comes back */
+	void (*phase)(void *arg, enum restore_phase phase, uint64_t total_bytes);
+	bool (*stop)(void *arg);      /* as in dump_opts */
+	void *arg;		      /* for both */
+	struct md_progress *progress; /* may be NULL */
+};
+
+struct restore_result {
+	uint64_t total_ns;
+	uint64_t read_ns, spawn_ns, maps_ns, memory_ns, state_ns, go_ns;
+	pid_t root;
+	unsigned nprocs, nthreads, nvmas, nfiles;
+	struct md_fill_stats mem;
+	char uffd_reason[96]; /* why pages were not filled by userfaultfd; empty: they were */
+};
+
+/*
+ * Brings the tree of opts->dir back. After success it runs, the root a child of the caller's (or a
+ * sibling). On failure no process of it is left. @ret is filled as far as it went.
+ *
+ * The work is done in a child of its own (not for a sibling), where the callbacks are called, too:
+ * should the caller be killed at whatever instant, either nothing of the tree is left, or all of it
+ * runs.
+ */
+int restore_run(const struct restore_opts *opts, struct restore_result *ret, struct err *err);
 
 #endif

@@ -224,6 +224,11 @@ static int scan_piece(struct scan *s, struct md_extent e, bool lazy)
 	int ret;
 
 	range.addr = e.addr;
+	/* A segment's extents are offsets in it; through a mapping they are read where that is. */
+	if (range.fd < 0 && MD_SPACE_KIND(range.space) == 1) {
+		range.addr = s->from->addr + (e.addr - s->from->stored_as);
+		range.stored_as = e.addr;
+	}
 	range.len = e.len;
 	range.pick = s->from->fd >= 0 ? MD_PICK_DATA : MD_PICK_ALL;
 	ret = ranges_add(s->out, range, s->err);

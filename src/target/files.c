@@ -75,6 +75,7 @@ void files_options(struct files *f, const struct target_opts *opts)
 {
 	f->ghost_limit = opts->ghost_limit;
 	f->file_id = opts->file_id;
+	f->link_remap = opts->link_remap;
 	f->tcp_established = opts->tcp_established;
 	f->tcp_close = opts->tcp_close;
 	f->ext_unix = opts->ext_unix;

@@ -91,7 +91,7 @@ struct files {
 	struct tty_range ttys[TTY_RANGES_MAX];
 	uint32_t nttys;
 	/* options */
-	bool hands_off;
+	bool hands_off, link_remap;
 	uint64_t ghost_limit;
 	struct fileid_opts file_id;
 	/* by what is seen */

@@ -185,6 +185,8 @@ static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p,
 		if (ret == 0)
 			ret = proc_collect_thread(g->m, p, t, err);
 		task->seccomp = t->seccomp_mode != 0;
+		if (ret == 0 && t->seccomp_mode == 2)
+			ret = seccomp_collect(g->m, p, t, err);
 	}
 	return ret;
 }

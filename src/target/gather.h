@@ -37,6 +37,12 @@ void threads_wait_again(struct task *task);
 int threads_shared_pending(struct model *m, struct task *task, struct m_sigqueue *q,
 			   struct err *err);
 
+/*
+ * seccomp.c: the filters of one thread, as a chain that threads with equal ones share. What may not
+ * be read is a finding.
+ */
+int seccomp_collect(struct model *m, const struct m_proc *p, struct m_thread *t, struct err *err);
+
 /* context.c: what only the process itself can be asked, by batch. */
 int context_collect(struct remote *r, struct m_proc *p, struct err *err);
 

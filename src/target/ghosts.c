@@ -199,15 +199,38 @@ static char *other_name(const char *path, const struct m_file *file)
 	return ret;
 }
 
-static int link_find(struct files *f, const struct proc_at *at, const char *what,
+/* A name made for it, beside where its own was: as criu calls it. NULL when that is not possible.
+ */
+static char *link_make(const struct proc_at *at, const char *link, const struct m_file *file)
+{
+	size_t len = (size_t)(strrchr(file->path, '/') - file->path);
+	char from[64], *to;
+
+	snprintf(from, sizeof(from), "/proc/%d/%s", at->tid, link);
+	if (asprintf(&to, "%.*s/link_remap.%" PRIu64, (int)len, file->path, file->ino) < 0)
+		return NULL;
+	if (linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
+		return to;
+	free(to);
+	return NULL;
+}
+
+static int link_find(struct files *f, const struct proc_at *at, const char *link, const char *what,
 		     const struct statx *stx, struct m_file *file)
 {
 	cleanup_free char *name = at->foreign ? NULL : other_name(file->path, file);
 
+	if (!name && f->link_remap && !at->foreign) {
+		/* Not before the tree stands still. */
+		if (f->hands_off)
+			return 0;
+		name = link_make(at, link, file);
+		file->link_made = name != NULL;
+	}
 	if (!name)
 		return finding_fatal(f->m, at->pid,
 				     "%s: %s: its name is gone, and %u other names are not in "
-				     "that directory",
+				     "that directory (--link-remap gives it one)",
 				     what, file->path, stx->stx_nlink);
 	file->link_path = model_strdup(f->m, name);
 	return file->link_path ? 0 : -ENOMEM;
@@ -226,6 +249,6 @@ int files_gone(struct files *f, const struct proc_at *at, const char *link, cons
 	else if (!stx->stx_nlink || S_ISDIR(stx->stx_mode))
 		ret = ghost_keep(f, at, link, what, stx, file);
 	else
-		ret = link_find(f, at, what, stx, file);
+		ret = link_find(f, at, link, what, stx, file);
 	return ret < 0 ? err_set(err, -ret, "%s: %s of pid %u", what, file->path, at->pid) : 0;
 }

@@ -41,14 +41,22 @@ static void close_from_to(unsigned first, unsigned last)
 		close((int)fd);
 }
 
-static void close_all_but(int kept)
+/* Two descriptors stay, if they are above the socket. */
+static void close_all_but(int one, int other)
 {
-	if (kept <= SOCK_FD) {
-		close_from_to(SOCK_FD + 1, ~0u);
-		return;
+	unsigned first = SOCK_FD + 1;
+	int low = one < other ? one : other;
+	int high = one < other ? other : one;
+
+	if (low > SOCK_FD) {
+		close_from_to(first, (unsigned)low - 1);
+		first = (unsigned)low + 1;
 	}
-	close_from_to(SOCK_FD + 1, (unsigned)kept - 1);
-	close_from_to((unsigned)kept + 1, ~0u);
+	if (high > SOCK_FD && high != low) {
+		close_from_to(first, (unsigned)high - 1);
+		first = (unsigned)high + 1;
+	}
+	close_from_to(first, ~0u);
 }
 
 /* Nothing of the tool's that could hold up others: descriptors, session, directory, signals. */
@@ -71,7 +79,10 @@ static void leave_the_tool(int sock)
 	dup2(null, 0);
 	dup2(null, 1);
 	dup2(sock, SOCK_FD);
-	close_all_but(binlog_fd());
+	/* The log's text, if it had our number, would go to the tool as answers. */
+	if (binlog_sink_descriptor() == SOCK_FD)
+		binlog_set_sink(NULL, NULL, 0);
+	close_all_but(binlog_fd(), binlog_sink_descriptor());
 	fcntl(SOCK_FD, F_SETFD, FD_CLOEXEC);
 	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0) {

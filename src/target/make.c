@@ -92,8 +92,11 @@ static void find_uses(struct make *mk)
 		const struct m_proc *p = &m->procs[i];
 
 		for (uint32_t k = 0; k < p->mm.nvmas; k++)
-			if ((e = made_of(mk, p->mm.vmas[k].file_id)))
-				e->wanted = e->mapped = true;
+			if ((e = made_of(mk, p->mm.vmas[k].file_id))) {
+				e->wanted = true;
+				/* Shared ones are the program's to change, ever since the dump. */
+				e->mapped |= p->mm.vmas[k].kind == M_VMA_FILE_PRIVATE;
+			}
 		if ((e = made_of(mk, p->mm.exe_file_id)))
 			e->wanted = e->mapped = true;
 		if ((e = made_of(mk, p->cwd_file_id)))
@@ -163,6 +166,7 @@ struct make *make_new(const struct model *m, const struct make_opts *opts, struc
 				    .opts = opts,
 				    .made = calloc(m->nfiles + 1, sizeof(*mk->made)),
 				    .segments = no_fds(m->nshms),
+				    .sysv = calloc(m->nshms + 1, sizeof(*mk->sysv)),
 				    .ghosts = no_fds(m->nghosts),
 				    .peers = no_fds(m->nfiles),
 				    .ttys = no_fds(m->nttys),
@@ -170,8 +174,8 @@ struct make *make_new(const struct model *m, const struct make_opts *opts, struc
 		for (uint32_t i = 0; mk->made && i < m->nfiles; i++)
 			mk->made[i].fd = -1;
 	}
-	if (!mk || !mk->made || !mk->segments || !mk->ghosts || !mk->peers || !mk->ttys ||
-	    !mk->bound) {
+	if (!mk || !mk->made || !mk->segments || !mk->sysv || !mk->ghosts || !mk->peers ||
+	    !mk->ttys || !mk->bound) {
 		make_free(mk);
 		err_set(err, ENOMEM, "table of %u files", m->nfiles);
 		return NULL;
@@ -189,6 +193,8 @@ void make_free(struct make *mk)
 	for (uint32_t i = 0; mk->made && i < mk->m->nfiles; i++)
 		if (mk->made[i].fd >= 0)
 			close(mk->made[i].fd);
+	make_sysv_remove(mk);
+	free(mk->sysv);
 	close_all(mk->segments, mk->m->nshms);
 	close_all(mk->ghosts, mk->m->nghosts);
 	close_all(mk->peers, mk->m->nfiles);
@@ -366,6 +372,8 @@ int make_finish(struct make *mk, struct err *err)
 		if (ret == 0)
 			ret = set_async(f, mk->made[i].fd, err);
 	}
+	if (ret == 0)
+		make_forget_links(mk);
 	mk->finished = ret == 0;
 	return ret;
 }

@@ -52,10 +52,15 @@ int make_finish(struct make *mk, struct err *err);
 int make_fd(const struct make *mk, uint32_t file_id);
 
 /*
- * The object of shared memory @shm_id, open for reading and writing: a memfd, or shared anonymous
- * memory. -1 for SysV segments, which are not made here.
+ * The object of shared memory @shm_id, open for reading and writing: a memfd, shared anonymous
+ * memory, a System V segment that was made again. -1 for one that was there: its contents stay.
  */
 int make_segment(const struct make *mk, uint32_t shm_id);
+/*
+ * What shmat() takes, -1 when it is no System V segment. Segments that were made go with the last
+ * process, and with make_free() when there is none: it marks them as removed.
+ */
+int make_sysv_id(const struct make *mk, uint32_t shm_id);
 /* Seals against writing, which must be there before the memory is mapped and after it is filled. */
 int make_seal_writes(struct make *mk, struct err *err);
 

@@ -195,6 +195,20 @@ static int link_make(const struct m_file *f, struct err *err)
 	return ret < 0 ? ret : take_fd(&fd);
 }
 
+void make_forget_links(const struct make *mk)
+{
+	for (uint32_t i = 0; i < mk->m->nfiles; i++) {
+		const struct m_file *f = &mk->m->files[i];
+
+		const char *name = f->link_path ? strrchr(f->link_path, '/') : NULL;
+
+		/* Whatever an image says, no other names are taken away. */
+		if (f->link_made && name && !strncmp(name, "/link_remap.", 12) &&
+		    mk->made[i].fd >= 0)
+			unlink(f->link_path);
+	}
+}
+
 /* --- descriptions -------------------------------------------------------------------------------
  */
 

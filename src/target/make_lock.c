@@ -53,9 +53,12 @@ static int take(const struct m_lock *l, int fd)
 		return fcntl(fd, F_OFD_SETLK, &fl);
 	case M_LOCK_LEASE:
 		return fcntl(fd, F_SETLEASE, l->type);
-	default:
+	case M_LOCK_POSIX:
 		return 0;
 	}
+	/* A lease that was being broken, in an image that is not ours. */
+	errno = EOPNOTSUPP;
+	return -1;
 }
 
 int make_locks(struct make *mk, struct err *err)

@@ -88,8 +88,13 @@ int make_segments(struct make *mk, struct err *err)
 		const struct m_shm *s = &mk->m->shms[i];
 		int fd, moved;
 
-		if (s->sysv)
+		if (s->sysv) {
+			int ret = make_sysv(mk, s, err);
+
+			if (ret < 0)
+				return ret;
 			continue;
+		}
 		fd = object_make(mk, s, err);
 		if (fd < 0)
 			return fd;

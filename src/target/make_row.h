@@ -23,6 +23,10 @@ struct make {
 	const struct make_opts *opts;
 	struct made *made; /* [i]: file i + 1 */
 	int *segments;	   /* [i]: segment i + 1; -1: none */
+	struct made_sysv {
+		int id;
+		bool made; /* by us: removed again when all have attached it */
+	} * sysv;	   /* [i]: segment i + 1, where it is one of System V */
 	int *ghosts;	   /* [i]: O_PATH of ghost i + 1; -1: not needed yet */
 	int first_fd;
 	uint32_t largefile; /* O_LARGEFILE as the kernel shows it */
@@ -65,6 +69,8 @@ const char *make_name(const struct m_file *f);
  * or found by another name. A descriptor, any number.
  */
 int make_open(struct make *mk, const struct m_file *f, int flags, struct err *err);
+/* Takes away the names that the dump gave to files for us. */
+void make_forget_links(const struct make *mk);
 /* Another description of what is open at @fd. */
 int make_reopen(int fd, const struct m_file *f, int flags, struct err *err);
 
@@ -72,6 +78,10 @@ int make_reopen(int fd, const struct m_file *f, int flags, struct err *err);
 int make_epoll_items(struct make *mk, struct err *err);
 /* make_lock.c: locks that belong to descriptions. */
 int make_locks(struct make *mk, struct err *err);
+/* make_sysv.c */
+int make_sysv(struct make *mk, const struct m_shm *s, struct err *err);
+void make_sysv_remove(struct make *mk);
+
 /* make_memfd.c */
 int make_segments(struct make *mk, struct err *err);
 int make_seal_rest(struct make *mk, struct err *err);

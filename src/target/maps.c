@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The address space of a process as /proc shows it: its mappings and the fields of its mm. */
+#include <elf.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -224,6 +225,14 @@ static int mm_stat(const struct proc_at *at, struct m_mm *mm, struct err *err)
 	return 0;
 }
 
+/* CRIU's restore takes no more words than the kernel of its day had, the last pair left out. */
+static uint32_t mm_auxv_end(const uint64_t *words, uint32_t n)
+{
+	while (n >= 2 && words[n - 2] == AT_NULL)
+		n -= 2;
+	return n;
+}
+
 static int mm_auxv(struct files *f, const struct proc_at *at, struct m_mm *mm, struct err *err)
 {
 	ssize_t n = proctext_read(&f->text, at->dir, "auxv");
@@ -233,6 +242,7 @@ static int mm_auxv(struct files *f, const struct proc_at *at, struct m_mm *mm, s
 	if (n < 0)
 		return files_fail(err, (int)n, at, "auxv");
 	mm->nauxv = (uint32_t)((size_t)n / sizeof(*mm->auxv)) & ~1U;
+	mm->nauxv = mm_auxv_end((const uint64_t *)(const void *)f->text.data, mm->nauxv);
 	mm->auxv = model_alloc(f->m, mm->nauxv * sizeof(*mm->auxv));
 	if (!mm->auxv)
 		return err_set(err, ENOMEM, "auxv of pid %u", at->pid);

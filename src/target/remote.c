@@ -210,7 +210,7 @@ static int map_scratch(struct remote *r, struct err *err)
 	if (ret < 0)
 		return ret;
 	task = r->first;
-	ret = run_sleep_seccomp(task, err);
+	ret = run_sleep_seccomp(r, task, err);
 	if (ret == 0)
 		ret = bare_call(r, task, SYS_mmap, args, &value, err);
 	if (ret == 0 && value < 0 && value > -4096)
@@ -229,11 +229,19 @@ static int map_scratch(struct remote *r, struct err *err)
 	return ret;
 }
 
+static int open_mem(struct remote *r, struct err *err)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", r->proc->pid);
+	r->mem_fd = open(path, O_RDWR | O_CLOEXEC);
+	return r->mem_fd < 0 ? err_set(err, errno, "open %s", path) : 0;
+}
+
 int remote_open(struct remote *r, struct tree *t, struct proc *proc, uint64_t caught,
 		unsigned nslots, struct err *err)
 {
 	struct gadgets g;
-	char path[64];
 	int ret;
 
 	r->tree = t;
@@ -248,15 +256,79 @@ int remote_open(struct remote *r, struct tree *t, struct proc *proc, uint64_t ca
 				"process %d has no code that makes system calls", proc->pid);
 	r->syscall_pc = g.syscall_pc;
 	r->sigreturn_pc = g.sigreturn_pc;
-	snprintf(path, sizeof(path), "/proc/%d/mem", proc->pid);
-	r->mem_fd = open(path, O_RDWR | O_CLOEXEC);
-	if (r->mem_fd < 0)
-		return err_set(err, errno, "open %s", path);
+	ret = open_mem(r, err);
+	if (ret < 0)
+		return ret;
 	ret = map_scratch(r, err);
 	if (ret < 0)
 		remote_close(r);
 	return ret;
 }
+
+/* --- a process that was made to be filled ----------------------------------------------------- */
+
+size_t remote_len(void)
+{
+	const struct remote r = {.nslots = REMOTE_SLOTS};
+
+	return scratch_len(&r);
+}
+
+int remote_adopt(struct remote *r, struct tree *t, struct proc *proc, uint64_t base,
+		 struct err *err)
+{
+	r->tree = t;
+	r->proc = proc;
+	r->first = NULL;
+	r->base = base;
+	r->nslots = REMOTE_SLOTS;
+	r->caught = 0;
+	r->runs = r->calls = 0;
+	return open_mem(r, err);
+}
+
+int remote_plant(struct remote *r, struct err *err)
+{
+	static uint8_t code[CODE_LEN];
+
+	for (unsigned i = 0; i < r->nslots; i++)
+		arch_inject.code(code + i * CODE_STRIDE, slot_code(r, i), slot_control(r, i));
+	return write_mem(r, r->base, code, sizeof(code), err);
+}
+
+int remote_leave(struct remote *r, struct task *task, struct err *err)
+{
+	const uint64_t args[6] = {r->base, scratch_len(r)};
+	uint8_t regs[ARCH_PRSTATUS_MAX];
+	int ret = run_sleep_seccomp(r, task, err);
+
+	memcpy(regs, task->prstatus, sizeof(regs));
+	arch_inject.set_boot(regs, slot_code(r, 0), slot_control(r, 0), SYS_munmap, args, 0);
+	if (ret == 0)
+		ret = run_enter(task, regs, ALL_SIGNALS, err);
+	/* Entry and exit; the code is gone behind the call, so it must not go on by itself. */
+	for (int i = 0; ret == 0 && i < 2; i++)
+		ret = run_to_syscall(r, task, err);
+	if (ret == 0)
+		ret = task_regs(task->tid, regs);
+	if (ret == 0 && arch_inject.call_ret(regs) != 0)
+		ret = (int)arch_inject.call_ret(regs);
+	if (ret < 0)
+		return err_set(err, -ret, "unmap the scratch area of process %d", r->proc->pid);
+	r->base = 0;
+	return 0;
+}
+
+void remote_detach(struct remote *r)
+{
+	if (r->mem_fd >= 0)
+		close(r->mem_fd);
+	r->mem_fd = -1;
+	r->base = 0;
+}
+
+/* --- leaving a process that goes on ------------------------------------------------------------
+ */
 
 static void unmap_scratch(struct remote *r)
 {
@@ -335,4 +407,13 @@ int batch_call(struct batch *b, uint64_t nr, uint64_t a, uint64_t b2, uint64_t c
 	b->calls[b->ncalls] =
 		(struct arch_call){.nr = nr, .args = {a, b2, c, d, e}, .ret = -EAGAIN};
 	return (int)b->ncalls++;
+}
+
+int batch_call6(struct batch *b, uint64_t nr, const uint64_t args[6])
+{
+	int i = batch_call(b, nr, args[0], args[1], args[2], args[3], args[4]);
+
+	if (i >= 0)
+		b->calls[i].args[5] = args[5];
+	return i;
 }

@@ -10,11 +10,11 @@
  * At every instant the thread can do without us. What it needs to find back to its true registers
  * and signal mask lies in its own memory before its registers are changed:
  *
- *	instant                          tracer dies, the thread ...
- *	first call, last call (munmap)   returns into a signal frame below its red zone:
- *rt_sigreturn loop                             closes with a signal nobody stops at, restores
- *itself mask put back, registers not     likewise registers put back               is where it was;
- *an interrupted call is made again
+ *	instant                          when the tracer dies, the thread ...
+ *	first call, last call (munmap)   returns into a signal frame below its red zone
+ *	loop                             closes with a signal nobody stops at, restores itself
+ *	mask put back, registers not     likewise
+ *	registers put back               is where it was; an interrupted call is made again
  *
  * Our own way back never runs the thread's: it sets the registers as they were, orig_ax included,
  * so that the kernel restarts the interrupted call with its old deadline.
@@ -84,6 +84,20 @@ int remote_open(struct remote *r, struct tree *t, struct proc *proc, uint64_t ca
 /* Unmaps it. Never fails in a way that would matter to the process; @r is unused afterwards. */
 void remote_close(struct remote *r);
 
+/*
+ * For a process that was made to be filled: the area of remote_len() bytes at @base is mapped
+ * there, or in the process that it was forked from. remote_plant() puts the code into it; a fork
+ * inherits it. remote_leave() unmaps it from inside: @task, which stays in the stop behind the
+ * call, must be given its registers next. It is put right by nobody when the tracer dies: such
+ * processes are traced with PTRACE_O_EXITKILL. remote_detach() closes what the tool holds.
+ */
+size_t remote_len(void);
+int remote_adopt(struct remote *r, struct tree *t, struct proc *proc, uint64_t base,
+		 struct err *err);
+int remote_plant(struct remote *r, struct err *err);
+int remote_leave(struct remote *r, struct task *task, struct err *err);
+void remote_detach(struct remote *r);
+
 /* An empty batch for slot @slot; storage for SLOT_CALLS calls and SLOT_DATA bytes. */
 void batch_init(struct batch *b, const struct remote *r, unsigned slot, struct arch_call *calls,
 		uint8_t *data);
@@ -97,6 +111,8 @@ void *batch_data(struct batch *b, uint64_t addr);
 /* Index of the call, for batch.calls[].ret; -ENOSPC when full. */
 int batch_call(struct batch *b, uint64_t nr, uint64_t a, uint64_t b2, uint64_t c, uint64_t d,
 	       uint64_t e);
+/* With a sixth argument. */
+int batch_call6(struct batch *b, uint64_t nr, const uint64_t args[6]);
 
 /*
  * Makes the calls of @batches[i] in @tasks[i], slot i, for all @n side by side. Results are in the
@@ -121,7 +137,7 @@ uint64_t slot_control(const struct remote *r, unsigned slot);
 int run_boot(struct remote *r, struct task *task, uint64_t nr, const uint64_t args[6],
 	     int64_t *ret_value, struct err *err);
 /* The control block that run_boot() needs. */
-void run_boot_control(const struct remote *r, const struct task *task, void *control);
+void run_boot_control(const struct remote *r, struct task *task, void *control);
 
 /* New registers, then the mask: should we die between the two, the frame or block has the mask. */
 int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err *err);
@@ -135,7 +151,7 @@ int run_to_trap(struct remote *r, struct task *task, int signo, struct err *err)
 /* After a failure inside a run: back to a stop, then to the true state. */
 void run_retreat(struct remote *r, struct task *task);
 /* Filters would see our calls, too; they sleep as long as we trace. */
-int run_sleep_seccomp(struct task *task, struct err *err);
+int run_sleep_seccomp(struct remote *r, struct task *task, struct err *err);
 
 int task_regs(pid_t tid, void *prstatus);
 

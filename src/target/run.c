@@ -107,11 +107,12 @@ int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err
 	return ret < 0 ? err_set(err, -ret, "set registers of thread %d", task->tid) : 0;
 }
 
-int run_sleep_seccomp(struct task *task, struct err *err)
+int run_sleep_seccomp(struct remote *r, struct task *task, struct err *err)
 {
 	if (!task->seccomp)
 		return 0;
-	if (ptrace(PTRACE_SETOPTIONS, task->tid, 0, TREE_OPTIONS | PTRACE_O_SUSPEND_SECCOMP) == 0)
+	if (ptrace(PTRACE_SETOPTIONS, task->tid, 0, r->tree->options | PTRACE_O_SUSPEND_SECCOMP) ==
+	    0)
 		return 0;
 	err_fail(err, errno, ERR_PERM,
 		 "thread %d has seccomp filters, and they cannot be suspended: %s", task->tid,
@@ -227,17 +228,28 @@ void run_retreat(struct remote *r, struct task *task)
 
 /* --- a run ------------------------------------------------------------------------------------ */
 
-/* A signal that closes a run: one that would not disturb the thread if nobody stopped at it. */
+static int free_signal(uint64_t taken)
+{
+	for (unsigned i = 0; i < sizeof(closing_signals) / sizeof(int); i++)
+		if (!(taken & BIT(closing_signals[i])))
+			return closing_signals[i];
+	return 0;
+}
+
+/*
+ * A signal that closes a run: one that would not disturb the thread if nobody stopped at it. Best
+ * is one that it does not block, for another one of that number, sent to the whole process
+ * meanwhile, is taken by this thread no sooner than without us. When we die with a blocked number,
+ * one that somebody waits for may be ignored; stopping at every call would cost more than that is
+ * worth.
+ */
 static void choose_signal(struct run *run)
 {
-	run->signo = closing_signals[0];
-	run->step = true;
-	for (unsigned i = 0; run->step && i < sizeof(closing_signals) / sizeof(int); i++) {
-		if (run->no_signo & BIT(closing_signals[i]))
-			continue;
-		run->signo = closing_signals[i];
-		run->step = false;
-	}
+	run->signo = free_signal(run->no_signo | run->task->sigmask);
+	if (!run->signo)
+		run->signo = free_signal(run->no_signo);
+	/* Number 0 is sent to nobody, should there be no tracer to leave that call out. */
+	run->step = !run->signo;
 }
 
 static void run_init(struct run *run, const struct remote *r, struct task *task, unsigned slot)
@@ -342,6 +354,30 @@ static int run_start(struct run *run, struct err *err)
 	return ret;
 }
 
+/*
+ * The stop of the closing signal is left for one of no signal. Should we die in it when the true
+ * mask is back, the kernel goes on with that signal, and a thread that blocks it would have it
+ * pending for ever. One that does not block it ignores it.
+ */
+static int leave_signal(struct remote *r, struct run *run, struct err *err)
+{
+	struct task *task = run->task;
+	struct stop s;
+	int ret;
+
+	if (!(task->sigmask & BIT(run->signo)))
+		return 0;
+	if (ptrace(PTRACE_INTERRUPT, task->tid, 0, 0) < 0)
+		return gone(task, err);
+	ret = resume(task, PTRACE_CONT, 0, err);
+	if (ret == 0)
+		ret = wait_stop(r, task, &s, err);
+	/* The trap comes first; should it not, the signal is somebody else's. */
+	if (ret == 0 && s.kind == STOP_SIGNAL)
+		ret = requeue(r, run, s.signo, err);
+	return ret < 0 ? ret : 0;
+}
+
 /* Up to the closing signal, after which the thread stands in a stop. */
 static int run_finish(struct remote *r, struct run *run, struct err *err)
 {
@@ -353,7 +389,7 @@ static int run_finish(struct remote *r, struct run *run, struct err *err)
 		if (ret < 0)
 			return ret;
 		if (s.kind == STOP_SIGNAL && s.signo == run->signo && is_ours(run->task))
-			return 0;
+			return leave_signal(r, run, err);
 		ret = other_stop(r, run, &s, err);
 		if (ret)
 			return ret < 0 ? ret : 0;
@@ -365,9 +401,9 @@ static int run_finish(struct remote *r, struct run *run, struct err *err)
 		       run->task->tid);
 }
 
-void run_boot_control(const struct remote *r, const struct task *task, void *control)
+void run_boot_control(const struct remote *r, struct task *task, void *control)
 {
-	struct run run = {.no_signo = r->caught};
+	struct run run = {.no_signo = r->caught, .task = task};
 
 	choose_signal(&run);
 	arch_inject.control(control, task->prstatus, task->sigmask, run.signo, COOKIE);
@@ -440,7 +476,7 @@ static int run_prepare(struct remote *r, struct run *run, unsigned slot, struct 
 	arch_inject.control(control, task->prstatus, task->sigmask, run->signo, COOKIE);
 	arch_inject.set_run(run->regs, slot_code(r, slot), slot_control(r, slot), b->calls_addr,
 			    b->ncalls, run->signo);
-	return run_sleep_seccomp(task, err);
+	return run_sleep_seccomp(r, task, err);
 }
 
 int remote_run(struct remote *r, struct task *const *tasks, struct batch *batches, unsigned n,

@@ -209,8 +209,7 @@ static void settle_procs(struct tree *t)
 	}
 }
 
-/* The threads of each process side by side, the leader first, the others as they were found. */
-static void order_tasks(struct tree *t)
+void tree_order(struct tree *t)
 {
 	uint32_t sum = 0;
 
@@ -284,7 +283,7 @@ int tree_freeze(struct tree *t, struct err *err)
 	if (FAULT("target.frozen"))
 		return err_set(err, EIO, "fault injected at target.frozen");
 	settle_procs(t);
-	order_tasks(t);
+	tree_order(t);
 	if (t->procs[root].state != PROC_LIVE)
 		return err_fail(err, ESRCH, ERR_TARGET_GONE,
 				"process %d exited before it could be stopped", t->root);

@@ -8,7 +8,7 @@
  *
  * Names are the target's own choice; any bytes are taken without harm. Strings lie in one heap and
  * are named by their offset, which stays good while the heap grows; equal neighbours are one
- *string.
+ * string.
  */
 #ifndef TARGET_SMAPS_H
 #define TARGET_SMAPS_H

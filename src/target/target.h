@@ -5,8 +5,8 @@
  * All ptrace work is done by a guardian: a child process of the tool that alone holds the ptrace
  * attachment and fills the model in shared memory. When the tool dies at whatever instant, the
  * guardian sees its socket close, puts every thread back as it was and lets it go. When the
- *guardian dies, the kernel detaches and every thread in the middle of a batch finds its own way
- *back through a signal frame that holds its true state (remote.h).
+ * guardian dies, the kernel detaches and every thread in the middle of a batch finds its own way
+ * back through a signal frame that holds its true state (remote.h).
  *
  *	tool                         guardian                     target
  *	target_open() ── fork ─────▶ waits for commands
@@ -16,7 +16,7 @@
  *	target_thaw() ─────────────▶ DETACH ────────────────────▶ runs
  *
  * Threads: every call from one thread of the tool. Errors: struct err, first one wins; a class of
- *its own for every kind of refusal (base/err.h).
+ * its own for every kind of refusal (base/err.h).
  */
 #ifndef TARGET_TARGET_H
 #define TARGET_TARGET_H
@@ -39,6 +39,7 @@ struct target_opts {
 	void *stop_arg;
 	bool survey_all;	    /* for a list of findings: mappings, too, in the survey */
 	uint64_t ghost_limit;	    /* most bytes on disk of a deleted file to keep; 0: 1 MiB */
+	bool link_remap;	    /* files whose names are not found get another for the image */
 	bool tcp_established;	    /* connections with somebody outside of the tree are carried */
 	bool tcp_close;		    /* these are closed connections in the image */
 	bool ext_unix;		    /* unix datagram sockets may have a peer outside of the tree */

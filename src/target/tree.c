@@ -37,6 +37,7 @@ int tree_init(struct tree *t, pid_t root, struct err *err)
 	memset(t, 0, sizeof(*t));
 	t->root = root;
 	t->wake_fd = t->stop_fd = -1;
+	t->options = TREE_OPTIONS;
 	t->tasks = reserve(MAX_TASKS * sizeof(*t->tasks));
 	t->procs = reserve(MAX_TASKS * sizeof(*t->procs));
 	t->order = reserve(MAX_TASKS * sizeof(*t->order));

@@ -74,6 +74,7 @@ struct tree {
 	uint32_t nlive, nlive_procs; /* what was frozen */
 	int wake_fd;		     /* signalfd of SIGCHLD */
 	int stop_fd;		     /* readable when the tool is gone: give up; -1: none */
+	unsigned long options;	     /* PTRACE_O_*, TREE_OPTIONS and what else is wanted */
 	unsigned timeout_ms;
 };
 
@@ -85,6 +86,12 @@ int tree_add_proc(struct tree *t, pid_t pid, uint32_t *ret_index);
 int tree_add_task(struct tree *t, uint32_t proc, pid_t tid);
 /* The same unless it is known. */
 int tree_note_child(struct tree *t, pid_t pid, struct err *err);
+
+/*
+ * The threads of each process side by side, the leader first, the others as they were found; after
+ * that tree_proc_task() tells them.
+ */
+void tree_order(struct tree *t);
 
 /* One look at everything known; what is new is seized and looked at in the same pass. */
 int tree_scan(struct tree *t, struct err *err);

@@ -5,6 +5,8 @@
 # A pair is two dumps of the same victim one after the other, the first of them in turn this and that;
 # the figure is the median of the ratios of all pairs, in wall time and in CPU time. The image goes
 # to memory when there is room, so that the disk's own moods are not measured; the log goes to this disk.
+# Where half of the pairs differ by more than 5 % in wall time, the machine is busy with something else
+# and CPU time is judged.
 . "$(dirname "$0")/../lib/e2e.sh"
 
 pairs=${BINLOG_PAIRS:-40}
@@ -39,10 +41,13 @@ compare() { # WHAT SCENARIO OPTIONS...
 		    base.append(without[0])
 		calls = len(subprocess.run([bindecode, "--raw", log], check=True, stdout=subprocess.PIPE).stdout.splitlines())
 		q = statistics.quantiles(walls, n=4)
+		wall, cpu = statistics.median(walls), statistics.median(cpus)
+		noisy = q[2] - q[0] > 0.05
 		print(json.dumps({"bench": "binlog_dump", "row": what, "pairs": int(pairs), "calls": calls,
-		    "dump_ms": round(statistics.median(base) * 1e3, 1), "ratio": round(statistics.median(walls), 4),
-		    "quartiles": [round(q[0], 4), round(q[2], 4)], "cpu_ratio": round(statistics.median(cpus), 4),
-		    "log_bytes": os.path.getsize(log), "bar": 1.01, "ok": statistics.median(walls) <= 1.01}))
+		    "dump_ms": round(statistics.median(base) * 1e3, 1), "ratio": round(wall, 4),
+		    "quartiles": [round(q[0], 4), round(q[2], 4)], "cpu_ratio": round(cpu, 4),
+		    "log_bytes": os.path.getsize(log), "bar": 1.01, "judged": "cpu" if noisy else "wall",
+		    "ok": (cpu if noisy else wall) <= 1.01}))
 	X
 		bad "$what: see above"
 	victim_end "$TMPDIR/v" "($what)"

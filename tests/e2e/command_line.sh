@@ -73,6 +73,18 @@ stasis dump -t "$VPID" -D "$image" -R --image-format criu --json --quiet || bad 
 [[ $OUT == *'"codec":"none"'* ]] || bad "CRIU's pages are said to be compressed: $OUT"
 [ -z "$ERR" ] || bad "--quiet says: $ERR"
 
+# --- what an image does not carry is told, to people and to programs --------------------------------
+victim_start "$TMPDIR/deleted" deleted || die "$WHY"
+rm -rf "$image"
+stasis dump -t "$VPID" -D "$image" -R --json || bad "deleted: exit $RC: $ERR"
+[[ $ERR == *"note: pid $VPID: "*"deleted file"* ]] || bad "no note of a deleted file: $ERR"
+python3 -c 'import json, sys
+sys.exit(not any("deleted file" in f["text"] for f in json.load(sys.stdin)["findings"]))' <<<"$OUT" ||
+	bad "JSON has no finding of a deleted file: $OUT"
+stasis show --brief "$image" || bad "show: $ERR"
+[[ $OUT == *"deleted file"* ]] || bad "the image does not know what it lacks"
+victim_end "$TMPDIR/deleted" "after a dump"
+
 # --- what is no image ---------------------------------------------------------------------------------
 for c in verify show bt "core -o $TMPDIR/core"; do
 	# shellcheck disable=SC2086 # options are words

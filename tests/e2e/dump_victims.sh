@@ -35,6 +35,7 @@ dump_one() { # SCENARIO DIR LABEL OPTIONS...
 		victim_ok "$dir" "after a failed dump ($label)"
 		return
 	fi
+	[[ $ERR != *"could not be read"* ]] || bad "$s, $label: memory is missing: $ERR"
 	nobody_traces "$VPID" "$s, $label"
 	victim_ok "$dir" "after a dump ($label)" || return
 	stasis verify "$image" || bad "$s, $label: verify: exit $RC: $OUT $ERR"

@@ -11,6 +11,7 @@ image=$TMPDIR/image
 tree_of() {
 	local c
 	echo "$1"
+	# shellcheck disable=SC2013 # words are meant
 	for c in $(cat /proc/"$1"/task/*/children 2>/dev/null); do tree_of "$c"; done
 }
 state_of() { # PID: a letter, X when it is gone

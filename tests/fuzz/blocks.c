@@ -40,7 +40,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-/* --- checksums, put right as docs/FORMAT.md has them -------------------------------------------- */
+/* --- checksums, as docs/FORMAT.md has them --- */
 
 static uint64_t get(size_t at, unsigned bytes)
 {
@@ -101,7 +101,7 @@ static void fix_sums(size_t len, unsigned fix)
 		fix_record(trailer, HEAD);
 }
 
-/* --- what looks at the file ----------------------------------------------------------------------- */
+/* --- what looks at the file --- */
 
 static volatile uint64_t sink;
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Replays a corpus without libFuzzer: every file as it is, cut at every length and with bytes
- *changed.
+ * changed.
  *
  *	PROGRAM FILE|DIRECTORY...
  *
  * The input ends at an unmapped page, so that a read past its end dies without a sanitizer too. The
  * changes are the same in every run. Exit 0 when nothing crashed, 1 when there was nothing to
- *replay.
+ * replay.
  */
 #include <dirent.h>
 #include <errno.h>

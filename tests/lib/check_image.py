@@ -8,6 +8,7 @@ Metadata is decoded by CRIU's own pycriu (every .img file must decode), pages by
 in CRIU's own layout, here: none of our code is trusted with looking at what our code wrote. Facts are
 described in tests/README.md. Prints what differs; exit 1 if anything does.
 """
+import base64
 import glob
 import os
 import re
@@ -36,6 +37,7 @@ class CriuMemory:
 
     def __init__(self, path, metadata):
         self.maps = {}
+        self.lazy = {}  # of each space: (start, end) of what lazy restore may bring later
         for name, entries in metadata.items():
             m = re.fullmatch(r"pagemap-(shmem-)?(\d+)\.img", name)
             if not m:
@@ -48,6 +50,8 @@ class CriuMemory:
                 if e["vaddr"] < last:
                     bad(f"{name}: entries are not in order at {e['vaddr']:#x}")
                 last = e["vaddr"] + n * PAGE
+                if e.get("flags", 4) & 2:
+                    self.lazy.setdefault(space, []).append((e["vaddr"], last))
                 if e.get("flags", 4) & 4:
                     found.append((e["vaddr"], n * PAGE, at))
                     at += n * PAGE
@@ -360,6 +364,22 @@ def seccomp(img, tid, mode):
     have = img.thread_core(tid)["seccomp_mode"]
     if have not in (num(mode), {"2": "filter", "1": "strict"}.get(mode)):
         bad(f"tid {tid}: seccomp mode {have}")
+    if num(mode) != 2:
+        return
+    # From the oldest to the newest, by way of what is called prev; each is classic BPF.
+    table = img.one("seccomp.img")["seccomp_filters"]
+    at = img.thread_core(tid).get("seccomp_filter")
+    if at is None:
+        bad(f"tid {tid}: no seccomp filter")
+    for _ in range(len(table)):
+        if at is None:
+            break
+        size = len(base64.b64decode(table[at]["filter"]))
+        if not size or size % 8:
+            bad(f"seccomp filter {at} has {size} bytes")
+        at = table[at].get("prev")
+    if at is not None:
+        bad(f"tid {tid}: a chain of seccomp filters without end")
 
 
 def creds(img, tid, uid, gid):
@@ -473,9 +493,21 @@ CHECKS = {
 }  # fmt: skip
 
 
+def stack_pages(img):
+    """The page that a thread's stack pointer is in cannot be brought later."""
+    for e in img.meta.get("pstree.img", []):
+        for tid in e.get("threads", []):
+            core = img.meta.get(f"core-{tid}.img", [{}])[0]
+            sp = core.get("thread_info", {}).get("gpregs", {}).get("sp", 0)
+            if any(lo <= sp & ~(PAGE - 1) < hi for lo, hi in img.mem.lazy.get(e["pid"], [])):
+                bad(f"tid {tid}: the page of its stack pointer {sp:#x} is lazy")
+
+
 def main():
     img = Image(sys.argv[1])
     n = 0
+    if isinstance(img.mem, CriuMemory):
+        stack_pages(img)
     with open(sys.argv[2]) if len(sys.argv) > 2 else open(os.devnull) as facts:
         for line in facts:
             words = line.split()

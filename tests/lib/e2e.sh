@@ -7,6 +7,12 @@
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
+# Whatever this test was given beside its three descriptors is not a victim's business.
+for fd in "/proc/$$/fd/"*; do
+	fd=${fd##*/}
+	[ "$fd" -le 2 ] || [ "$fd" = 255 ] || eval "exec $fd>&-"
+done
+
 BUILD=${BUILD:-build/$(uname -m)}
 STASIS=$(realpath -m "${STASIS:-$BUILD/stasis}")
 # The victim of the plain build: it is the same in all of them.
@@ -59,6 +65,19 @@ trap 'exit 143' TERM INT
 
 [ -x "$STASIS" ] || die "$STASIS is not built"
 [ -x "$VICTIM" ] || die "$VICTIM is not built"
+
+# Starts the test again below a process that collects orphans at once: their pids are wanted again.
+with_reaper() {
+	local reaper
+	reaper=$(realpath -m "${PLAIN_BUILD:-$BUILD}/tests/lib/reaper")
+	[ -x "$reaper" ] || die "$reaper is not built"
+	if [ -z "${REAPED:-}" ]; then
+		export REAPED=1
+		[ -z "$OWN_TMP" ] || rm -rf "$TMPDIR"
+		[ -z "$OWN_TMP" ] || unset TMPDIR
+		exec "$reaper" "$(realpath "$0")" "$@"
+	fi
+}
 
 need_root() {
 	[ "$(id -u)" = 0 ] || skip "needs root"
@@ -177,6 +196,14 @@ nobody_traces() {
 			bad "$2: ${s%/status} is still traced"
 		fi
 	done
+}
+
+# The pids of the processes in an image that are alive there, a line each.
+image_pids() {
+	"$STASIS" show "$1" | python3 -c 'import json, sys
+for p in json.load(sys.stdin)["processes"]:
+    if p["state"] != "dead":
+        print(p["pid"])'
 }
 
 # mount_tmpfs DIR SIZE

@@ -436,12 +436,17 @@ static uint64_t find_seg_len(const struct dec_log *log)
 	return least == UINT64_MAX ? BINLOG_ALIGN : least;
 }
 
-int dec_index_walk(struct dec_log *log, struct err *err)
+/* Blocks that were not there before. */
+static int walk_new(struct dec_log *log, struct err *err)
 {
 	bool live = log->flags & DEC_ADD_FOLLOW;
 	uint64_t end = log->src.len;
 	int r = 0;
 
+	if (!live && log->walked && log->walked_len == end && log->walked_next == log->header.next)
+		return 0;
+	log->walked_len = end;
+	log->walked_next = log->header.next;
 	/* What lies behind `next` of a live log is space got in advance. */
 	if (live && log->header.next < end)
 		end = log->header.next > log->walk_from ? log->header.next : log->walk_from;
@@ -450,9 +455,26 @@ int dec_index_walk(struct dec_log *log, struct err *err)
 	r = r ? r : walk(log, log->walk_from, end, 0, err);
 	if (live && end > log->walk_from)
 		log->walk_from = end;
-	for (uint32_t i = 0; !r && i < log->nrings; i++)
-		r = read_slots(log, log->rings[i], err);
-	log->seg_len = find_seg_len(log);
 	log->walked = true;
+	return r;
+}
+
+/*
+ * Slots first, then blocks: when a slot shows a segment, the ones before it are in chunks. The
+ * other way round a fast writer's chunks of the moment between would be missing.
+ */
+int dec_index_walk(struct dec_log *log, struct err *err)
+{
+	uint32_t nrings;
+	int r = 0;
+
+	do {
+		nrings = log->nrings;
+		for (uint32_t i = 0; !r && i < nrings; i++)
+			r = read_slots(log, log->rings[i], err);
+		r = r ? r : dec_log_reread(log, err);
+		r = r ? r : walk_new(log, err);
+	} while (!r && log->nrings != nrings);
+	log->seg_len = find_seg_len(log);
 	return r;
 }

@@ -132,11 +132,14 @@ static int read_header(struct dec_log *log, struct err *err)
 	return 0;
 }
 
-static int reread(struct dec_log *log, struct err *err)
+int dec_log_reread(struct dec_log *log, struct err *err)
 {
 	struct binlog_header h;
+	int r = dec_source_refresh(&log->src);
 	ssize_t n = dec_source_read(&log->src, 0, &h, sizeof(h));
 
+	if (r)
+		return err_set(err, -r, "stat %s", log->name);
 	if (n != (ssize_t)sizeof(h))
 		return n < 0 ? err_set(err, (int)-n, "read %s", log->name) : 0;
 	swap_file_header(&h);
@@ -292,7 +295,6 @@ int dec_log_open(struct dec_log **ret, const char *name, struct dec_source src, 
 	log->name = strdup(name);
 	r = log->name ? 0 : err_set(err, ENOMEM, "open %s", name);
 	r = r ? r : read_header(log, err);
-	r = r ? r : reread(log, err);
 	r = r ? r : dec_index_walk(log, err);
 	r = r ? r : dec_index_time(log, err);
 	if (r) {
@@ -333,13 +335,10 @@ void dec_log_close(struct dec_log *log)
 
 int dec_log_refresh(struct dec_log *log, struct err *err)
 {
-	int r = dec_source_refresh(&log->src);
+	int r;
 
-	if (r)
-		return err_set(err, -r, "stat %s", log->name);
 	log->fresh = false;
-	r = reread(log, err);
-	r = r ? r : dec_index_walk(log, err);
+	r = dec_index_walk(log, err);
 	for (size_t i = 0; !r && i < log->nstreams; i++) {
 		struct dec_stream *s = log->streams[i];
 

@@ -122,6 +122,8 @@ struct dec_log {
 	uint64_t seg_len;      /* of every segment */
 	uint64_t walk_from;    /* blocks before it are known, but for the gaps */
 	bool walked;
+	uint64_t walked_len; /* of the file, and `next`, when it was walked last */
+	uint64_t walked_next;
 	struct dec_gap *gaps; /* of a live log: areas not filled yet */
 	size_t ngaps;
 	unsigned round;
@@ -141,10 +143,12 @@ void dec_log_close(struct dec_log *log);
 int dec_log_next(struct dec_log *log, struct dec_record *ret, struct err *err);
 int dec_log_refresh(struct dec_log *log, struct err *err);
 bool dec_log_ended(const struct dec_log *log);
+/* The length of the file and what changes in its header. */
+int dec_log_reread(struct dec_log *log, struct err *err);
 /* Time of @ticks on the clock common to all logs. */
 int64_t dec_log_ns(struct dec_log *log, uint64_t ticks);
 
-/* Looks at every block not known yet, and at the slots of all rings. */
+/* Looks at the slots of all rings, and at every block not known yet. */
 int dec_index_walk(struct dec_log *log, struct err *err);
 /* Reads a block header at @off into host byte order; false: there is none. */
 bool dec_index_header(struct dec_log *log, uint64_t off, struct binlog_block *ret);
@@ -153,6 +157,9 @@ int dec_errno_read(struct dec_log *log, uint64_t off, const struct binlog_block 
 		   struct err *err);
 /* Collects the calibration points that the index knows of. */
 int dec_index_time(struct dec_log *log, struct err *err);
+
+/* The segment s->seg into s->buf: 1; 0: it is nowhere (any more). */
+int dec_seg_load(struct dec_stream *s, struct err *err);
 
 void dec_stream_free(struct dec_stream *s);
 /* 1: s->head is the next record, 0: no more for now, -errno. */

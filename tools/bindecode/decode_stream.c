@@ -5,7 +5,6 @@
 
 #include "base/bytes.h"
 #include "tools/bindecode/decode_log.h"
-#include "tools/bindecode/decode_sum.h"
 
 enum { HEAD = sizeof(struct binlog_block) };
 
@@ -43,76 +42,6 @@ void dec_stream_free(struct dec_stream *s)
 }
 
 /* --- segments --------------------------------------------------------------------------------- */
-
-static int grow_buf(struct dec_stream *s, size_t len, struct err *err)
-{
-	uint8_t *p;
-
-	if (s->buf_cap >= len)
-		return 0;
-	p = realloc(s->buf, len);
-	if (!p)
-		return err_set(err, ENOMEM, "read %s", s->log->name);
-	s->buf = p;
-	s->buf_cap = len;
-	return 0;
-}
-
-/* 1: the chunk is in buf, its sum is right; 0: it is not. */
-static int load_chunk(struct dec_stream *s, const struct dec_seg *seg, struct err *err)
-{
-	ssize_t n;
-	int r = grow_buf(s, seg->used, err);
-
-	if (r)
-		return r;
-	n = dec_source_read(&s->log->src, seg->chunk, s->buf, seg->used);
-	if (n < 0)
-		return err_set(err, (int)-n, "read %s at %" PRIu64, s->log->name, seg->chunk);
-	s->end = (uint32_t)n;
-	s->settled = s->end;
-	s->from_slot = false;
-	s->damaged = n < HEAD || seg->cut || dec_sum(s->buf + HEAD, (size_t)n - HEAD) != seg->sum;
-	return !s->damaged;
-}
-
-static bool is_slot_of(const struct dec_stream *s, const struct dec_seg *seg)
-{
-	struct binlog_block h;
-
-	return dec_index_header(s->log, seg->slot, &h) && h.type == BINLOG_BLOCK_SEG &&
-	       h.seg.stream == s->number && h.seg.pos == seg->pos;
-}
-
-/*
- * 1: the slot is in buf; 0: it has been given to a later segment meanwhile. Read twice: a record
- * whose word the first read saw is complete in the second.
- */
-static int load_slot(struct dec_stream *s, const struct dec_seg *seg, struct err *err)
-{
-	ssize_t n;
-	int r = grow_buf(s, seg->len, err);
-
-	if (r)
-		return r;
-	for (int i = 0; i < 2; i++) {
-		n = dec_source_read(&s->log->src, seg->slot, s->buf, seg->len);
-		if (n < 0)
-			return err_set(err, (int)-n, "read %s at %" PRIu64, s->log->name,
-				       seg->slot);
-		if (n < HEAD)
-			return 0;
-		if (i == 0) {
-			s->settled = (uint32_t)n & ~7u;
-			while (s->settled > HEAD && !load64(s->buf + s->settled - 8))
-				s->settled -= 8;
-		}
-	}
-	s->end = (uint32_t)n;
-	s->from_slot = true;
-	s->damaged = false;
-	return is_slot_of(s, seg);
-}
 
 static void end_skip(struct dec_stream *s);
 
@@ -152,30 +81,23 @@ static void begin(struct dec_stream *s, const struct dec_seg *seg)
 	s->key_before = s->key;
 }
 
-/* The segment s->seg into buf: 1; 0: it is nowhere (any more). */
-static int load(struct dec_stream *s, struct err *err)
+/* Finds the next segment: 1, or 0 if there is none. */
+static int find_next(struct dec_stream *s, struct err *err)
 {
-	struct dec_log *log = s->log;
-	struct dec_seg *seg = &s->segs[s->seg];
-	int r = 0;
+	for (int look = 0;; look++) {
+		int r;
 
-	if (seg->chunk)
-		r = load_chunk(s, seg, err);
-	if (r == 0 && seg->slot) {
-		r = load_slot(s, seg, err);
-		log->counts.torn_chunks += r == 1 && seg->chunk;
-	}
-	if (r == 0 && seg->chunk) {
-		r = load_chunk(s, seg, err);
-		if (r < 0)
+		while (s->seg < s->nsegs && s->segs[s->seg].pos < s->want)
+			s->seg++;
+		if (s->seg == s->nsegs)
+			return 0;
+		if (look || !s->begun || s->segs[s->seg].pos == s->want)
+			return 1;
+		/* One is missing: it may have been on its way when we looked for it. */
+		r = dec_index_walk(s->log, err);
+		if (r)
 			return r;
-		log->counts.bad_chunks++;
-		dec_log_add_note(log, seg->chunk, seg->used,
-				 "a chunk of stream %u (tid %u) whose sum is wrong", s->number,
-				 seg->tid);
-		r = 1;
 	}
-	return r;
 }
 
 /* Puts the next segment into buf: 1, or 0 if there is none. */
@@ -187,18 +109,17 @@ static int load_next(struct dec_stream *s, struct err *err)
 		uint64_t pos;
 		int r;
 
-		while (s->seg < s->nsegs && s->segs[s->seg].pos < s->want)
-			s->seg++;
-		if (s->seg == s->nsegs)
-			return 0;
+		r = find_next(s, err);
+		if (r <= 0)
+			return r;
 		pos = s->segs[s->seg].pos;
-		r = load(s, err);
+		r = dec_seg_load(s, err);
 		if (r == 0) { /* its slot serves a later segment: it must be a chunk by now */
 			s->segs[s->seg].slot = 0;
 			r = dec_index_walk(log, err);
 			while (s->seg < s->nsegs && s->segs[s->seg].pos < pos)
 				s->seg++;
-			r = r ? r : load(s, err);
+			r = r ? r : dec_seg_load(s, err);
 		}
 		if (r < 0)
 			return r;
@@ -224,7 +145,17 @@ int dec_stream_reload(struct dec_stream *s, struct err *err)
 	    dec_source_read(&s->log->src, seg->slot + s->at, word, 8) == 8 && !load64(word) &&
 	    s->seg + 1 == s->nsegs)
 		return 0;
-	r = load(s, err);
+	r = dec_seg_load(s, err);
+	if (r ==
+	    0) { /* its slot serves a later segment, which is in buf: it must be a chunk by now */
+		s->segs[s->seg].slot = 0;
+		r = dec_index_walk(s->log, err);
+		r = r ? r : dec_seg_load(s, err);
+	}
+	if (r == 0) {
+		note_missing(s, s->segs[s->seg].pos + s->at, s->segs[s->seg].pos + s->log->seg_len);
+		s->end = s->at;
+	}
 	return r < 0 ? r : 0;
 }
 

@@ -103,6 +103,45 @@ static void test_bound(void **state)
 	reader_free(r);
 }
 
+/* What a thread loses while others have all the rings is told when it gets one. */
+static void *wait_with_ring(void *arg)
+{
+	pthread_barrier_t *b = arg;
+
+	for (unsigned i = 0; i < 60000; i++)
+		BINLOG(3, "holder %u\n", i);
+	pthread_barrier_wait(b);
+	pthread_barrier_wait(b);
+	return NULL;
+}
+
+static void test_late_ring(void **state)
+{
+	const struct binlog_opts opts = {.level = 4, .mode = 0600, .max_len = 300000};
+	pthread_barrier_t b;
+	pthread_t t;
+
+	pthread_barrier_init(&b, NULL, 2);
+	reader_open(path, &opts);
+	pthread_create(&t, NULL, wait_with_ring, &b);
+	pthread_barrier_wait(&b);
+	for (unsigned i = 0; i < 10; i++)
+		BINLOG(3, "late %u\n", i);
+	pthread_barrier_wait(&b);
+	pthread_join(t, NULL);
+	/* A joined thread may still be on its way out for a moment. */
+	for (unsigned i = 10; i < 20000; i++)
+		BINLOG(3, "late %u\n", i);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	assert_int_equal(r->nrecs + r->lost_records, 80000);
+	assert_int_equal(r->recs[r->nrecs - 1].args[0].word, 19999);
+	assert_int_equal(r->loss_records, r->lost_records);
+	reader_free(r);
+	pthread_barrier_destroy(&b);
+}
+
 /* No room for a ring: every call is counted. */
 static void test_no_room(void **state)
 {
@@ -229,14 +268,9 @@ static int end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_off),
-		TEST(test_open_errors),
-		TEST(test_again),
-		TEST(test_bound),
-		TEST(test_no_room),
-		TEST(test_write_fails),
-		TEST(test_descriptor_taken),
-		TEST(test_descriptor_closed),
+		TEST(test_off),		TEST(test_open_errors),	     TEST(test_again),
+		TEST(test_bound),	TEST(test_late_ring),	     TEST(test_no_room),
+		TEST(test_write_fails), TEST(test_descriptor_taken), TEST(test_descriptor_closed),
 		TEST(test_short),
 	};
 

@@ -105,14 +105,27 @@ static void test_many_threads(void **state)
 	reader_free(r);
 }
 
-/* Handlers that log, at any instruction of a call, nested. */
-static __thread unsigned handled_here;
+/*
+ * Handlers that log, at any instruction of a call, nested. Each depth counts for itself: one that
+ * is interrupted between its count and its call is behind the one that interrupted it.
+ */
+#define DEPTHS 8
+static __thread unsigned handled_here[DEPTHS];
+static __thread unsigned depth;
 static __thread unsigned me;
 
 static void on_signal(int sig)
 {
-	BINLOG(2, "who %u n %u\n", 32 + me, handled_here++);
+	unsigned d = depth++;
+
+	if (d < DEPTHS)
+		BINLOG(2, "who %u n %u\n", 32 + me * DEPTHS + d, handled_here[d]++);
+	depth--;
 }
+
+static struct {
+	unsigned handled[DEPTHS];
+} ended[4];
 
 static void *signalled_thread(void *arg)
 {
@@ -122,7 +135,7 @@ static void *signalled_thread(void *arg)
 		if (i % 16 == 0)
 			raise(SIGUSR1);
 	}
-	return (void *)(uintptr_t)handled_here;
+	return memcpy(ended[me].handled, handled_here, sizeof(handled_here));
 }
 
 static void test_signals(void **state)
@@ -136,7 +149,7 @@ static void test_signals(void **state)
 	reader_open(path, NULL);
 	sigaction(SIGUSR1, &sa, NULL);
 	sigaction(SIGPROF, &sa, NULL);
-	handled_here = 0;
+	memset(handled_here, 0, sizeof(handled_here));
 	setitimer(ITIMER_PROF, &fast, NULL);
 	for (unsigned i = 0; i < 3; i++)
 		pthread_create(&t[i], NULL, signalled_thread, (void *)(uintptr_t)(i + 1));
@@ -145,11 +158,11 @@ static void test_signals(void **state)
 
 		pthread_join(t[i], &n);
 		want[1 + i] = CALLS;
-		want[32 + 1 + i] = (unsigned)(uintptr_t)n;
+		memcpy(want + 32 + (1 + i) * DEPTHS, n, sizeof(handled_here));
 	}
 	me = 0;
 	setitimer(ITIMER_PROF, &off, NULL);
-	want[32] = handled_here;
+	memcpy(want + 32, handled_here, sizeof(handled_here));
 	signal(SIGPROF, SIG_IGN);
 	binlog_close();
 	struct reader *r = reader_load(path);
@@ -180,14 +193,14 @@ static void test_shot_at(void **state)
 	reader_open(path, NULL);
 	sigaction(SIGUSR1, &sa, NULL);
 	me = 0;
-	handled_here = 0;
+	memset(handled_here, 0, sizeof(handled_here));
 	__atomic_store_n(&stop, 0, __ATOMIC_RELAXED);
 	pthread_create(&t, NULL, shooter, &self);
 	count(0, 60000);
 	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 	pthread_join(t, NULL);
 	want[0] = 60000;
-	want[32] = handled_here;
+	memcpy(want + 32, handled_here, sizeof(handled_here));
 	binlog_close();
 	struct reader *r = reader_load(path);
 

@@ -69,6 +69,7 @@ static void rnd_thread(struct model *m, struct m_thread *t, uint32_t tid)
 	t->timerslack_ns = rnd64();
 	t->pdeath_sig = rnd32();
 	t->seccomp_mode = below(3);
+	t->seccomp_chain = coin() ? 1 + below(m->nchains) : 0;
 	rnd_creds(m, &t->creds);
 	t->utime_us = rnd64(), t->stime_us = rnd64();
 }
@@ -105,7 +106,7 @@ static void rnd_mm(struct model *m, struct m_mm *mm)
 	mm->env_start = rnd64(), mm->env_end = rnd64();
 	mm->exe_file_id = 1 + below(m->nfiles);
 	for (uint32_t n = below(40); n; n--)
-		*(uint64_t *)model_push(m, &mm->auxv, &mm->nauxv, 8) = rnd64();
+		*(uint64_t *)model_push(m, &mm->auxv, &mm->nauxv, 8) = 1 + rnd64() / 2;
 	mm->dumpable = (int32_t)rnd32();
 	mm->thp_disabled = coin();
 	for (uint32_t n = below(20); n; n--)
@@ -263,7 +264,7 @@ static void rnd_file(struct model *m, uint32_t id, enum m_file_type type)
 	if (f->deleted && coin())
 		f->ghost_id = m->nghosts && coin() ? 1 + below(m->nghosts) : rnd_ghost(m);
 	else if (f->deleted)
-		f->link_path = rnd_str_or_null(m);
+		f->link_path = rnd_str_or_null(m), f->link_made = coin();
 }
 
 static void rnd_shm(struct model *m)
@@ -355,6 +356,19 @@ static void rnd_proc(struct model *m, uint32_t i)
 	rnd_live(m, p);
 }
 
+static void rnd_chain(struct model *m, uint32_t n)
+{
+	struct m_seccomp_chain *c = model_push(m, &m->chains, &m->nchains, sizeof(*c));
+
+	while (n--) {
+		struct m_seccomp_filter *f = model_push(m, &c->filters, &c->n, sizeof(*f));
+
+		*f = (struct m_seccomp_filter){coin() ? M_SECCOMP_LOG : 0, 8 * (1 + below(20)), 0};
+		f->code = model_alloc(m, f->len);
+		rnd_bytes(f->code, f->len);
+	}
+}
+
 static struct model *random_model(uint64_t seed)
 {
 	struct model *m = model_new(0);
@@ -370,6 +384,8 @@ static struct model *random_model(uint64_t seed)
 		rnd_tty(m);
 	for (uint32_t i = 0; i < 25; i++)
 		rnd_file(m, i + 1, i < 21 ? (enum m_file_type)i : (enum m_file_type)below(21));
+	for (uint32_t n = 1 + below(3); n; n--)
+		rnd_chain(m, 1 + below(3));
 	for (uint32_t n = 1 + below(5), i = 0; i < n; i++)
 		rnd_proc(m, i);
 	for (uint32_t n = below(5); n; n--)

@@ -303,7 +303,7 @@ static void same_file(const struct m_file *a, const struct m_file *b)
 		SAME(targets[i].file_id);
 	}
 	SAME(nwatches), SAME(checksum_kind), SAME(checksum), SAME(checksum_n), SAME(ghost_id);
-	SAME_STR(link_path);
+	SAME_STR(link_path), SAME(link_made);
 	for (uint32_t i = 0; i < a->nwatches && i < b->nwatches; i++)
 		same_watch(&a->watches[i], &b->watches[i]);
 	SAME(timerfd.clockid), SAME(timerfd.settime_flags), SAME(timerfd.ticks);

@@ -200,6 +200,8 @@ static int small_pages(struct image *img, enum image_format format, unsigned per
 	struct md_writer *w = small_writer(img, format, &pages, err);
 	int ret = w ? md_run(&reader.r, w, &opts, NULL, err) : -err->errnum;
 
+	if (ret == 0)
+		ret = w->sync(w, err);
 	if (w)
 		w->close(w);
 	image_criu_pages_free(pages);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An image made by hand, of one process with whatever mappings and stored pages a test wants:
- *written by the real writers into a temporary directory and opened again.
+ * written by the real writers into a temporary directory and opened again.
  *
  *	made_begin(); made_vma(...); made_store(...); img = made_open(); ... made_end();
  */

@@ -144,9 +144,23 @@ static void build_large(struct child *c)
 		_exit(97);
 }
 
+/* Of a second collection only what the child built. */
+static void keep_second(struct made_test *t)
+{
+	struct m_fdtable *table = &t->m->fdtables[0];
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < table->n; i++)
+		if (table->fds[i].fd == t->child.shared[0] ||
+		    table->fds[i].fd == t->child.shared[1])
+			table->fds[n++] = table->fds[i];
+	table->n = n;
+}
+
 static void what_is_too_large_is_told(void **state)
 {
-	struct target_opts opts = {.ghost_limit = 3 << 20};
+	struct target_opts opts = {.ghost_limit = 3 << 20, .link_remap = true};
+	struct stat a, b;
 	struct made_test t;
 	struct m_proc *p;
 
@@ -160,11 +174,25 @@ static void what_is_too_large_is_told(void **state)
 	files_free(t.f);
 	t.f = files_new(t.m, &t.err);
 	files_options(t.f, &opts);
-	t.m->nfindings = 0;
+	t.m->nfindings = t.m->nfiles = t.m->nfdtables = t.m->nprocs = 0;
+	t.m->fdtables = NULL;
 	p = made_add(&t, t.child.pid);
 	assert_non_null(p);
-	assert_false(made_has_finding(&t, "large", true));
-	t.mk = NULL;
+	assert_int_equal(t.m->nfindings, 0);
+	/* The other one has got a name, until it is made again. */
+	t.p = p;
+	assert_true(made_file(&t, t.child.shared[1])->link_made);
+	assert_int_equal(stat(made_file(&t, t.child.shared[1])->link_path, &a), 0);
+	assert_int_equal(a.st_nlink, 2);
+	keep_second(&t);
+	made_new(&t);
+	err_clear(&t.err);
+	if (make_files(t.mk, &t.err) || make_late(t.mk, &t.err) || make_finish(t.mk, &t.err))
+		fail_msg("%s", t.err.msg);
+	made_same(&t, t.child.shared[1]);
+	assert_int_equal(fstat(made_fd(&t, t.child.shared[1]), &b), 0);
+	assert_int_equal(a.st_ino, b.st_ino);
+	assert_int_equal(b.st_nlink, 1);
 	made_close(&t);
 }
 

@@ -228,7 +228,7 @@ static void check_mm(const struct view *v)
 	assert_true(vma_at(v, mm->start_stack)->flags & M_VMF_STACK);
 	assert_int_equal(vma_at(v, mm->start_code)->file_id, mm->exe_file_id);
 	assert_true(mm->nauxv >= 20 && mm->nauxv % 2 == 0);
-	assert_true(mm->auxv[mm->nauxv - 2] == 0);
+	assert_true(mm->auxv[mm->nauxv - 2] != 0);
 	for (uint32_t i = 1; i < mm->nvmas; i++)
 		assert_true(mm->vmas[i - 1].end <= mm->vmas[i].start);
 }

@@ -33,6 +33,7 @@ extern const struct scenario register_scenarios[];
 extern const struct scenario signal_scenarios[];
 extern const struct scenario timer_scenarios[];
 extern const struct scenario file_scenarios[];
+extern const struct scenario descriptor_scenarios[];
 extern const struct scenario process_scenarios[];
 extern const struct scenario blocked_scenarios[];
 extern const struct scenario storm_scenarios[];

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/* stasis restore. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "src/cmd/cmd.h"
+#include "src/cmd/log.h"
+#include "src/cmd/progress.h"
+#include "src/ops/ops.h"
+
+enum {
+	OPT_THREADS = 256,
+	OPT_JSON,
+	OPT_QUIET,
+	OPT_PIDFILE,
+	OPT_VALIDATE,
+	OPT_CHECKSUM_N,
+};
+
+struct restore_cmd {
+	struct restore_opts opts;
+	struct log_opts log;
+	const char *pidfile;
+	bool detached;
+	bool json;
+	bool quiet;
+	struct progress *progress;
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int sig)
+{
+	interrupted = sig;
+}
+
+static const struct argp_option options[] = {
+	{"images-dir", 'D', "DIR", 0, "The image", 0},
+	{"restore-detached", 'd', NULL, 0,
+	 "End when the tree runs; else wait for its root and exit as it does", 1},
+	{"restore-sibling", 'S', NULL, 0,
+	 "Make the root a sibling of this command and not its child; goes with -d", 1},
+	{"leave-stopped", 's', NULL, 0, "Leave the tree stopped (SIGCONT wakes it)", 1},
+	{"pidfile", OPT_PIDFILE, "FILE", 0, "Write the root's pid into FILE", 1},
+	{"shell-job", 'j', NULL, 0,
+	 "Bring a tree that was started from a shell into this command's session", 1},
+	{"file-validation", OPT_VALIDATE, "METHOD", 0,
+	 "What files must agree in beside their size: buildid (of ELF files, the default), filesize, "
+	 "checksum, checksum-full or checksum-period",
+	 2},
+	{"checksum-parameter", OPT_CHECKSUM_N, "N", 0,
+	 "Of the first N bytes, or every Nth byte; default 1024", 2},
+	{"threads", OPT_THREADS, "N", 0, "Threads that fill memory; default: every CPU we may use",
+	 2},
+	{"json", OPT_JSON, NULL, 0, "One machine-readable result line on standard output", 4},
+	{"quiet", OPT_QUIET, NULL, 0, "No progress and no result line for people", 4},
+	{0},
+};
+
+static void check_opts(struct argp_state *state, const struct restore_cmd *c)
+{
+	if (!c->opts.dir)
+		argp_error(state, "from where? -D DIR is missing");
+	if (c->opts.sibling && !c->detached)
+		argp_error(state, "--restore-sibling makes a process that is not ours to wait for: "
+				  "use it with --restore-detached");
+}
+
+static error_t parse_opt(int key, char *arg, struct argp_state *state)
+{
+	struct restore_cmd *c = state->input;
+	struct restore_opts *o = &c->opts;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &c->log;
+		return 0;
+	case 'D':
+		o->dir = arg;
+		return 0;
+	case 'd':
+		c->detached = true;
+		return 0;
+	case 'S':
+		o->sibling = true;
+		return 0;
+	case 's':
+		o->leave_stopped = true;
+		return 0;
+	case 'j':
+		o->shell_job = true;
+		return 0;
+	case OPT_PIDFILE:
+		c->pidfile = arg;
+		return 0;
+	case OPT_VALIDATE:
+		cmd_file_validation(state, arg, &o->make.id.method);
+		return 0;
+	case OPT_CHECKSUM_N:
+		o->make.id.parameter =
+			(uint32_t)cmd_number(state, "--checksum-parameter", arg, 1, INT32_MAX);
+		return 0;
+	case OPT_THREADS:
+		o->threads = (unsigned)cmd_number(state, "--threads", arg, 1, 1024);
+		return 0;
+	case OPT_JSON:
+		c->json = true;
+		return 0;
+	case OPT_QUIET:
+		c->quiet = true;
+		return 0;
+	case ARGP_KEY_END:
+		check_opts(state, c);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp_child children[] = {{&log_argp, 0, NULL, 0}, {0}};
+
+static const struct argp argp = {
+	options,
+	parse_opt,
+	NULL,
+	"Brings the process tree of an image back: same pids, memory, threads, descriptors.\v"
+	"Without -d the command waits for the root, hands signals on to it and exits as it does (128 "
+	"and the signal's number when one ended it). If anything fails no process is left. The exit "
+	"code tells what failed: see stasis(1).",
+	children,
+	NULL,
+	NULL};
+
+static void on_phase(void *arg, enum restore_phase phase, uint64_t total)
+{
+	static const char *const name[] = {
+		[RESTORE_READ] = "read",
+		[RESTORE_SPAWN] = "spawn",
+		[RESTORE_MEMORY] = "memory",
+		[RESTORE_STATE] = "state",
+	};
+	struct restore_cmd *c = arg;
+
+	if (phase == RESTORE_END) {
+		progress_free(c->progress);
+		c->progress = NULL;
+		return;
+	}
+	progress_phase(c->progress, name[phase], phase == RESTORE_MEMORY, total);
+}
+
+static bool on_stop(void *arg)
+{
+	return interrupted;
+}
+
+static void set_int(json_t *o, const char *key, uint64_t value)
+{
+	json_object_set_new(o, key, json_integer((json_int_t)value));
+}
+
+static void print_json(const struct restore_cmd *c, const struct restore_result *r,
+		       const struct err *err)
+{
+	json_t *o = json_object();
+
+	json_object_set_new(o, "ok", json_boolean(!err->errnum));
+	json_object_set_new(o, "exit_code", json_integer(err->class));
+	if (err->errnum) {
+		json_object_set_new(o, "error", json_string(err->msg));
+		json_object_set_new(o, "hint", json_string(err->hint));
+	}
+	set_int(o, "pid", (uint64_t)r->root);
+	json_object_set_new(o, "dir", json_string(c->opts.dir));
+	set_int(o, "processes", r->nprocs);
+	set_int(o, "threads", r->nthreads);
+	set_int(o, "vmas", r->nvmas);
+	set_int(o, "files", r->nfiles);
+	set_int(o, "raw_bytes", r->mem.raw_bytes);
+	set_int(o, "packed_bytes", r->mem.packed_bytes);
+	set_int(o, "fill_threads", r->mem.threads);
+	set_int(o, "fill_read_ns", r->mem.read_ns);
+	set_int(o, "fill_unpack_ns", r->mem.unpack_ns);
+	set_int(o, "fill_write_ns", r->mem.write_ns);
+	set_int(o, "read_ns", r->read_ns);
+	set_int(o, "spawn_ns", r->spawn_ns);
+	set_int(o, "maps_ns", r->maps_ns);
+	set_int(o, "memory_ns", r->memory_ns);
+	set_int(o, "state_ns", r->state_ns);
+	set_int(o, "go_ns", r->go_ns);
+	set_int(o, "total_ns", r->total_ns);
+	json_object_set_new(o, "userfaultfd", json_boolean(!r->uffd_reason[0]));
+	json_dumpf(o, stdout, JSON_COMPACT);
+	putchar('\n');
+	fflush(stdout);
+	json_decref(o);
+}
+
+static void print_result(const struct restore_cmd *c, const struct restore_result *r)
+{
+	char raw[24], total[24];
+	double rate = r->memory_ns ? (double)r->mem.raw_bytes / (double)r->memory_ns : 0;
+
+	if (r->uffd_reason[0])
+		fprintf(stderr, "note: pages were written through /proc, without userfaultfd: %s\n",
+			r->uffd_reason);
+	fprintf(stderr,
+		"pid %d runs: %u process%s, %u thread%s, %s of memory from %s, total %s, %.2f GB/s\n",
+		r->root, r->nprocs, r->nprocs == 1 ? "" : "es", r->nthreads,
+		r->nthreads == 1 ? "" : "s", cmd_bytes(raw, sizeof(raw), r->mem.raw_bytes),
+		c->opts.dir, cmd_time(total, sizeof(total), r->total_ns), rate);
+}
+
+/* The tree runs by then: a file that cannot be written is said, and nothing else. */
+static void write_pidfile(const char *path, pid_t pid)
+{
+	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	char text[16];
+	int len = snprintf(text, sizeof(text), "%d", pid);
+
+	if (fd < 0 || io_write(fd, text, (size_t)len) < 0)
+		fprintf(stderr, "stasis restore: write %s: %s: pid %d runs all the same\n", path,
+			strerror(errno), pid);
+}
+
+/* Until the root ends; signals to us are meant for it. */
+static int await_root(pid_t pid)
+{
+	int status = 0;
+
+	for (;;) {
+		pid_t got = waitpid(pid, &status, 0);
+
+		if (interrupted) {
+			kill(pid, interrupted);
+			interrupted = 0;
+		}
+		if (got == pid)
+			break;
+		if (got < 0 && errno != EINTR)
+			return 0;
+	}
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int cmd_restore(int argc, char **argv)
+{
+	struct restore_cmd c = {.log = LOG_OPTS_DEFAULT};
+	struct sigaction sa = {.sa_handler = on_signal};
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	struct restore_result res;
+	struct err err = {0};
+	char log_name[4096];
+	int ret = cmd_parse(&argp, argc, argv, &c);
+
+	if (ret)
+		return ret;
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		sigaction(signals[i], &sa, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	/* Beside the image, and not over the log of the dump. */
+	snprintf(log_name, sizeof(log_name), "%.*s.restore",
+		 (int)(strlen(c.opts.dir) -
+		       (strlen(c.opts.dir) > 1 && c.opts.dir[strlen(c.opts.dir) - 1] == '/')),
+		 c.opts.dir);
+	log_start(&c.log, log_name);
+	c.progress = progress_new(c.quiet);
+	c.opts.arg = &c;
+	c.opts.phase = on_phase;
+	c.opts.stop = on_stop;
+	c.opts.progress = progress_counters(c.progress);
+	ret = restore_run(&c.opts, &res, &err);
+	progress_free(c.progress);
+	if (c.json)
+		print_json(&c, &res, &err);
+	if (ret < 0)
+		ret = cmd_fail("restore", &err);
+	else if (!c.quiet)
+		print_result(&c, &res);
+	log_end(ret != 0);
+	if (ret)
+		return ret;
+	if (c.pidfile)
+		write_pidfile(c.pidfile, res.root);
+	return c.detached ? 0 : await_root(res.root);
+}

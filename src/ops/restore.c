@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/* Restore: empty stopped processes, filled from outside, let go. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "arch/arch.h"
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "binlog/pr.h"
+#include "src/ops/restore.h"
+#include "src/target/put.h"
+
+static uint64_t mono_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* The time since @from, which becomes now. */
+static uint64_t lap(uint64_t *from)
+{
+	uint64_t t0 = *from;
+
+	*from = mono_ns();
+	return *from - t0;
+}
+
+int restore_interrupted(const struct restore *r, struct err *err)
+{
+	if (!r->opts->stop || !r->opts->stop(r->opts->arg))
+		return 0;
+	return err_fail(err, EINTR, ERR_INTERRUPTED,
+			"interrupted by a signal: restore from %s given up", r->opts->dir);
+}
+
+static void phase(const struct restore *r, enum restore_phase which, uint64_t total)
+{
+	static const char *const name[] = {
+		[RESTORE_READ] = "read",
+		[RESTORE_SPAWN] = "spawn",
+		[RESTORE_MEMORY] = "memory",
+		[RESTORE_STATE] = "state",
+	};
+
+	pr_info("restore from %s: %s\n", r->opts->dir, name[which]);
+	if (r->opts->phase)
+		r->opts->phase(r->opts->arg, which, total);
+}
+
+static bool lives(const struct m_proc *p)
+{
+	return p->state != M_DEAD;
+}
+
+/* --- is this image for this machine? ---------------------------------------------------------- */
+
+static int check_cpu(const struct restore *r, struct err *err)
+{
+	const struct model *m = r->model;
+	const struct arch_desc *image = arch_by_machine(m->elf_machine);
+
+	if (m->elf_machine != arch_host()->elf_machine)
+		return err_fail(err, EOPNOTSUPP, ERR_ABI,
+				"%s is an image of another CPU: %s, this is %s", r->opts->dir,
+				image ? image->name : "unknown", arch_host()->name);
+	if (m->page_size != (uint32_t)sysconf(_SC_PAGESIZE))
+		return err_fail(err, EOPNOTSUPP, ERR_ABI,
+				"%s has pages of %u bytes, this kernel of %ld", r->opts->dir,
+				m->page_size, sysconf(_SC_PAGESIZE));
+	if (!m->nprocs)
+		return err_fail(err, EBADMSG, ERR_IMAGE, "%s holds no process", r->opts->dir);
+	return 0;
+}
+
+static int check_findings(const struct restore *r, struct err *err)
+{
+	const struct model *m = r->model;
+
+	for (uint32_t i = 0; i < m->nfindings; i++)
+		if (m->findings[i].fatal)
+			return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+					"%s was dumped for looking at only: pid %u: %s",
+					r->opts->dir, m->findings[i].pid, m->findings[i].text);
+	return 0;
+}
+
+/* The vdso's code as the image has it is this kernel's: programs have its addresses. */
+static int check_vdso(struct restore *r, struct err *err)
+{
+	const struct spawn_vdso *v = &r->spawn.vdso;
+	struct image_mem *mem = NULL;
+	int ret = 0;
+
+	for (uint32_t i = 0; ret == 0 && i < r->model->nprocs; i++)
+		ret = fill_check_vdso(&r->spawn, &r->model->procs[i], err);
+	if (ret < 0 || !v->n)
+		return ret;
+	mem = image_mem_open(r->image, err);
+	if (!mem)
+		return -err->errnum;
+	for (uint32_t i = 0; ret == 0 && i < r->model->nprocs; i++) {
+		const struct m_proc *p = &r->model->procs[i];
+		uint8_t page[4096];
+
+		for (uint32_t j = 0; ret == 0 && j < p->mm.nvmas; j++) {
+			const struct m_vma *w = &p->mm.vmas[j];
+			const uint8_t *own = (void *)(uintptr_t)v->part[v->n - 1].start;
+
+			for (uint64_t a = w->start; w->kind == M_VMA_VDSO && a < w->end;
+			     a += sizeof(page)) {
+				struct err drop = {0};
+				ssize_t n = image_mem_read(mem, MD_SPACE_PROC(p->pid), a, page,
+							   sizeof(page), &drop);
+
+				/* An image need not have it. */
+				if (n != (ssize_t)sizeof(page) ||
+				    !memcmp(page, own + (a - w->start), sizeof(page)))
+					continue;
+				ret = err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+					       "process %u: the vdso of the image (%s) differs "
+					       "from this kernel's",
+					       p->pid, r->model->kernel);
+				err_hint(err, "restore under the kernel that the image was made "
+					      "under");
+				break;
+			}
+		}
+	}
+	image_mem_close(mem);
+	return ret;
+}
+
+static int restore_open(struct restore *r, struct err *err)
+{
+	struct spawn_opts sopts;
+	int ret;
+
+	phase(r, RESTORE_READ, 0);
+	r->image = image_open(r->opts->dir, err);
+	if (!r->image)
+		return -err->errnum;
+	r->model = image_read_model(r->image, err);
+	if (!r->model)
+		return -err->errnum;
+	ret = check_cpu(r, err);
+	if (ret == 0)
+		ret = check_findings(r, err);
+	if (ret < 0)
+		return ret;
+	r->res->nprocs = r->model->nprocs;
+	r->res->nfiles = r->model->nfiles;
+	for (uint32_t i = 0; i < r->model->nprocs; i++) {
+		r->res->nthreads += r->model->procs[i].nthreads;
+		r->res->nvmas += r->model->procs[i].mm.nvmas;
+	}
+	r->spawning = true;
+	sopts = (struct spawn_opts){.sibling = r->opts->sibling || r->tool,
+				    .shell_job = r->opts->shell_job,
+				    .stopped = r->opts->leave_stopped};
+	ret = spawn_open(&r->spawn, r->model, &sopts, err);
+	if (ret == 0)
+		ret = check_vdso(r, err);
+	if (ret < 0)
+		return ret;
+	r->make = make_new(r->model, &r->opts->make, err);
+	return r->make ? make_files(r->make, err) : -err->errnum;
+}
+
+/* --- state ------------------------------------------------------------------------------------ */
+
+/* What needs a program file or directory by number: they are 1 to 3 for a moment. */
+static int put_with_files(struct restore *r, struct remote *remote, const struct m_proc *p,
+			  struct err *err)
+{
+	const int fds[3] = {make_fd(r->make, p->mm.exe_file_id), make_fd(r->make, p->cwd_file_id),
+			    make_fd(r->make, p->root_file_id)};
+	int ret = fill_take(remote, fds, 3, err);
+
+	if (ret == 0)
+		ret = put_mm(remote, p, fds[0] >= 0 ? 1 : -1, err);
+	if (ret == 0)
+		ret = put_directories(remote, fds[1] >= 0 ? 2 : -1, fds[2] >= 0 ? 3 : -1, err);
+	return ret < 0 ? ret : fill_drop(remote, err);
+}
+
+static bool first_with_table(const struct model *m, uint32_t i)
+{
+	for (uint32_t j = 0; j < i; j++)
+		if (lives(&m->procs[j]) && m->procs[j].fdtable_id == m->procs[i].fdtable_id)
+			return false;
+	return true;
+}
+
+/* Directories, memory layout, descriptors: what the tool's own rights are good for. */
+static int put_places(struct restore *r, uint32_t i, struct remote *remote, struct err *err)
+{
+	const struct m_proc *p = &r->model->procs[i];
+	const struct m_fdtable *t = model_fdtable(r->model, p->fdtable_id);
+	int ret = fill_advice(remote, p, err);
+
+	if (ret == 0)
+		ret = put_with_files(r, remote, p, err);
+	if (ret == 0 && t && first_with_table(r->model, i))
+		ret = fill_table(remote, t, r->make, err);
+	return ret;
+}
+
+/* A matter of the machine's administration, not of the program: not permitted is not fatal. */
+static int put_administration(const struct m_proc *p, struct remote *remote, struct err *err)
+{
+	struct err drop = {0};
+	int ret = put_oom_score(p, &drop);
+
+	if (ret == 0)
+		ret = put_loginuid(remote, p, &drop);
+	if (ret == -EPERM || ret == -EACCES) {
+		pr_warn("pid %u: %s\n", p->pid, drop.msg);
+		return 0;
+	}
+	return ret < 0 ? err_take(err, &drop) : 0;
+}
+
+/* What is a process's own in the kernel, by its own calls: batch after batch of them. */
+static int put_locks(struct restore *r, struct remote *remote, const struct m_proc *p,
+		     struct err *err)
+{
+	static struct arch_call calls[BATCH_CALLS];
+	static uint8_t data[BATCH_DATA];
+	uint32_t at = 0;
+
+	for (;;) {
+		struct batch b;
+		uint32_t from = at;
+		int n, ret;
+
+		batch_init_big(&b, remote, calls, data);
+		n = make_inside(r->make, p, &b, &at);
+		if (n <= 0)
+			return n;
+		ret = remote_run(remote, &remote->first, &b, 1, err);
+		if (ret == 0)
+			ret = make_inside_done(r->make, p, &b, 0, from, at, err);
+		if (ret < 0)
+			return ret;
+	}
+}
+
+/* What comes when all processes have all descriptors: 5 to 14 of put.h. */
+static int put_attributes(struct restore *r, uint32_t i, struct remote *remote, struct err *err)
+{
+	const struct m_proc *p = &r->model->procs[i];
+	int ret = put_locks(r, remote, p, err);
+
+	if (ret == 0)
+		ret = put_process(remote, p, err);
+	if (ret == 0)
+		ret = put_threads(remote, p, err);
+	if (ret == 0)
+		ret = put_actions(remote, p, err);
+	if (ret == 0)
+		ret = put_pending(remote, p, err);
+	if (ret == 0)
+		ret = put_timers_create(remote, p, false, err);
+	if (ret == 0)
+		ret = put_administration(p, remote, err);
+	if (ret == 0)
+		ret = put_seccomp(remote, r->model, p, err);
+	if (ret == 0)
+		ret = put_creds(remote, p, err);
+	if (ret == 0)
+		ret = put_sched(remote, p, err);
+	return ret < 0 ? ret : put_limits_lower(remote, p, err);
+}
+
+static int each(struct restore *r,
+		int (*put)(struct restore *r, uint32_t i, struct remote *remote, struct err *err),
+		struct err *err)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; ret == 0 && i < r->model->nprocs; i++) {
+		struct remote remote = {.mem_fd = -1};
+
+		if (!lives(&r->model->procs[i]))
+			continue;
+		ret = spawn_remote(&r->spawn, i, &remote, err);
+		if (ret == 0)
+			ret = put(r, i, &remote, err);
+		remote_detach(&remote);
+	}
+	return ret;
+}
+
+/* The clocks of the program run from here on. */
+static int put_clocks(struct restore *r, uint32_t i, struct remote *remote, struct err *err)
+{
+	struct m_proc *p = &r->model->procs[i];
+	int ret = put_sleeps(remote, p, err);
+
+	return ret < 0 ? ret : put_timers_arm(remote, p, err);
+}
+
+/* The scratch area goes, and with it every way in: registers are the last thing. */
+static int put_last(struct restore *r, uint32_t i, struct remote *remote, struct err *err)
+{
+	int ret = remote_leave(remote, remote->first, err);
+
+	return ret < 0 ? ret : put_regs(remote, &r->model->procs[i], err);
+}
+
+static int restore_state(struct restore *r, struct err *err)
+{
+	int ret;
+
+	phase(r, RESTORE_STATE, 0);
+	restore_close_fills(r);
+	ret = make_late(r->make, err);
+	if (ret == 0)
+		ret = each(r, put_places, err);
+	if (ret == 0)
+		ret = each(r, put_attributes, err);
+	if (FAULT("restore.state"))
+		ret = err_set(err, EIO, "fault injected at restore.state");
+	if (ret == 0)
+		ret = make_finish(r->make, err);
+	if (ret == 0)
+		ret = restore_interrupted(r, err);
+	if (ret == 0)
+		ret = each(r, put_clocks, err);
+	if (ret == 0)
+		ret = each(r, put_last, err);
+	if (FAULT("restore.registers"))
+		ret = err_set(err, EIO, "fault injected at restore.registers");
+	return ret;
+}
+
+static int restore_steps(struct restore *r, struct err *err)
+{
+	struct restore_result *res = r->res;
+	uint64_t t = mono_ns();
+	int ret = restore_open(r, err);
+
+	res->read_ns = lap(&t);
+	if (ret == 0)
+		ret = restore_interrupted(r, err);
+	if (ret < 0)
+		return ret;
+	phase(r, RESTORE_SPAWN, 0);
+	ret = spawn_tree(&r->spawn, err);
+	res->spawn_ns = lap(&t);
+	if (ret == 0)
+		ret = restore_sealed(r, err);
+	if (ret == 0)
+		ret = restore_maps(r, err);
+	res->maps_ns = lap(&t);
+	if (ret < 0)
+		return ret;
+	phase(r, RESTORE_MEMORY, 0);
+	ret = restore_memory(r, err);
+	if (FAULT("restore.memory"))
+		ret = err_set(err, EIO, "fault injected at restore.memory");
+	res->memory_ns = lap(&t);
+	if (ret == 0)
+		ret = restore_state(r, err);
+	res->state_ns = lap(&t);
+	if (ret == 0)
+		ret = restore_point_of_no_return(r->tool, err);
+	if (ret == 0)
+		ret = spawn_go(&r->spawn, err);
+	res->go_ns = lap(&t);
+	res->root = ret < 0 ? 0 : (pid_t)r->model->procs[0].pid;
+	return ret;
+}
+
+int restore_tree(const struct restore_opts *opts, pid_t tool, struct restore_result *ret_result,
+		 struct err *err)
+{
+	struct restore r = {.opts = opts, .res = ret_result, .tool = tool};
+	uint64_t t0 = mono_ns();
+	int ret;
+
+	ret = restore_steps(&r, err);
+	if (ret < 0)
+		pr_err("restore from %s failed: %s\n", opts->dir, err->msg);
+	else
+		pr_info("restore from %s: pid %d runs\n", opts->dir, ret_result->root);
+	restore_close_fills(&r);
+	if (r.spawning)
+		spawn_free(&r.spawn);
+	make_free(r.make);
+	model_free(r.model);
+	image_close(r.image);
+	ret_result->total_ns = mono_ns() - t0;
+	return ret;
+}

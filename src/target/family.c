@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT */
+/* The processes of a tree from its root on: parents, sessions, groups, zombies, threads. */
+#include <inttypes.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "src/target/script.h"
+#include "src/target/stub.h"
+
+enum { WAIT_MS = 10000, CLONES_AT_ONCE = 512 };
+
+/*
+ * A process whose parent is the root's outside of the tree comes into sessions and groups like
+ *this:
+ *
+ *	root of another session than its own	the tool's (--shell-job), else refused
+ *	child of its parent's session		forked behind the parent's setsid()
+ *	child of the session before that	forked ahead of it
+ *	child of a session whose leader died	forked by a helper that leads it, and then dies
+ *while the parent is a subreaper: the orphan comes home
+ */
+struct family {
+	struct spawn *s;
+	struct remote r;
+};
+
+static struct task *leader_of(struct family *f, uint32_t index)
+{
+	struct tree *t = &f->s->tree;
+	struct proc *p = &t->procs[index];
+
+	return tree_task(t, p->pid);
+}
+
+/* The remote of family is one process at a time. */
+static int enter(struct family *f, uint32_t index, struct err *err)
+{
+	remote_detach(&f->r);
+	return remote_adopt(&f->r, &f->s->tree, &f->s->tree.procs[index], f->s->base, err);
+}
+
+static int one(struct family *f, uint32_t index, uint64_t nr, uint64_t a, uint64_t b, uint64_t c,
+	       const char *what, struct err *err)
+{
+	const uint64_t args[6] = {a, b, c};
+	int ret = enter(f, index, err);
+	int64_t value;
+
+	if (ret < 0)
+		return ret;
+	value = script_one(&f->r, leader_of(f, index), nr, args, err);
+	if (value < 0)
+		return err_set(err, (int)-value, "%s in process %d", what,
+			       f->s->tree.procs[index].pid);
+	return 0;
+}
+
+/* --- one process ---------------------------------------------------------------------------------
+ */
+
+static int add_stub(struct family *f, pid_t pid, uint32_t *ret_index, struct err *err)
+{
+	struct tree *t = &f->s->tree;
+	int ret = tree_add_proc(t, pid, ret_index);
+
+	if (ret == 0)
+		ret = tree_add_task(t, *ret_index, pid);
+	if (ret < 0)
+		return err_set(err, -ret, "note process %d", pid);
+	return stub_await(f->s, &t->tasks[t->ntasks - 1], err);
+}
+
+/* A child of tree.procs[@parent]. */
+static int fork_stub(struct family *f, uint32_t parent, uint32_t pid, uint64_t flags,
+		     uint32_t *ret_index, struct err *err)
+{
+	struct clone_args args = {.flags = flags, .exit_signal = SIGCHLD, .set_tid_size = 1};
+	struct script script;
+	int64_t got;
+	int ret = enter(f, parent, err);
+
+	if (ret < 0)
+		return ret;
+	script_begin(&script, &f->r, leader_of(f, parent));
+	args.set_tid = script_buf(&script, &pid, sizeof(pid), err);
+	script_add(
+		&script,
+		(struct script_call){SYS_clone3,
+				     {script_buf(&script, &args, sizeof(args), err), sizeof(args)},
+				     .may_fail = true},
+		err);
+	ret = script_run(&script, err);
+	if (ret < 0)
+		return ret;
+	got = script_ret(&script, 0);
+	if (got < 0)
+		return stub_clone_failed((int)got, pid, err);
+	return add_stub(f, (pid_t)pid, ret_index, err);
+}
+
+static const struct m_proc *parent_of(const struct model *m, const struct m_proc *p)
+{
+	return p == &m->procs[0] ? NULL : model_proc(m, p->ppid);
+}
+
+/* What a child has in common with its parent's tables. */
+static uint64_t share_flags(const struct m_proc *p, const struct m_proc *parent)
+{
+	uint64_t flags = 0;
+
+	if (p->state == M_DEAD)
+		return 0;
+	if (p->fdtable_id && p->fdtable_id == parent->fdtable_id)
+		flags |= CLONE_FILES;
+	if (p->fs_id && p->fs_id == parent->fs_id)
+		flags |= CLONE_FS;
+	return flags;
+}
+
+static int make_process(struct family *f, const struct m_proc *p, uint32_t from, struct err *err)
+{
+	const struct m_proc *parent = parent_of(f->s->m, p);
+	uint32_t index;
+	int ret = fork_stub(f, from, p->pid, share_flags(p, parent), &index, err);
+
+	if (ret < 0)
+		return ret;
+	f->s->order[p - f->s->m->procs] = index;
+	if (FAULT("restore.child"))
+		return err_set(err, EIO, "fault injected at restore.child");
+	return 0;
+}
+
+/* A process of ours ends; the parent collects it, so that its number is free again. */
+static int end_helper(struct family *f, uint32_t index, uint32_t parent, struct err *err)
+{
+	struct tree *t = &f->s->tree;
+	pid_t pid = t->procs[index].pid;
+	struct task *task = leader_of(f, index);
+	uint64_t deadline = now_ns() + WAIT_MS * 1000000ull;
+
+	kill(pid, SIGKILL);
+	while (task && task_poll(task).kind != STOP_DEAD) {
+		if (now_ns() > deadline)
+			return err_fail(err, ETIMEDOUT, ERR_TIMEOUT,
+					"helper process %d does not end", pid);
+		tree_wait_child(t, 20);
+	}
+	if (task)
+		task->state = TASK_GONE;
+	t->procs[index].state = PROC_GONE;
+	return one(f, parent, SYS_wait4, (uint64_t)pid, 0, WNOHANG, "collect a helper process",
+		   err);
+}
+
+/* --- sessions ------------------------------------------------------------------------------------
+ */
+
+static bool leads_session(const struct m_proc *p)
+{
+	return p->sid == p->pid;
+}
+
+/* The session that @p had before its own setsid(): its parent's at that time, if there is a choice.
+ */
+static uint32_t first_session(const struct model *m, const struct m_proc *p)
+{
+	const struct m_proc *up = parent_of(m, p);
+
+	if (!leads_session(p))
+		return p->sid;
+	return up ? up->sid : 0;
+}
+
+static bool before_setsid(const struct model *m, const struct m_proc *child,
+			  const struct m_proc *parent)
+{
+	return leads_session(parent) && !leads_session(child) && child->sid != parent->sid &&
+	       child->sid == first_session(m, parent);
+}
+
+/* Neither its own, nor one that its parent has or had: a leader that has ended. */
+static bool orphan_session(const struct model *m, const struct m_proc *child,
+			   const struct m_proc *parent)
+{
+	return !leads_session(child) && child->sid != parent->sid &&
+	       !before_setsid(m, child, parent);
+}
+
+/* All children of @p that belong to the dead leader @sid, by one helper. */
+static int adopt_orphans(struct family *f, const struct m_proc *p, uint32_t sid, struct err *err)
+{
+	const struct model *m = f->s->m;
+	uint32_t parent = f->s->order[p - m->procs], helper;
+	int ret;
+
+	if (model_proc(m, sid))
+		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+				"a child of process %u is in session %u of a process that is not "
+				"its ancestor: not supported",
+				p->pid, sid);
+	ret = one(f, parent, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, "become a subreaper", err);
+	if (ret == 0)
+		ret = fork_stub(f, parent, sid, 0, &helper, err);
+	if (ret == 0)
+		ret = one(f, helper, SYS_setsid, 0, 0, 0, "begin a session", err);
+	for (uint32_t i = 1; ret == 0 && i < m->nprocs; i++) {
+		const struct m_proc *c = &m->procs[i];
+
+		if (c->ppid == p->pid && c->sid == sid && orphan_session(m, c, p))
+			ret = make_process(f, c, helper, err);
+	}
+	if (ret == 0)
+		ret = end_helper(f, helper, parent, err);
+	if (ret < 0)
+		return ret;
+	return one(f, parent, SYS_prctl, PR_SET_CHILD_SUBREAPER, 0, 0, "end as a subreaper", err);
+}
+
+static bool made(const struct family *f, const struct m_proc *p)
+{
+	return f->s->order[p - f->s->m->procs] != UINT32_MAX;
+}
+
+/* The children of @p, around its setsid(). */
+static int make_children(struct family *f, const struct m_proc *p, struct err *err)
+{
+	const struct model *m = f->s->m;
+	uint32_t index = f->s->order[p - m->procs];
+	int ret = 0;
+
+	for (int late = 0; ret == 0 && late < 2; late++) {
+		for (uint32_t i = 1; ret == 0 && i < m->nprocs; i++) {
+			const struct m_proc *c = &m->procs[i];
+
+			if (c->ppid != p->pid || made(f, c) || before_setsid(m, c, p) != !late)
+				continue;
+			ret = orphan_session(m, c, p) ? adopt_orphans(f, p, c->sid, err)
+						      : make_process(f, c, index, err);
+		}
+		if (ret == 0 && !late && leads_session(p))
+			ret = one(f, index, SYS_setsid, 0, 0, 0, "begin a session", err);
+	}
+	return ret;
+}
+
+static int check_root_session(struct spawn *s, struct err *err)
+{
+	const struct m_proc *root = &s->m->procs[0];
+
+	if (leads_session(root) || model_proc(s->m, root->sid) || s->opts.shell_job ||
+	    root->sid == (uint32_t)getsid(0))
+		return 0;
+	err_fail(err, EINVAL, ERR_UNSUPPORTED,
+		 "process %u was in session %u, whose leader is not in the image", root->pid,
+		 root->sid);
+	err_hint(err, "use --shell-job to bring it back into the session of this command, or start "
+		      "programs that are to be dumped with setsid");
+	return -EINVAL;
+}
+
+/* --- groups --------------------------------------------------------------------------------------
+ */
+
+static int join_group(struct family *f, const struct m_proc *p, struct err *err)
+{
+	return one(f, f->s->order[p - f->s->m->procs], SYS_setpgid, 0, p->pgid, 0,
+		   "join its process group", err);
+}
+
+/* The groups that lead themselves first; then a helper for each whose leader has ended. */
+static int make_groups(struct family *f, struct err *err)
+{
+	const struct model *m = f->s->m;
+	uint32_t outside = m->procs[0].pgid;
+	int ret = 0;
+
+	for (uint32_t i = 0; ret == 0 && i < m->nprocs; i++)
+		if (m->procs[i].pgid == m->procs[i].pid && !leads_session(&m->procs[i]))
+			ret = join_group(f, &m->procs[i], err);
+	if (model_proc(m, outside))
+		outside = 0;
+	for (uint32_t i = 0; ret == 0 && i < m->nprocs; i++) {
+		const struct m_proc *p = &m->procs[i];
+		uint32_t helper = UINT32_MAX, parent = f->s->order[i];
+
+		/* The root's group came with it, and with those that were never moved. */
+		if (p->pgid == p->pid || p->pgid == outside)
+			continue;
+		if (model_proc(m, p->pgid)) {
+			ret = join_group(f, p, err);
+			continue;
+		}
+		for (uint32_t j = 0; j < i; j++)
+			if (m->procs[j].pgid == p->pgid)
+				parent = UINT32_MAX; /* with the first of them */
+		if (parent == UINT32_MAX)
+			continue;
+		ret = fork_stub(f, parent, p->pgid, 0, &helper, err);
+		if (ret == 0)
+			ret = one(f, helper, SYS_setpgid, 0, 0, 0, "begin a process group", err);
+		for (uint32_t j = i; ret == 0 && j < m->nprocs; j++)
+			if (m->procs[j].pgid == p->pgid)
+				ret = join_group(f, &m->procs[j], err);
+		if (ret == 0)
+			ret = end_helper(f, helper, parent, err);
+	}
+	return ret;
+}
+
+/* --- zombies -------------------------------------------------------------------------------------
+ */
+
+static int await_death(struct family *f, struct task *task, int signo, struct err *err)
+{
+	uint64_t deadline = now_ns() + WAIT_MS * 1000000ull;
+
+	for (;;) {
+		struct stop stop = task_poll(task);
+
+		if (stop.kind == STOP_DEAD) {
+			task->state = TASK_GONE;
+			return 0;
+		}
+		if (stop.kind != STOP_NONE)
+			ptrace(PTRACE_CONT, task->tid, 0,
+			       stop.kind == STOP_SIGNAL ? stop.signo : 0);
+		if (now_ns() > deadline)
+			return err_fail(err, ETIMEDOUT, ERR_TIMEOUT,
+					"process %d, a zombie in the image, does not end by %d",
+					task->tid, signo);
+		tree_wait_child(&f->s->tree, 20);
+	}
+}
+
+/* It ends as it ended; its parent finds it waiting. */
+static int make_zombie(struct family *f, const struct m_proc *p, struct err *err)
+{
+	struct tree *t = &f->s->tree;
+	uint32_t index = f->s->order[p - f->s->m->procs];
+	struct task *task = leader_of(f, index);
+	int signo = WIFSIGNALED(p->exit_code) ? WTERMSIG(p->exit_code) : 0;
+	struct rlimit none = {0, 0};
+	int ret = enter(f, index, err);
+
+	if (ret < 0)
+		return ret;
+	t->procs[index].state = PROC_ZOMBIE;
+	if (signo) {
+		/* No core file of ours: the bit that says there was one is lost. */
+		prlimit(task->tid, RLIMIT_CORE, &none, NULL);
+		kill(task->tid, signo);
+		ptrace(PTRACE_CONT, task->tid, 0, 0);
+		return await_death(f, task, signo, err);
+	}
+	/* The call does not return: the batch ends with the death of its thread. */
+	const uint64_t args[6] = {WEXITSTATUS(p->exit_code)};
+	struct err gone = {0};
+
+	if (script_one(&f->r, task, SYS_exit_group, args, &gone) >= 0 ||
+	    gone.class != ERR_TARGET_GONE)
+		return err_fail(err, EPROTO, ERR_OTHER, "process %u did not end", p->pid);
+	task->state = TASK_GONE;
+	return 0;
+}
+
+/* --- threads -------------------------------------------------------------------------------------
+ */
+
+static int await_threads(struct family *f, uint32_t index, const struct m_proc *p, uint32_t from,
+			 uint32_t n, struct err *err)
+{
+	struct tree *t = &f->s->tree;
+
+	for (uint32_t i = from; i < from + n; i++) {
+		int ret = tree_add_task(t, index, (pid_t)p->threads[i].tid);
+
+		if (ret < 0)
+			return err_set(err, -ret, "note thread %u", p->threads[i].tid);
+		ret = stub_await(f->s, &t->tasks[t->ntasks - 1], err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static int clone_threads(struct family *f, uint32_t index, const struct m_proc *p, uint32_t from,
+			 uint32_t n, struct err *err)
+{
+	struct script script;
+	uint32_t born = 0;
+	int64_t bad = 0;
+	int ret;
+
+	script_begin(&script, &f->r, leader_of(f, index));
+	for (uint32_t i = 0; i < n; i++) {
+		struct clone_args args = {
+			.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+				 CLONE_SYSVSEM,
+			.set_tid = script_buf(&script, &p->threads[from + i].tid, 4, err),
+			.set_tid_size = 1,
+		};
+		uint64_t at = script_buf(&script, &args, sizeof(args), err);
+
+		script_add(&script,
+			   (struct script_call){SYS_clone3, {at, sizeof(args)}, .may_fail = true},
+			   err);
+	}
+	ret = script_run(&script, err);
+	for (uint32_t i = 0; ret == 0 && i < n; i++) {
+		if (script_ret(&script, i) < 0) {
+			bad = bad ? bad : script_ret(&script, i);
+			continue;
+		}
+		/* Those behind a failure are ours, too, and must be waited for. */
+		ret = await_threads(f, index, p, from + i, 1, err);
+		born++;
+	}
+	if (ret == 0 && bad)
+		return stub_clone_failed((int)bad, p->threads[from + born].tid, err);
+	return ret;
+}
+
+static int make_threads(struct family *f, const struct m_proc *p, struct err *err)
+{
+	uint32_t index = f->s->order[p - f->s->m->procs];
+	int ret = enter(f, index, err);
+
+	for (uint32_t i = 1; ret == 0 && i < p->nthreads; i += CLONES_AT_ONCE) {
+		uint32_t n = p->nthreads - i;
+
+		ret = clone_threads(f, index, p, i, n < CLONES_AT_ONCE ? n : CLONES_AT_ONCE, err);
+	}
+	return ret;
+}
+
+/* --- all -----------------------------------------------------------------------------------------
+ */
+
+static int make_all(struct family *f, struct err *err)
+{
+	const struct model *m = f->s->m;
+	int ret = 0;
+
+	for (uint32_t i = 0; ret == 0 && i < m->nprocs; i++) {
+		if (!made(f, &m->procs[i]))
+			return err_fail(err, EBADMSG, ERR_IMAGE,
+					"process %u of the image has parent %u, which is not in it",
+					m->procs[i].pid, m->procs[i].ppid);
+		ret = make_children(f, &m->procs[i], err);
+	}
+	if (ret == 0)
+		ret = make_groups(f, err);
+	/* Zombies last: a dead process can have no session, group or child of its own made. */
+	for (uint32_t i = m->nprocs; ret == 0 && i-- > 0;)
+		if (m->procs[i].state == M_DEAD)
+			ret = make_zombie(f, &m->procs[i], err);
+	for (uint32_t i = 0; ret == 0 && i < m->nprocs; i++)
+		if (m->procs[i].state != M_DEAD)
+			ret = make_threads(f, &m->procs[i], err);
+	return ret;
+}
+
+int spawn_tree(struct spawn *s, struct err *err)
+{
+	struct family f = {.s = s, .r = {.mem_fd = -1}};
+	int ret = check_root_session(s, err);
+
+	for (uint32_t i = 0; i < s->m->nprocs; i++)
+		s->order[i] = UINT32_MAX;
+	if (ret == 0)
+		ret = stub_root(s, err);
+	if (ret == 0) {
+		s->order[0] = 0;
+		ret = make_all(&f, err);
+	}
+	remote_detach(&f.r);
+	if (ret < 0)
+		return ret;
+	for (uint32_t i = 0; i < s->tree.nprocs; i++)
+		s->tree.procs[i].ntasks = 0;
+	for (uint32_t i = 0; i < s->tree.ntasks; i++)
+		if (s->tree.tasks[i].state == TASK_STOPPED)
+			s->tree.procs[s->tree.tasks[i].proc].ntasks++;
+	tree_order(&s->tree);
+	if (FAULT("restore.tree"))
+		return err_set(err, EIO, "fault injected at restore.tree");
+	return 0;
+}

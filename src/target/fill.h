@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory and descriptors into the empty processes of spawn.h.
+ *
+ *	fill_maps()       every VMA, with its protection, empty; the kernel's vdso at its old place
+ *	fill_open()       the way in for contents: then fill_write() from any thread
+ *	fill_close()
+ *	fill_advice()     what must come behind the contents: madvise, mlock, guards, names, seals
+ *	fill_take()       a few descriptors under known numbers, for calls that want one
+ *	fill_table()      the descriptor table itself
+ *
+ * The tool's descriptors (make.h) go into a process by its own pidfd_getfd() on the tool, so that
+ * they stay one open file description wherever they appear.
+ */
+#ifndef TARGET_FILL_H
+#define TARGET_FILL_H
+
+#include "src/target/make.h"
+#include "src/target/spawn.h"
+
+/* Is the kernel's vdso of the size that the image's processes had? ERR_UNSUPPORTED if not. */
+int fill_check_vdso(const struct spawn *s, const struct m_proc *p, struct err *err);
+
+int fill_maps(struct spawn *s, struct remote *r, const struct m_proc *p, const struct make *mk,
+	      struct err *err);
+
+/* How contents get into one process; the mappings are those of fill_maps(). */
+struct fill {
+	const struct m_proc *p;
+	int mem_fd; /* /proc/PID/mem */
+	int uffd;   /* pages of private anonymous memory come by UFFDIO_COPY; -1: not to be had */
+	char uffd_reason[96];
+	uint8_t *by_uffd; /* of each VMA */
+};
+
+/* The kernel's own: not mapped like others, and its contents are never written. */
+static inline bool fill_is_kernels(const struct m_vma *v)
+{
+	return v->kind == M_VMA_VDSO || v->kind == M_VMA_VVAR || v->kind == M_VMA_VSYSCALL;
+}
+
+int fill_open(struct fill *f, struct remote *r, const struct m_proc *p, struct err *err);
+/*
+ * @len bytes to @addr, whole pages that were not written before; @buf NULL: zeros. Any thread,
+ * several at a time.
+ * -EFAULT: there is no such mapping.
+ */
+int fill_write(const struct fill *f, uint64_t addr, const void *buf, uint64_t len, struct err *err);
+void fill_close(struct fill *f);
+
+int fill_advice(struct remote *r, const struct m_proc *p, struct err *err);
+
+/*
+ * The tool's descriptors @fds as numbers 1 to @n of a process whose table is empty (-1: left out);
+ * fill_drop() empties it again.
+ */
+int fill_take(struct remote *r, const int *fds, unsigned n, struct err *err);
+int fill_drop(struct remote *r, struct err *err);
+
+int fill_table(struct remote *r, const struct m_fdtable *t, const struct make *mk, struct err *err);
+
+#endif

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: MIT */
+/* The mappings of a process that is brought back, and what must follow their contents. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/shm.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "src/target/fill.h"
+#include "src/target/script.h"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000 /* Linux 4.17 */
+#endif
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08 /* Linux 6.11 */
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
+#endif
+#ifndef SYS_mseal
+#define SYS_mseal 462 /* Linux 6.10: the same number on every CPU */
+#endif
+#ifndef PR_SET_VMA
+#define PR_SET_VMA	     0x53564d41 /* Linux 5.17 */
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+
+/* --- the kernel's own code ----------------------------------------------------------------------
+ */
+
+struct kernels {
+	uint64_t start, len, code_len; /* 0: the process has none */
+};
+
+static struct kernels kernels_of(const struct m_proc *p)
+{
+	struct kernels k = {0};
+
+	for (uint32_t i = 0; i < p->mm.nvmas; i++) {
+		const struct m_vma *v = &p->mm.vmas[i];
+
+		if (v->kind != M_VMA_VVAR && v->kind != M_VMA_VDSO)
+			continue;
+		if (!k.len)
+			k.start = v->start;
+		k.len = v->end - k.start;
+		if (v->kind == M_VMA_VDSO)
+			k.code_len = v->end - v->start;
+	}
+	return k;
+}
+
+int fill_check_vdso(const struct spawn *s, const struct m_proc *p, struct err *err)
+{
+	struct kernels k = kernels_of(p);
+
+	if (!k.len || (k.len == s->vdso.len && k.code_len == s->vdso.code_len))
+		return 0;
+	err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+		 "process %u: the image's vdso has %" PRIu64 " bytes of code and %" PRIu64
+		 " in all, this kernel's %" PRIu64 " and %" PRIu64,
+		 p->pid, k.code_len, k.len, s->vdso.code_len, s->vdso.len);
+	err_hint(err, "restore under the kernel that the image was made under");
+	return -EOPNOTSUPP;
+}
+
+static void place_vdso(struct spawn *s, struct script *script, const struct m_proc *p,
+		       struct err *err)
+{
+	struct kernels k = kernels_of(p);
+	uint64_t off = 0;
+
+	if (!k.len && s->vdso.len) {
+		script_add(script,
+			   (struct script_call){SYS_munmap,
+						{s->park, s->vdso.len},
+						.what = "unmap the vdso at",
+						.at = s->park},
+			   err);
+		return;
+	}
+	for (unsigned i = 0; i < s->vdso.n; i++) {
+		uint64_t len = s->vdso.part[i].len, to = k.start + off;
+
+		script_add(script,
+			   (struct script_call){
+				   SYS_mremap,
+				   {s->park + off, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to},
+				   .what = "move the vdso to",
+				   .at = to,
+				   .wants = true,
+				   .want = to},
+			   err);
+		off += len;
+	}
+}
+
+/* --- mappings ------------------------------------------------------------------------------------
+ */
+
+static bool has_file(const struct m_vma *v)
+{
+	return v->kind == M_VMA_FILE_PRIVATE || v->kind == M_VMA_FILE_SHARED ||
+	       v->kind == M_VMA_SHMEM;
+}
+
+static uint64_t map_flags(const struct m_vma *v)
+{
+	uint64_t flags = MAP_FIXED_NOREPLACE | (v->shared ? MAP_SHARED : MAP_PRIVATE);
+
+	if (!has_file(v))
+		flags |= MAP_ANONYMOUS;
+	if (v->flags & M_VMF_DROPPABLE)
+		flags = (flags & ~(uint64_t)MAP_PRIVATE) | MAP_DROPPABLE;
+	if (v->flags & M_VMF_NORESERVE)
+		flags |= MAP_NORESERVE;
+	if (v->flags & M_VMF_GROWSDOWN)
+		flags |= MAP_GROWSDOWN;
+	if (v->flags & M_VMF_HUGETLB && !has_file(v))
+		flags |= MAP_HUGETLB | (uint64_t)v->hugetlb_page_shift << 26 /* MAP_HUGE_SHIFT */;
+	return flags;
+}
+
+/*
+ * The numbers that files and segments have in the process while it is mapped: of file n at n - 1,
+ * of segment n behind all files; 0: not taken.
+ */
+struct taken {
+	uint32_t *number;
+	uint32_t n;
+	uint32_t nfiles, nall;
+};
+
+/* A segment without a description of its own: plain shared memory. */
+static uint32_t taken_index(const struct taken *t, const struct m_vma *v)
+{
+	if (!has_file(v))
+		return UINT32_MAX;
+	if (v->file_id)
+		return v->file_id <= t->nfiles ? v->file_id - 1 : UINT32_MAX;
+	return v->shm_id && v->shm_id <= t->nall - t->nfiles ? t->nfiles + v->shm_id - 1
+							     : UINT32_MAX;
+}
+
+static bool is_sysv(const struct m_vma *v, const struct make *mk)
+{
+	return v->kind == M_VMA_SHMEM && v->shared && make_sysv_id(mk, v->shm_id) >= 0;
+}
+
+static int take_files(struct taken *t, struct script *script, const struct m_proc *p,
+		      const struct make *mk, struct err *err)
+{
+	script_add(script,
+		   (struct script_call){SYS_pidfd_open,
+					{(uint64_t)getpid()},
+					.what = "open a pidfd of pid",
+					.at = (uint64_t)getpid(),
+					.wants = true},
+		   err);
+	for (uint32_t i = 0; i < p->mm.nvmas; i++) {
+		const struct m_vma *v = &p->mm.vmas[i];
+		uint32_t index = taken_index(t, v);
+		int fd;
+
+		if (!has_file(v) || is_sysv(v, mk))
+			continue;
+		fd = v->file_id ? make_fd(mk, v->file_id) : make_segment(mk, v->shm_id);
+		if (fd < 0 || index == UINT32_MAX)
+			return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+					"process %u: the mapping at %#" PRIx64
+					" (%s): its file or segment cannot be restored",
+					p->pid, v->start, v->name ? v->name : "no name");
+		if (t->number[index])
+			continue;
+		t->number[index] = ++t->n;
+		script_add(script,
+			   (struct script_call){SYS_pidfd_getfd,
+						{0, (uint64_t)fd, 0},
+						.what = "take the file mapped at",
+						.at = v->start,
+						.wants = true,
+						.want = t->n},
+			   err);
+	}
+	return 0;
+}
+
+static void map_one(struct script *script, const struct m_vma *v, uint64_t fd, struct err *err)
+{
+	script_add(script,
+		   (struct script_call){SYS_mmap,
+					{v->start, v->end - v->start, v->prot, map_flags(v), fd,
+					 has_file(v) ? v->pgoff : 0},
+					.what = "map memory at",
+					.at = v->start,
+					.wants = true,
+					.want = v->start},
+		   err);
+}
+
+/* Whole segments alone: that is what shmat() makes and shmdt() looks for. */
+static int attach_one(struct script *script, const struct m_proc *p, const struct m_vma *v,
+		      const struct m_shm *shm, const struct make *mk, struct err *err)
+{
+	uint64_t flags =
+		(v->prot & PROT_WRITE ? 0 : SHM_RDONLY) | (v->prot & PROT_EXEC ? SHM_EXEC : 0);
+
+	if (v->pgoff || v->end - v->start < shm->size)
+		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+				"process %u: only a part of a System V segment is attached at "
+				"%#" PRIx64 ": not supported",
+				p->pid, v->start);
+	script_add(script,
+		   (struct script_call){SYS_shmat,
+					{(uint64_t)make_sysv_id(mk, v->shm_id), v->start, flags},
+					.what = "attach a System V segment at",
+					.at = v->start,
+					.wants = true,
+					.want = v->start},
+		   err);
+	return 0;
+}
+
+static int map_all(struct spawn *s, struct remote *r, const struct m_proc *p, const struct make *mk,
+		   struct taken *t, struct err *err)
+{
+	struct script script;
+	int ret;
+
+	script_begin(&script, r, r->first);
+	ret = take_files(t, &script, p, mk, err);
+	for (uint32_t i = 0; ret == 0 && i < p->mm.nvmas; i++) {
+		const struct m_vma *v = &p->mm.vmas[i];
+
+		if (fill_is_kernels(v))
+			continue;
+		if (!has_file(v) && v->kind != M_VMA_ANON)
+			return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+					"process %u: the mapping at %#" PRIx64
+					" (%s) is of a kind that cannot be restored",
+					p->pid, v->start, v->name ? v->name : "no name");
+		if (is_sysv(v, mk)) {
+			ret = attach_one(&script, p, v, model_shm(s->m, v->shm_id), mk, err);
+			continue;
+		}
+		map_one(&script, v, has_file(v) ? t->number[taken_index(t, v)] : (uint64_t)-1, err);
+	}
+	if (ret < 0)
+		return ret;
+	place_vdso(s, &script, p, err);
+	script_add(&script,
+		   (struct script_call){SYS_close_range, {0, ~0u, 0}, .what = "close all files"},
+		   err);
+	return script_run(&script, err);
+}
+
+int fill_maps(struct spawn *s, struct remote *r, const struct m_proc *p, const struct make *mk,
+	      struct err *err)
+{
+	struct taken t = {
+		.nfiles = s->m->nfiles,
+		.nall = s->m->nfiles + s->m->nshms,
+	};
+	int ret;
+
+	t.number = calloc(t.nall + 1, sizeof(*t.number));
+	if (!t.number)
+		return err_set(err, ENOMEM, "mapped files of process %u", p->pid);
+	ret = map_all(s, r, p, mk, &t, err);
+	free(t.number);
+	return ret;
+}
+
+/* --- behind the contents ---------------------------------------------------------------------- */
+
+static const struct {
+	uint32_t flag;
+	int advice;
+	const char *what;
+} advices[] = {
+	{M_VMF_SEQ, MADV_SEQUENTIAL, "madvise(MADV_SEQUENTIAL) at"},
+	{M_VMF_RAND, MADV_RANDOM, "madvise(MADV_RANDOM) at"},
+	{M_VMF_DONTFORK, MADV_DONTFORK, "madvise(MADV_DONTFORK) at"},
+	{M_VMF_MERGEABLE, MADV_MERGEABLE, "madvise(MADV_MERGEABLE) at"},
+	{M_VMF_HUGEPAGE, MADV_HUGEPAGE, "madvise(MADV_HUGEPAGE) at"},
+	{M_VMF_NOHUGEPAGE, MADV_NOHUGEPAGE, "madvise(MADV_NOHUGEPAGE) at"},
+	{M_VMF_DONTDUMP, MADV_DONTDUMP, "madvise(MADV_DONTDUMP) at"},
+	{M_VMF_WIPEONFORK, MADV_WIPEONFORK, "madvise(MADV_WIPEONFORK) at"},
+};
+
+static void advise(struct script *s, const struct m_vma *v, struct err *err)
+{
+	for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++)
+		/* A hint: a kernel that was built without the feature is no reason to fail. */
+		if (v->flags & advices[i].flag)
+			script_add(
+				s,
+				(struct script_call){
+					SYS_madvise,
+					{v->start, v->end - v->start, (uint64_t)advices[i].advice},
+					.what = advices[i].what,
+					.at = v->start,
+					.may_fail = advices[i].flag &
+						    (M_VMF_MERGEABLE | M_VMF_HUGEPAGE |
+						     M_VMF_NOHUGEPAGE | M_VMF_DROPPABLE)},
+				err);
+}
+
+static void name_anon(struct script *s, const struct m_vma *v, struct err *err)
+{
+	static const char prefix[] = "[anon:";
+	size_t len = v->name ? strlen(v->name) : 0;
+	char text[96];
+	uint64_t at;
+
+	if (v->kind != M_VMA_ANON || len < sizeof(prefix) || len >= sizeof(text) ||
+	    strncmp(v->name, prefix, sizeof(prefix) - 1) != 0)
+		return;
+	memcpy(text, v->name + sizeof(prefix) - 1, len - sizeof(prefix));
+	text[len - sizeof(prefix)] = '\0';
+	script_room(s, 1, sizeof(text), err);
+	at = script_buf(s, text, sizeof(text), err);
+	script_add(s,
+		   (struct script_call){
+			   SYS_prctl,
+			   {PR_SET_VMA, PR_SET_VMA_ANON_NAME, v->start, v->end - v->start, at},
+			   .what = "name the memory at",
+			   .at = v->start,
+			   .may_fail = true},
+		   err);
+}
+
+static void add_len(struct script *s, uint64_t nr, uint64_t start, uint64_t end, uint64_t arg,
+		    const char *what, struct err *err)
+{
+	script_add(s,
+		   (struct script_call){nr, {start, end - start, arg}, .what = what, .at = start},
+		   err);
+}
+
+int fill_advice(struct remote *r, const struct m_proc *p, struct err *err)
+{
+	struct script s;
+
+	script_begin(&s, r, r->first);
+	for (uint32_t i = 0; i < p->mm.nvmas; i++) {
+		const struct m_vma *v = &p->mm.vmas[i];
+
+		if (fill_is_kernels(v))
+			continue;
+		advise(&s, v, err);
+		name_anon(&s, v, err);
+		/* On fault what is absent: who locked pages had them present, and we have filled
+		 * them. */
+		if (v->flags & M_VMF_LOCKED)
+			add_len(&s, SYS_mlock2, v->start, v->end, MLOCK_ONFAULT, "lock memory at",
+				err);
+	}
+	for (uint32_t i = 0; i < p->mm.nguards; i++)
+		add_len(&s, SYS_madvise, p->mm.guards[i].start, p->mm.guards[i].end,
+			MADV_GUARD_INSTALL, "install guard pages at", err);
+	for (uint32_t i = 0; i < p->mm.nvmas; i++)
+		if (p->mm.vmas[i].flags & M_VMF_SEALED && !fill_is_kernels(&p->mm.vmas[i]))
+			add_len(&s, SYS_mseal, p->mm.vmas[i].start, p->mm.vmas[i].end, 0,
+				"seal memory at", err);
+	return script_run(&s, err);
+}

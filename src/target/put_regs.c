@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* Registers and signal mask of every thread, as the last thing that is done to it. */
+#include <elf.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "src/target/put.h"
+#include "src/target/put_list.h"
+
+enum { REGSET_MAX = 16384 };
+
+#define ALL_SIGNALS (~0ull)
+
+static int set_mask(const struct task *task, uint64_t mask, struct err *err)
+{
+	if (ptrace(PTRACE_SETSIGMASK, task->tid, sizeof(mask), &mask) < 0)
+		return err_set(err, errno, "set the signal mask of thread %d", task->tid);
+	return 0;
+}
+
+/*
+ * Only on its way from here to user mode does the kernel make an interrupted call again, or not
+ * when a handler runs first; from the exit of a call it would go on with our number as the result.
+ * Signals that wait must not come before the registers.
+ */
+static int on_the_way(struct remote *r, struct task *task, struct err *err)
+{
+	struct stop s = task_poll(task);
+	int ret;
+
+	if (s.kind == STOP_TRAP || s.kind == STOP_GROUP || s.kind == STOP_SIGNAL)
+		return 0;
+	if (s.kind == STOP_NONE || s.kind == STOP_DEAD)
+		return err_fail(err, ESRCH, ERR_TARGET_GONE, "thread %d is not stopped", task->tid);
+	ret = set_mask(task, ALL_SIGNALS, err);
+	return ret < 0 ? ret : run_to_trap(r, task, 0, err);
+}
+
+static const char *name_of(uint32_t note)
+{
+	for (const struct arch_regset *a = arch_host()->regsets; a->note; a++)
+		if (a->note == note)
+			return a->name;
+	return "a register set of unknown kind";
+}
+
+/* General registers: no call is made again but the one that was interrupted, once. */
+static int general(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX], struct err *err)
+{
+	const struct arch_desc *arch = arch_host();
+
+	if (!t->nregsets || t->regsets[0].note != arch->regsets[0].note ||
+	    t->regsets[0].len != arch_inject.prstatus_len)
+		return err_fail(err, EBADMSG, ERR_IMAGE,
+				"thread %u has no general registers of this CPU", t->tid);
+	memset(prstatus, 0, ARCH_PRSTATUS_MAX);
+	memcpy(prstatus, t->regsets[0].data, t->regsets[0].len);
+	if (!t->in_syscall || !arch->restart_undo || !arch->restart_undo(prstatus, t->syscall_ret))
+		arch_inject.skip_call(prstatus);
+	return 0;
+}
+
+static int put_set(const struct m_thread *t, const struct m_regset *set, struct err *err)
+{
+	static uint8_t has[REGSET_MAX], buf[REGSET_MAX];
+	struct iovec iov = {has, sizeof(has)};
+
+	if (ptrace(PTRACE_GETREGSET, (pid_t)t->tid, set->note, &iov) < 0)
+		return err_set(err, errno, "%s (%#x) of thread %u: not on this machine",
+			       name_of(set->note), set->note, t->tid);
+	if (!arch_inject.regset_fit(set->note, set->data, set->len, buf, iov.iov_len))
+		return err_fail(err, EBADMSG, ERR_UNSUPPORTED,
+				"%s (%#x) of thread %u: the %u bytes of the image do not fit the "
+				"%zu of this CPU",
+				name_of(set->note), set->note, t->tid, set->len, iov.iov_len);
+	iov.iov_base = buf;
+	if (ptrace(PTRACE_SETREGSET, (pid_t)t->tid, set->note, &iov) < 0)
+		return err_set(err, errno, "set %s (%#x) of thread %u", name_of(set->note),
+			       set->note, t->tid);
+	return 0;
+}
+
+static int put_thread(struct remote *r, struct task *task, const struct m_thread *t,
+		      struct err *err)
+{
+	uint8_t prstatus[ARCH_PRSTATUS_MAX];
+	struct iovec iov = {prstatus, arch_inject.prstatus_len};
+	int ret = general(t, prstatus, err);
+
+	if (ret == 0)
+		ret = on_the_way(r, task, err);
+	if (ret < 0)
+		return ret;
+	if (ptrace(PTRACE_SETREGSET, task->tid, NT_PRSTATUS, &iov) < 0)
+		return err_set(err, errno, "set the general registers of thread %d", task->tid);
+	for (uint32_t i = 1; ret == 0 && i < t->nregsets; i++)
+		ret = put_set(t, &t->regsets[i], err);
+	if (ret == 0)
+		ret = set_mask(task, t->sigmask, err);
+	if (ret < 0)
+		return ret;
+	/* The true state from now on. */
+	memcpy(task->prstatus, prstatus, sizeof(prstatus));
+	task->sigmask = t->sigmask;
+	task->known = true;
+	task->altered = false;
+	return 0;
+}
+
+static bool has_stop(const struct m_sigqueue *q)
+{
+	siginfo_t si;
+
+	for (uint32_t i = 0; i < q->n; i++) {
+		memcpy(&si, q->info[i].data, sizeof(si));
+		if (si.si_signo == SIGSTOP)
+			return true;
+	}
+	return false;
+}
+
+/* put_pending() left it out, for it cannot be blocked; who sent it nobody can see. */
+static int send_stops(struct remote *r, const struct m_proc *p, struct err *err)
+{
+	if (has_stop(&p->pending) && kill(r->proc->pid, SIGSTOP) < 0)
+		return err_set(err, errno, "stop process %d", r->proc->pid);
+	for (uint32_t i = 0; i < p->nthreads; i++)
+		if (has_stop(&p->threads[i].pending) &&
+		    syscall(SYS_tgkill, r->proc->pid, p->threads[i].tid, SIGSTOP) < 0)
+			return err_set(err, errno, "stop thread %u", p->threads[i].tid);
+	return 0;
+}
+
+int put_regs(struct remote *r, const struct m_proc *p, struct err *err)
+{
+	int ret = list_check_threads(r, p, err);
+
+	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++)
+		ret = put_thread(r, tree_proc_task(r->tree, r->proc, i), &p->threads[i], err);
+	return ret < 0 ? ret : send_stops(r, p, err);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* Sleeps with a time limit: the kernel's restart block made anew by making the call again. */
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include "base/io.h"
+#include "src/target/put.h"
+#include "src/target/put_list.h"
+
+enum { CODE_MAX = 16, RESTART_BLOCK = -516 };
+
+#define ALL_SIGNALS (~0ull)
+
+/* A call that is made anew. */
+struct sleep {
+	struct arch_call call;
+	bool timed; /* the argument @at is to point to @left */
+	unsigned at;
+	struct timespec left;
+};
+
+static bool peek(const struct remote *r, uint64_t addr, void *buf, size_t len)
+{
+	return io_pread(r->mem_fd, buf, len, addr) == (ssize_t)len;
+}
+
+/*
+ * What the kernel wrote for the program at the stop is the time left then, to the nanosecond. Who
+ * gave no room for it is let sleep the whole time again: longer is allowed, shorter is not.
+ */
+static bool sleep_left(const struct remote *r, struct sleep *s, unsigned request, unsigned remain)
+{
+	uint64_t addr = s->call.args[remain] ? s->call.args[remain] : s->call.args[request];
+
+	s->at = request;
+	s->timed = peek(r, addr, &s->left, sizeof(s->left));
+	return s->timed;
+}
+
+/* False: none of those that have restart blocks, or not to be told. */
+static bool sleep_again(const struct remote *r, struct sleep *s)
+{
+	switch (s->call.nr) {
+	case SYS_nanosleep:
+		return sleep_left(r, s, 0, 1);
+	case SYS_clock_nanosleep:
+		return sleep_left(r, s, 2, 3);
+#ifdef SYS_poll
+	case SYS_poll:
+		return true;
+#endif
+	case SYS_futex:
+		/* Absolute, or relative once more from its start. */
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool call_of(const struct remote *r, const struct m_thread *t, struct arch_call *ret)
+{
+	uint8_t code[CODE_MAX] = {0};
+
+	if (!t->in_syscall || t->syscall_ret != RESTART_BLOCK || !arch_inject.call_made ||
+	    !t->nregsets || t->regsets[0].len != arch_inject.prstatus_len)
+		return false;
+	peek(r, t->pc - arch_inject.call_code_len, code, arch_inject.call_code_len);
+	return arch_inject.call_made(t->regsets[0].data, code, ret);
+}
+
+/* Makes the call and interrupts it at once: the kernel is where it was. */
+static int make(struct remote *r, struct task *task, const struct arch_call *call,
+		int64_t *ret_value, struct err *err)
+{
+	uint8_t regs[ARCH_PRSTATUS_MAX];
+	int ret;
+
+	memcpy(regs, task->prstatus, sizeof(regs));
+	arch_inject.set_boot(regs, slot_code(r, 0), slot_control(r, 0), call->nr, call->args, 0);
+	ret = run_enter(task, regs, ALL_SIGNALS, err);
+	if (ret == 0)
+		ret = run_to_syscall(r, task, err);
+	/* From the entry, with the interruption under way already. */
+	if (ret == 0)
+		ret = run_to_trap(r, task, 0, err);
+	if (ret == 0) {
+		ret = task_regs(task->tid, regs);
+		if (ret < 0)
+			err_set(err, -ret, "read registers of thread %d", task->tid);
+	}
+	if (ret == 0)
+		*ret_value = arch_inject.call_ret(regs);
+	run_retreat(r, task);
+	return ret;
+}
+
+static int start(struct remote *r, struct task *task, struct sleep *s, int64_t *ret_value,
+		 struct err *err)
+{
+	struct arch_call none[1];
+	struct batch b;
+	uint8_t data[1];
+
+	/* For the place of its buffers. */
+	batch_init_big(&b, r, none, data);
+	if (s->timed && io_pwrite(r->mem_fd, &s->left, sizeof(s->left), b.data_addr) !=
+				(ssize_t)sizeof(s->left))
+		return err_set(err, EIO, "write to the scratch area of process %d", r->proc->pid);
+	if (s->timed)
+		s->call.args[s->at] = b.data_addr;
+	return make(r, task, &s->call, ret_value, err);
+}
+
+/* It ended with EINTR for us, and does for the program where nothing better is possible. */
+static int put_sleep(struct remote *r, struct task *task, struct m_thread *t, struct err *err)
+{
+	struct sleep s = {0};
+	int64_t value = 0;
+	int ret;
+
+	if (!call_of(r, t, &s.call) || !sleep_again(r, &s)) {
+		t->in_syscall = t->in_syscall && t->syscall_ret != RESTART_BLOCK;
+		return 0;
+	}
+	ret = start(r, task, &s, &value, err);
+	if (ret < 0 || value == RESTART_BLOCK)
+		return ret;
+	/* It is over: what it waited for is there, or its time was up. */
+	t->in_syscall = false;
+	arch_inject.set_ret(t->regsets[0].data, value);
+	return 0;
+}
+
+int put_sleeps(struct remote *r, struct m_proc *p, struct err *err)
+{
+	int ret = list_check_threads(r, p, err);
+
+	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++)
+		ret = put_sleep(r, tree_proc_task(r->tree, r->proc, i), &p->threads[i], err);
+	return ret;
+}

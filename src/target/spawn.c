@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: MIT */
+/* The first stub of a tree that is brought back, and the end of all: running, or killed. */
+#include "src/target/spawn.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/rseq.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "src/target/procfs.h"
+#include "src/target/script.h"
+#include "src/target/stub.h"
+
+enum {
+	FIRST_BASE = 1 << 24,
+	MARGIN = 16 << 20, /* nothing of the image so near: a stack may grow */
+	WAIT_MS = 10000,
+	REAP_MS = 5000,
+	REAP_LOOK_US = 20000,
+};
+
+/* --- where there is room ------------------------------------------------------------------------
+ */
+
+struct span {
+	uint64_t start, end;
+};
+
+static int span_compare(const void *a, const void *b)
+{
+	const struct span *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+static bool next_map(struct procfs_lines *l, struct span *ret, const char **ret_name)
+{
+	const char *line = procfs_lines_next(l), *p = line;
+
+	if (!line || !procfs_hex(&p, &ret->start) || *p++ != '-' || !procfs_hex(&p, &ret->end))
+		return false;
+	*ret_name = strchr(p, '[') ? strchr(p, '[') : "";
+	return true;
+}
+
+/* What the tool has mapped, the kernel's parts noted. */
+static size_t own_spans(struct spawn *s, struct span *spans, size_t max, struct err *err)
+{
+	struct procfs_lines l;
+	char buf[16384];
+	const char *name;
+	size_t n = 0;
+	int ret = procfs_lines_open(&l, buf, sizeof(buf), "/proc/self/maps");
+
+	if (ret < 0)
+		return (size_t)err_set(err, -ret, "open /proc/self/maps") * 0;
+	while (n < max && next_map(&l, &spans[n], &name)) {
+		bool code = !strncmp(name, "[vdso]", 6);
+		uint64_t len = spans[n].end - spans[n].start;
+
+		if ((code || !strncmp(name, "[vvar", 5)) && s->vdso.n < 4) {
+			s->vdso.part[s->vdso.n].start = spans[n].start;
+			s->vdso.part[s->vdso.n++].len = len;
+			s->vdso.len += len;
+			s->vdso.code_len = code ? len : s->vdso.code_len;
+		}
+		n++;
+	}
+	procfs_lines_close(&l);
+	return n;
+}
+
+static int find_base(struct spawn *s, struct err *err)
+{
+	uint64_t need = remote_len() + (1 << 20), at = FIRST_BASE;
+	size_t max = 65536, n = 0;
+	struct span *spans;
+
+	for (uint32_t i = 0; i < s->m->nprocs; i++)
+		max += s->m->procs[i].mm.nvmas;
+	spans = calloc(max, sizeof(*spans));
+	if (!spans)
+		return err_set(err, ENOMEM, "list of %zu mappings", max);
+	n = own_spans(s, spans, 65536, err);
+	for (uint32_t i = 0; i < s->m->nprocs; i++)
+		for (uint32_t j = 0; j < s->m->procs[i].mm.nvmas; j++)
+			spans[n++] = (struct span){s->m->procs[i].mm.vmas[j].start,
+						   s->m->procs[i].mm.vmas[j].end};
+	qsort(spans, n, sizeof(*spans), span_compare);
+	for (size_t i = 0; i < n; i++) {
+		if (spans[i].start >= at + need + MARGIN)
+			break;
+		if (spans[i].end + MARGIN > at && spans[i].end < INT64_MAX)
+			at = spans[i].end + MARGIN;
+	}
+	free(spans);
+	s->base = at;
+	s->park = at + remote_len();
+	if (at + need > 0x7fff00000000ull)
+		return err_fail(err, ENOMEM, ERR_UNSUPPORTED,
+				"no room for %" PRIu64 " bytes beside the mappings of the image",
+				need);
+	return 0;
+}
+
+/* --- before anything is created ------------------------------------------------------------------
+ */
+
+/* A dead one waits for its parent, which may be an init that looks around once in a while. */
+static bool await_reaping(uint32_t pid, uint64_t deadline)
+{
+	struct procfs_stat st;
+
+	while (kill((pid_t)pid, 0) == 0 || errno != ESRCH) {
+		if (procfs_stat((pid_t)pid, 0, &st) < 0 || st.state != 'Z' || now_ns() > deadline)
+			return false;
+		usleep(REAP_LOOK_US);
+	}
+	return true;
+}
+
+static int pid_free(uint32_t pid, const char *what, uint64_t deadline, struct err *err)
+{
+	struct procfs_stat st = {0};
+
+	if (await_reaping(pid, deadline))
+		return 0;
+	if (procfs_stat((pid_t)pid, 0, &st) == 0 && st.state == 'Z') {
+		err_fail(
+			err, EEXIST, ERR_EXISTS,
+			"%s %u of the image is taken by a process that has ended (%s) and that its "
+			"parent, pid %d, has not collected",
+			what, pid, st.comm, st.ppid);
+		err_hint(err, "end or wake that parent, then try again");
+		return -EEXIST;
+	}
+	err_fail(err, EEXIST, ERR_EXISTS, "%s %u of the image is taken by a running one (%s)", what,
+		 pid, st.comm[0] ? st.comm : "?");
+	err_hint(err, "end that process, or restore in a pid namespace of its own");
+	return -EEXIST;
+}
+
+static int pids_free(const struct model *m, struct err *err)
+{
+	uint64_t deadline = now_ns() + REAP_MS * 1000000ull;
+
+	for (uint32_t i = 0; i < m->nprocs; i++) {
+		const struct m_proc *p = &m->procs[i];
+		int ret = pid_free(p->pid, "pid", deadline, err);
+
+		for (uint32_t j = 1; ret == 0 && j < p->nthreads; j++)
+			ret = pid_free(p->threads[j].tid, "thread id", deadline, err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+int spawn_open(struct spawn *s, const struct model *m, const struct spawn_opts *opts,
+	       struct err *err)
+{
+	int ret;
+
+	memset(s, 0, sizeof(*s));
+	s->m = m;
+	s->opts = *opts;
+	s->sock = -1;
+	ret = tree_init(&s->tree, (pid_t)m->procs[0].pid, err);
+	if (ret < 0)
+		return ret;
+	s->tree.options |= PTRACE_O_EXITKILL;
+	s->order = calloc(m->nprocs, sizeof(*s->order));
+	if (!s->order)
+		return err_set(err, ENOMEM, "list of %u processes", m->nprocs);
+	ret = pids_free(m, err);
+	return ret < 0 ? ret : find_base(s, err);
+}
+
+/* --- the first stub ------------------------------------------------------------------------------
+ */
+
+/*
+ * A copy of the tool that takes the scratch area and waits. Raw calls and no memory of the C
+ * library's: other threads of the tool may hold its locks.
+ */
+static _Noreturn void stub_main(int sock, uint64_t base, size_t len)
+{
+	void *area = (void *)(uintptr_t)base;
+	stack_t none = {.ss_flags = SS_DISABLE};
+	char byte = 'r';
+
+	syscall(SYS_dup3, sock, 0, 0);
+	syscall(SYS_close_range, 1, ~0u, 0);
+	/* The kernel writes to the area of a registered thread whenever it runs: it will be gone.
+	 */
+	if (__rseq_size)
+		syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, 32, 1,
+			RSEQ_SIG);
+	sigaltstack(&none, NULL);
+	if (mmap(area, len, PROT_READ | PROT_WRITE | PROT_EXEC,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != area)
+		byte = 'm';
+	if (write(0, &byte, 1) == 1)
+		while (read(0, &byte, 1) < 0 && errno == EINTR)
+			;
+	_exit(1);
+}
+
+static pid_t clone_root(struct spawn *s, int sock)
+{
+	pid_t tid = s->tree.root;
+	struct clone_args args = {
+		.flags = s->opts.sibling ? CLONE_PARENT : 0,
+		/* A sibling has the exit signal of the tool. */
+		.exit_signal = s->opts.sibling ? 0 : SIGCHLD,
+		.set_tid = (uint64_t)(uintptr_t)&tid,
+		.set_tid_size = 1,
+	};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid == 0)
+		stub_main(sock, s->base, remote_len());
+	return pid < 0 ? -errno : pid;
+}
+
+int stub_clone_failed(int error, uint32_t pid, struct err *err)
+{
+	if (error == -EEXIST) {
+		err_fail(err, EEXIST, ERR_EXISTS,
+			 "pid %u of the image is taken: a process, thread, group or session has it",
+			 pid);
+		err_hint(err, "end those processes, or restore in a pid namespace of its own");
+		return error;
+	}
+	if (error == -EPERM) {
+		err_fail(err, EPERM, ERR_PERM, "no permission to create a process with pid %u",
+			 pid);
+		err_hint(err, "run as root or with CAP_CHECKPOINT_RESTORE");
+		return error;
+	}
+	return err_set(err, -error, "create a process with pid %u", pid);
+}
+
+int stub_await(struct spawn *s, struct task *task, struct err *err)
+{
+	uint64_t deadline = now_ns() + WAIT_MS * 1000000ull;
+
+	for (;;) {
+		struct stop stop = task_poll(task);
+
+		if (stop.kind == STOP_TRAP || stop.kind == STOP_GROUP) {
+			task->state = TASK_STOPPED;
+			return remote_save(task, err);
+		}
+		if (stop.kind == STOP_DEAD) {
+			task->state = TASK_GONE;
+			return err_fail(err, ESRCH, ERR_TARGET_GONE,
+					"process %d was killed while it was being made", task->tid);
+		}
+		if (stop.kind != STOP_NONE)
+			ptrace(PTRACE_CONT, task->tid, 0, 0);
+		if (now_ns() > deadline)
+			return err_fail(err, ETIMEDOUT, ERR_TIMEOUT, "new process %d does not stop",
+					task->tid);
+		tree_wait_child(&s->tree, 20);
+	}
+}
+
+static int wait_ready(struct spawn *s, pid_t pid, struct err *err)
+{
+	char byte = 0;
+	ssize_t n;
+
+	do {
+		n = read(s->sock, &byte, 1);
+	} while (n < 0 && errno == EINTR);
+	if (n == 1 && byte == 'r')
+		return 0;
+	return err_fail(err, ENOMEM, ERR_NOMEM,
+			"new process %d could not map %zu bytes at %#" PRIx64, pid, remote_len(),
+			s->base);
+}
+
+static int make_root(struct spawn *s, struct err *err)
+{
+	cleanup_fd int theirs = -1;
+	uint32_t proc;
+	int fds[2], ret;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+		return err_set(err, errno, "socket to the first process");
+	s->sock = fds[0];
+	theirs = fds[1];
+	pid = clone_root(s, theirs);
+	if (pid < 0)
+		return stub_clone_failed(pid, (uint32_t)s->tree.root, err);
+	close(take_fd(&theirs));
+	ret = tree_add_proc(&s->tree, pid, &proc);
+	if (ret == 0)
+		ret = tree_add_task(&s->tree, proc, pid);
+	if (ret < 0)
+		return err_set(err, -ret, "note process %d", pid);
+	ret = wait_ready(s, pid, err);
+	if (ret < 0)
+		return ret;
+	if (ptrace(PTRACE_SEIZE, pid, 0, s->tree.options) < 0 ||
+	    ptrace(PTRACE_INTERRUPT, pid, 0, 0) < 0)
+		return err_set(err, errno, "trace new process %d", pid);
+	return stub_await(s, &s->tree.tasks[0], err);
+}
+
+/* What it has of the tool goes; the kernel's parts are parked. */
+static int empty_root(struct spawn *s, struct remote *r, struct err *err)
+{
+	struct task *task = &s->tree.tasks[0];
+	uint64_t park = s->park;
+	struct procfs_lines l;
+	struct script script;
+	char buf[16384];
+	const char *name;
+	struct span v;
+	int ret;
+
+	ret = procfs_lines_open(&l, buf, sizeof(buf), "/proc/%d/maps", task->tid);
+	if (ret < 0)
+		return err_set(err, -ret, "open /proc/%d/maps", task->tid);
+	script_begin(&script, r, task);
+	for (unsigned i = 0; i < s->vdso.n; i++) {
+		uint64_t start = s->vdso.part[i].start, len = s->vdso.part[i].len;
+
+		script_add(
+			&script,
+			(struct script_call){SYS_mremap,
+					     {start, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, park},
+					     .what = "park the vdso from",
+					     .at = start,
+					     .wants = true,
+					     .want = park},
+			err);
+		park += len;
+	}
+	while (next_map(&l, &v, &name)) {
+		bool kernels = !strncmp(name, "[vdso]", 6) || !strncmp(name, "[vvar", 5) ||
+			       !strncmp(name, "[vsyscall]", 10);
+
+		if (!kernels && v.start != s->base)
+			script_add(&script,
+				   (struct script_call){SYS_munmap,
+							{v.start, v.end - v.start},
+							.what = "unmap the tool's memory at",
+							.at = v.start},
+				   err);
+	}
+	procfs_lines_close(&l);
+	script_add(&script, (struct script_call){SYS_close, {0}, .what = "close a socket"}, err);
+	return script_run(&script, err);
+}
+
+int stub_root(struct spawn *s, struct err *err)
+{
+	struct remote r = {.mem_fd = -1};
+	int ret = make_root(s, err);
+
+	if (FAULT("restore.root"))
+		ret = err_set(err, EIO, "fault injected at restore.root");
+	if (ret == 0)
+		ret = remote_adopt(&r, &s->tree, &s->tree.procs[0], s->base, err);
+	if (ret == 0)
+		ret = remote_plant(&r, err);
+	if (ret == 0)
+		ret = empty_root(s, &r, err);
+	remote_detach(&r);
+	return ret;
+}
+
+/* --- the end -------------------------------------------------------------------------------------
+ */
+
+struct proc *spawn_proc(struct spawn *s, uint32_t i)
+{
+	return &s->tree.procs[s->order[i]];
+}
+
+int spawn_remote(struct spawn *s, uint32_t i, struct remote *r, struct err *err)
+{
+	struct proc *proc = spawn_proc(s, i);
+	int ret = remote_adopt(r, &s->tree, proc, s->base, err);
+
+	if (ret == 0)
+		r->first = tree_proc_task(&s->tree, proc, 0);
+	return ret;
+}
+
+int spawn_leave(struct spawn *s, uint32_t i, struct err *err)
+{
+	struct remote r = {.mem_fd = -1};
+	int ret = spawn_remote(s, i, &r, err);
+
+	if (ret == 0)
+		ret = remote_leave(&r, r.first, err);
+	remote_detach(&r);
+	return ret;
+}
+
+static bool is_stopped(const struct spawn *s, pid_t pid)
+{
+	const struct m_proc *p = model_proc(s->m, (uint32_t)pid);
+
+	return s->opts.stopped || (p && p->state == M_STOPPED);
+}
+
+int spawn_go(struct spawn *s, struct err *err)
+{
+	struct tree *t = &s->tree;
+
+	/* A death up to here has been seen or ends all; from here on they live without us. */
+	for (uint32_t i = 0; i < t->ntasks; i++)
+		if (t->tasks[i].state == TASK_STOPPED &&
+		    ptrace(PTRACE_SETOPTIONS, t->tasks[i].tid, 0,
+			   t->options & ~(unsigned long)PTRACE_O_EXITKILL) < 0)
+			return err_set(err, errno, "let thread %d live", t->tasks[i].tid);
+	for (uint32_t i = 0; i < t->nprocs; i++)
+		if (is_stopped(s, t->procs[i].pid))
+			kill(t->procs[i].pid, SIGSTOP);
+	s->running = true;
+	for (uint32_t i = 0; i < t->ntasks; i++) {
+		if (t->tasks[i].state != TASK_STOPPED)
+			continue;
+		ptrace(PTRACE_DETACH, t->tasks[i].tid, 0, 0);
+		t->tasks[i].state = TASK_GONE;
+	}
+	return 0;
+}
+
+static void kill_all(struct spawn *s)
+{
+	struct tree *t = &s->tree;
+	uint64_t deadline = now_ns() + WAIT_MS * 1000000ull;
+
+	for (uint32_t i = 0; i < t->nprocs; i++)
+		if (t->procs[i].state == PROC_LIVE)
+			kill(t->procs[i].pid, SIGKILL);
+	for (uint32_t i = t->ntasks; i-- > 0;)
+		while (t->tasks[i].state != TASK_GONE && now_ns() < deadline) {
+			if (task_poll(&t->tasks[i]).kind == STOP_DEAD)
+				t->tasks[i].state = TASK_GONE;
+			else
+				tree_wait_child(t, 1);
+		}
+}
+
+void spawn_free(struct spawn *s)
+{
+	if (s->tree.tasks && !s->running)
+		kill_all(s);
+	if (s->sock >= 0)
+		close(s->sock);
+	tree_deinit(&s->tree);
+	free(s->order);
+	s->order = NULL;
+	s->sock = -1;
+}

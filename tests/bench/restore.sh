@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# How long a restore takes until the program runs, beside the least it could take, in one run.
+#
+# RESTORE_MIB=4096 picks the heap's size, RESTORE_ROUNDS=5 the rounds. CRIU=/path/to/criu is measured too,
+# where one is at hand. Images are in a tmpfs: in the page cache.
+. "$(dirname "$0")/../lib/e2e.sh"
+need_root
+with_reaper "$@"
+
+mib=${RESTORE_MIB:-4096} rounds=${RESTORE_ROUNDS:-5}
+fill=$(realpath "$BUILD/tests/bench/fill")
+[ -x "$fill" ] || die "$fill is not built"
+
+victim_start "$TMPDIR/v" heap --size "$mib" --pattern "${RESTORE_PATTERN:-mix}" --facts 0 || die "$WHY"
+for codec in lz4 zstd; do
+	stasis dump -t "$VPID" -D "$TMPDIR/$codec" -j -R --quiet --compress $codec || die "dump: $ERR"
+done
+stasis dump -t "$VPID" -D "$TMPDIR/none" -j --quiet --compress none || die "dump: $ERR"
+wait "$VPID" 2>/dev/null
+gone "$TMPDIR/v"
+
+restore() { # CODEC
+	stasis restore -D "$TMPDIR/$1" -j -d --json --quiet || die "restore of $1: $ERR"
+	echo "{\"codec\":\"$1\",${OUT#\{}" >>"$TMPDIR/runs"
+	"$VICTIM" --check "$TMPDIR/v" 60 >/dev/null || bad "the restored victim is not right ($1)"
+	kill -KILL "$VPID"
+	while kill -0 "$VPID" 2>/dev/null; do sleep 0.05; done
+}
+
+: >"$TMPDIR/floors"
+: >"$TMPDIR/runs"
+for ((i = 0; i <= rounds; i++)); do
+	# The first round warms up: fresh memory of a virtual machine is slow once.
+	if [ $i = 1 ]; then
+		: >"$TMPDIR/floors"
+		: >"$TMPDIR/runs"
+	fi
+	"$fill" "$TMPDIR/none" "$(nproc)" | grep uffd >>"$TMPDIR/floors" || die "fill"
+	"$fill" "$TMPDIR/lz4" "$(nproc)" | grep unpack >>"$TMPDIR/floors" || die "fill"
+	restore none
+	restore lz4
+	restore zstd
+done
+python3 - "$TMPDIR" "$mib" <<-'X'
+	import json, statistics, sys
+	d, mib = sys.argv[1], int(sys.argv[2])
+	load = lambda name: [json.loads(l) for l in open(f"{d}/{name}")]
+	floors, runs = load("floors"), load("runs")
+	med = lambda v: statistics.median(v)
+	uffd = [f["s"] for f in floors if f["floor"] == "uffd"]
+	unpack = [f["s"] for f in floors if f["floor"] == "unpack"]
+	for name, v in (("uffd", uffd), ("unpack", unpack)):
+	    print(json.dumps({"bench": "restore", "what": "floor " + name, "mib": mib, "s": med(v), "min_s": min(v), "max_s": max(v)}))
+	for codec in ("none", "lz4", "zstd"):
+	    v = [r["total_ns"] / 1e9 for r in runs if r["codec"] == codec]
+	    mem = [r["memory_ns"] / 1e9 for r in runs if r["codec"] == codec]
+	    floor = uffd if codec != "lz4" else [max(a, b) for a, b in zip(uffd, unpack)]
+	    bar = {"none": 1.15, "lz4": 1.25}.get(codec)
+	    ratio = med([a / b for a, b in zip(v, floor)])
+	    o = {"bench": "restore", "what": "restore " + codec, "mib": mib, "s": round(med(v), 4), "min_s": round(min(v), 4),
+	         "max_s": round(max(v), 4), "memory_s": round(med(mem), 4), "ratio": round(ratio, 3)}
+	    if bar:
+	        o["bar"], o["within_bar"] = bar, ratio <= bar
+	    print(json.dumps(o))
+X
+finish

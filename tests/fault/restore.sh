@@ -1,0 +1,66 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Every failure point of a restore, as an error and as SIGKILL: no process of the tree is left, and the
+# next restore works.
+# builds: faults
+# timeout: 300
+. "$(dirname "$0")/../lib/e2e.sh"
+need_root
+with_reaper "$@"
+
+mapfile -t points < <("$STASIS" --list-faults | sort -u | grep -E '^(restore|target)\.')
+image=$TMPDIR/image
+victim_start "$TMPDIR/v" tree || die "$WHY"
+root=$VPID
+stasis dump -t "$root" -D "$image" -j || die "dump: $ERR"
+wait "$root" 2>/dev/null
+gone "$TMPDIR/v"
+mapfile -t pids < <(image_pids "$image")
+
+left() {
+	local p i list
+	for ((i = 0; i < 150; i++)); do
+		list=
+		for p in "${pids[@]}"; do
+			[ ! -d "/proc/$p" ] || grep -q '^State:.Z' "/proc/$p/status" 2>/dev/null || list+=" $p"
+		done
+		[ -n "$list" ] || return
+		sleep 0.02
+	done
+	echo "$list"
+}
+
+declare -A hit=()
+for point in "${points[@]}"; do
+	for action in error kill; do
+		for n in 1 2; do
+			what=$point:$action:$n
+			STASIS_FAULT=$what stasis restore -D "$image" -j -d --quiet --no-log
+			if [ "$RC" = 0 ]; then
+				# Not on this way, or something that is only a nuisance.
+				"$VICTIM" --check "$TMPDIR/v" 20 >/dev/null || bad "$what: success, but the victim is not right"
+				for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done
+				left >/dev/null
+				continue
+			fi
+			hit[$point]=1
+			message_ok "$what"
+			[ "$RC" -lt 128 ] || [ "$action" = kill ] || bad "$what: died: exit code $RC"
+			list=$(left)
+			[ -z "$list" ] || {
+				bad "$what: processes are left:$list"
+				for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done
+			}
+		done
+	done
+done
+stasis restore -D "$image" -j -d --quiet --no-log || bad "the restore after all: $ERR"
+"$VICTIM" --check "$TMPDIR/v" 20 >/dev/null || bad "the victim after all"
+for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done
+for point in "${points[@]}"; do
+	case $point in
+	restore.*) [ -n "${hit[$point]:-}" ] || bad "$point was never passed" ;;
+	esac
+done
+echo "${#hit[@]} of ${#points[@]} points were passed"
+finish
