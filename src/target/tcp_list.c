@@ -59,7 +59,7 @@ static void read_list(struct tcp_list *l, const char *path, int family)
 	char buf[8192], *line;
 	struct procfs_lines lines;
 
-	if (procfs_lines_open(&lines, buf, sizeof(buf), path) < 0)
+	if (procfs_lines_open(&lines, buf, sizeof(buf), "%s", path) < 0)
 		return;
 	while ((line = procfs_lines_next(&lines))) {
 		struct tcp_line e, *to;
