@@ -174,7 +174,7 @@ clean:  ## removes build/
 	rm -rf build
 
 help:  ## this list
-	@sed -n 's/^\([a-z_.-]*\):.*## *\(.*\)/\1\t\2/p' Makefile | expand -t 24
+	@sed -n 's/^\([a-z_.-]*\):.*## *\(.*\)/\1\t\2/p' Makefile tests/make.mk | expand -t 24
 
 -include tests/make.mk
 

@@ -140,8 +140,8 @@ struct arch_inject {
 	/*
 	 * The call that @prstatus is at, of which the kernel keeps a restart block: number and
 	 * arguments as the thread gave them. @code: the call_code_len bytes before the program
-	 * counter, for the number when the kernel has put that of restart_syscall there. False when
-	 * it cannot be told.
+	 * counter, for the number when the kernel has put that of restart_syscall there: where the
+	 * code does not tell, it stays. False when there is no call.
 	 */
 	bool (*call_made)(const void *prstatus, const uint8_t *code, struct arch_call *ret);
 	uint32_t call_code_len;

@@ -331,10 +331,9 @@ static bool x86_call_made(const void *prstatus, const uint8_t *code, struct arch
 
 	memcpy(&r, prstatus, sizeof(r));
 	if (r.orig_rax == SYS_restart_syscall) {
-		if (code[0] != MOV_EAX || memcmp(code + 5, syscall_ret, 2) != 0)
-			return false;
 		memcpy(&nr, code + 1, sizeof(nr));
-		r.orig_rax = nr;
+		if (code[0] == MOV_EAX && !memcmp(code + 5, syscall_ret, 2))
+			r.orig_rax = nr;
 	}
 	*ret = (struct arch_call){.nr = r.orig_rax,
 				  .args = {r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9}};

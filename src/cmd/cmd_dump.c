@@ -322,9 +322,9 @@ static void print_result(const struct dump_cmd *c, const struct dump_result *r)
 		fprintf(stderr,
 			"note: io_uring is not available (%s): pages were written with pwrite\n",
 			r->mem.io_uring_reason);
-	if (r->mem.vanished_bytes)
+	if (r->lost_bytes)
 		fprintf(stderr, "note: %s of memory could not be read and are not in the image\n",
-			cmd_bytes(raw, sizeof(raw), r->mem.vanished_bytes));
+			cmd_bytes(raw, sizeof(raw), r->lost_bytes));
 	fprintf(stderr,
 		"%s: %u process%s, %u thread%s, %s of memory -> %s (ratio %.2f), frozen %s, total %s, "
 		"%.2f GB/s\n",

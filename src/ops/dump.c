@@ -383,7 +383,16 @@ static void dump_account(struct dump *d)
 	if (!m)
 		return;
 	r->nprocs = m->nprocs;
+	r->lost_bytes = r->mem.vanished_bytes;
 	for (uint32_t i = 0; i < m->nprocs; i++) {
+		const struct m_mm *mm = &m->procs[i].mm;
+
+		/* Page tables have a mark where MADV_GUARD_INSTALL left nothing to read. */
+		for (uint32_t j = 0; j < mm->nguards && r->lost_bytes; j++) {
+			uint64_t len = mm->guards[j].end - mm->guards[j].start;
+
+			r->lost_bytes -= len < r->lost_bytes ? len : r->lost_bytes;
+		}
 		r->nthreads += m->procs[i].nthreads;
 		r->nvmas += m->procs[i].mm.nvmas;
 	}

@@ -61,6 +61,7 @@ struct dump_result {
 	unsigned nprocs, nthreads, nvmas;
 	unsigned batches, batch_calls;
 	struct md_stats mem;
+	uint64_t lost_bytes; /* of memory that could not be read; guard pages do not count */
 	uint32_t nfindings;
 	struct m_finding *findings; /* copied: free() it */
 };

@@ -136,6 +136,43 @@ static int check_vdso(struct restore *r, struct err *err)
 	return ret;
 }
 
+/* The controlling terminal of a session leader: taken at first, told its foreground group later. */
+static int with_terminal(struct restore *r, struct remote *remote, const struct m_proc *p,
+			 bool take, struct err *err)
+{
+	static struct arch_call calls[BATCH_CALLS];
+	static uint8_t data[BATCH_DATA];
+	struct batch b;
+	int fd, ret = make_ctty(r->make, p, &fd, err);
+
+	if (ret < 0 || fd < 0)
+		return ret;
+	ret = fill_take(remote, &fd, 1, err);
+	if (ret < 0)
+		return ret;
+	batch_init_big(&b, remote, calls, data);
+	if (take)
+		make_ctty_take(&b, 1);
+	else
+		make_ctty_group(r->make, p, &b, 1);
+	if (b.ncalls)
+		ret = remote_run(remote, &remote->first, &b, 1, err);
+	if (ret == 0 && b.ncalls && calls[0].ret < 0)
+		ret = err_set(err, (int)-calls[0].ret, "%s of process %u",
+			      take ? "take the controlling terminal"
+				   : "tell the terminal the foreground group",
+			      p->pid);
+	return ret < 0 ? ret : fill_drop(remote, err);
+}
+
+/* A session leader takes its controlling terminal, before it has children that inherit it. */
+static int take_terminal(void *arg, struct remote *remote, const struct m_proc *p, struct err *err)
+{
+	struct restore *r = arg;
+
+	return with_terminal(r, remote, p, true, err);
+}
+
 static int restore_open(struct restore *r, struct err *err)
 {
 	struct spawn_opts sopts;
@@ -160,7 +197,9 @@ static int restore_open(struct restore *r, struct err *err)
 		r->res->nvmas += r->model->procs[i].mm.nvmas;
 	}
 	r->spawning = true;
-	sopts = (struct spawn_opts){.sibling = r->opts->sibling || r->tool,
+	sopts = (struct spawn_opts){.session = take_terminal,
+				    .arg = r,
+				    .sibling = r->opts->sibling || r->tool,
 				    .shell_job = r->opts->shell_job,
 				    .stopped = r->opts->leave_stopped};
 	ret = spawn_open(&r->spawn, r->model, &sopts, err);
@@ -197,20 +236,6 @@ static bool first_with_table(const struct model *m, uint32_t i)
 	return true;
 }
 
-/* Directories, memory layout, descriptors: what the tool's own rights are good for. */
-static int put_places(struct restore *r, uint32_t i, struct remote *remote, struct err *err)
-{
-	const struct m_proc *p = &r->model->procs[i];
-	const struct m_fdtable *t = model_fdtable(r->model, p->fdtable_id);
-	int ret = fill_advice(remote, p, err);
-
-	if (ret == 0)
-		ret = put_with_files(r, remote, p, err);
-	if (ret == 0 && t && first_with_table(r->model, i))
-		ret = fill_table(remote, t, r->make, err);
-	return ret;
-}
-
 /* A matter of the machine's administration, not of the program: not permitted is not fatal. */
 static int put_administration(const struct m_proc *p, struct remote *remote, struct err *err)
 {
@@ -224,6 +249,25 @@ static int put_administration(const struct m_proc *p, struct remote *remote, str
 		return 0;
 	}
 	return ret < 0 ? err_take(err, &drop) : 0;
+}
+
+/* Directories, memory layout, descriptors: what the tool's own rights are good for. */
+static int put_places(struct restore *r, uint32_t i, struct remote *remote, struct err *err)
+{
+	const struct m_proc *p = &r->model->procs[i];
+	const struct m_fdtable *t = model_fdtable(r->model, p->fdtable_id);
+	int ret = fill_advice(remote, p, err);
+
+	/* Before the root directory is another one: it looks at /proc. */
+	if (ret == 0)
+		ret = put_administration(p, remote, err);
+	if (ret == 0)
+		ret = put_with_files(r, remote, p, err);
+	if (ret == 0)
+		ret = with_terminal(r, remote, p, false, err);
+	if (ret == 0 && t && first_with_table(r->model, i))
+		ret = fill_table(remote, t, r->make, err);
+	return ret;
 }
 
 /* What is a process's own in the kernel, by its own calls: batch after batch of them. */
@@ -267,8 +311,6 @@ static int put_attributes(struct restore *r, uint32_t i, struct remote *remote, 
 		ret = put_pending(remote, p, err);
 	if (ret == 0)
 		ret = put_timers_create(remote, p, false, err);
-	if (ret == 0)
-		ret = put_administration(p, remote, err);
 	if (ret == 0)
 		ret = put_seccomp(remote, r->model, p, err);
 	if (ret == 0)

@@ -230,6 +230,16 @@ static bool made(const struct family *f, const struct m_proc *p)
 	return f->s->order[p - f->s->m->procs] != UINT32_MAX;
 }
 
+static int begin_session(struct family *f, uint32_t index, const struct m_proc *p, struct err *err)
+{
+	int ret = one(f, index, SYS_setsid, 0, 0, 0, "begin a session", err);
+
+	if (ret < 0 || !f->s->opts.session)
+		return ret;
+	f->r.first = leader_of(f, index);
+	return f->s->opts.session(f->s->opts.arg, &f->r, p, err);
+}
+
 /* The children of @p, around its setsid(). */
 static int make_children(struct family *f, const struct m_proc *p, struct err *err)
 {
@@ -247,7 +257,7 @@ static int make_children(struct family *f, const struct m_proc *p, struct err *e
 						      : make_process(f, c, index, err);
 		}
 		if (ret == 0 && !late && leads_session(p))
-			ret = one(f, index, SYS_setsid, 0, 0, 0, "begin a session", err);
+			ret = begin_session(f, index, p, err);
 	}
 	return ret;
 }

@@ -109,8 +109,12 @@ static int open_slave(struct make *mk, const struct m_tty *t, int flags, struct 
 	ret = make_master(mk, m, model_tty(mk->m, m->tty), err);
 	if (ret < 0)
 		return ret;
-	fd = ioctl(make_fd(mk, m->id), TIOCGPTPEER, flags);
-	return fd < 0 ? err_set(err, errno, "open /dev/pts/%u", t->index) : fd;
+	/* Unlike open(2) it leaves O_CLOEXEC among the flags of the description, for all to see. */
+	fd = ioctl(make_fd(mk, m->id), TIOCGPTPEER, flags & ~O_CLOEXEC);
+	if (fd < 0)
+		return err_set(err, errno, "open /dev/pts/%u", t->index);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	return fd;
 }
 
 /* A terminal of the tool, for one that was somebody else's. */

@@ -154,8 +154,8 @@ int put_creds(struct remote *r, const struct m_proc *p, struct err *err);
  *	poll without limit,	as it was
  *	  futex until a time
  *	poll, futex with limit	from its start: likewise, the kernel tells nobody how far it was
- *	call not known		with EINTR: a second stop leaves restart_syscall as its number, and
- *				its code does not say which it was
+ *	call not known		with EINTR: one that was interrupted before has restart_syscall as
+ *				its number, and neither its code nor its arguments say which it was
  *
  * Absolute sleeps, select and ppoll are not such: they are made again with what they have in
  * memory. Images of CRIU have EINTR in the registers. A call that is over at once, because a

@@ -12,7 +12,7 @@
 #include "src/target/put.h"
 #include "src/target/put_list.h"
 
-enum { CODE_MAX = 16, RESTART_BLOCK = -516 };
+enum { CODE_MAX = 16, NO_HANDLER = -514 /* ERESTARTNOHAND */, RESTART_BLOCK = -516 };
 
 #define ALL_SIGNALS (~0ull)
 
@@ -40,6 +40,31 @@ static bool sleep_left(const struct remote *r, struct sleep *s, unsigned request
 	s->at = request;
 	s->timed = peek(r, addr, &s->left, sizeof(s->left));
 	return s->timed;
+}
+
+static bool is_time(const struct remote *r, uint64_t addr)
+{
+	struct timespec ts;
+
+	return addr >= CODE_MAX && peek(r, addr, &ts, sizeof(ts)) && ts.tv_sec >= 0 &&
+	       ts.tv_nsec >= 0 && ts.tv_nsec < 1000000000;
+}
+
+/*
+ * A sleep that was interrupted before has the number of restart_syscall. Code that makes all calls
+ * in one place does not tell which it was, but the arguments do, where there is room for the time
+ * left: no other call with a restart block has a pointer in its place.
+ */
+static uint64_t guess(const struct remote *r, const uint64_t args[6])
+{
+	enum { CLOCKS = 16 };
+
+	if (args[0] < CLOCKS && args[1] <= TIMER_ABSTIME && is_time(r, args[2]) &&
+	    is_time(r, args[3]))
+		return SYS_clock_nanosleep;
+	if (is_time(r, args[0]) && is_time(r, args[1]))
+		return SYS_nanosleep;
+	return SYS_restart_syscall;
 }
 
 /* False: none of those that have restart blocks, or not to be told. */
@@ -116,15 +141,37 @@ static int start(struct remote *r, struct task *task, struct sleep *s, int64_t *
 	return make(r, task, &s->call, ret_value, err);
 }
 
+/*
+ * A call that begins again with what it had: the kernel makes it, unless a handler runs first. Its
+ * own number stays, so that who dumps the program once more sees which call it is.
+ */
+static void begin_again(struct m_thread *t, const struct sleep *s)
+{
+	uint8_t *regs = t->regsets[0].data;
+
+	memcpy(regs + arch_host()->sysno_off, &s->call.nr, sizeof(s->call.nr));
+	arch_inject.set_ret(regs, NO_HANDLER);
+	arch_host()->restart_fixup(regs);
+	t->syscall_ret = NO_HANDLER;
+}
+
 /* It ended with EINTR for us, and does for the program where nothing better is possible. */
 static int put_sleep(struct remote *r, struct task *task, struct m_thread *t, struct err *err)
 {
 	struct sleep s = {0};
 	int64_t value = 0;
+	bool known;
 	int ret;
 
-	if (!call_of(r, t, &s.call) || !sleep_again(r, &s)) {
+	known = call_of(r, t, &s.call);
+	if (known && s.call.nr == SYS_restart_syscall)
+		s.call.nr = guess(r, s.call.args);
+	if (!known || !sleep_again(r, &s)) {
 		t->in_syscall = t->in_syscall && t->syscall_ret != RESTART_BLOCK;
+		return 0;
+	}
+	if (!s.timed && arch_host()->restart_fixup) {
+		begin_again(t, &s);
 		return 0;
 	}
 	ret = start(r, task, &s, &value, err);

@@ -27,8 +27,14 @@
 #include "src/target/tree.h"
 
 struct spawn_opts {
-	bool sibling;	/* the root is the tool's sibling and not its child */
-	bool stopped;	/* everything stays stopped by SIGSTOP */
+	bool sibling; /* the root is the tool's sibling and not its child */
+	bool stopped; /* everything stays stopped by SIGSTOP */
+	/*
+	 * Called when the leader of a session has begun it and before it has children there: time
+	 * for its controlling terminal. @r is open on it. NULL: nothing to do.
+	 */
+	int (*session)(void *arg, struct remote *r, const struct m_proc *p, struct err *err);
+	void *arg;
 	bool shell_job; /* a root without session of its own comes into the tool's */
 };
 

@@ -436,6 +436,13 @@ static uint64_t find_seg_len(const struct dec_log *log)
 	return least == UINT64_MAX ? BINLOG_ALIGN : least;
 }
 
+/* Nothing was added to a file that is not followed. */
+static bool is_unchanged(const struct dec_log *log)
+{
+	return !(log->flags & DEC_ADD_FOLLOW) && log->walked && log->walked_len == log->src.len &&
+	       log->walked_next == log->header.next;
+}
+
 /* Blocks that were not there before. */
 static int walk_new(struct dec_log *log, struct err *err)
 {
@@ -443,7 +450,7 @@ static int walk_new(struct dec_log *log, struct err *err)
 	uint64_t end = log->src.len;
 	int r = 0;
 
-	if (!live && log->walked && log->walked_len == end && log->walked_next == log->header.next)
+	if (is_unchanged(log))
 		return 0;
 	log->walked_len = end;
 	log->walked_next = log->header.next;
@@ -466,8 +473,10 @@ static int walk_new(struct dec_log *log, struct err *err)
 int dec_index_walk(struct dec_log *log, struct err *err)
 {
 	uint32_t nrings;
-	int r = 0;
+	int r = log->walked ? dec_log_reread(log, err) : 0;
 
+	if (r || is_unchanged(log))
+		return r;
 	do {
 		nrings = log->nrings;
 		for (uint32_t i = 0; !r && i < nrings; i++)

@@ -27,8 +27,11 @@ enum { NTHREADS = 40, AREA = 4096 };
 /* Mapped before the fork: what the child's threads register is known to the test. */
 static uint8_t *areas;
 
+static unsigned awake;
+
 static void *wait_for_ever(void *arg)
 {
+	__atomic_add_fetch(&awake, 1, __ATOMIC_RELAXED);
 	for (;;)
 		pause();
 	return NULL;
@@ -40,6 +43,9 @@ static void child_threads(struct child *c)
 
 	for (int i = 1; i < NTHREADS; i++)
 		pthread_create(&t, NULL, wait_for_ever, NULL);
+	/* The C library is done with them then: it would find its rseq area to be another one. */
+	while (__atomic_load_n(&awake, __ATOMIC_RELAXED) < NTHREADS - 1)
+		usleep(1000);
 }
 
 static uint64_t area(uint32_t i)
