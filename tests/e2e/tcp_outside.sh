@@ -42,11 +42,11 @@ say() { # TEXT WANTED WHEN
 	[ "$answer" = "$2" ] || bad "$3: the server answers '$answer' instead of '$2'"
 }
 
-back() { # the restoring command stays its parent
+back() { # OPTIONS...: the restoring command stays its parent
 	local i
 	wait "$SERVER" 2>/dev/null
 	rm -f "$TMPDIR/pid"
-	"$STASIS" restore -D "$TMPDIR/image" --quiet --pidfile "$TMPDIR/pid" >"$TMPDIR/out" 2>&1 </dev/null 9<&- &
+	"$STASIS" restore -D "$TMPDIR/image" "$@" --quiet --pidfile "$TMPDIR/pid" >"$TMPDIR/out" 2>&1 </dev/null 9<&- &
 	PARENT=$!
 	for ((i = 0; i < 400; i++)); do
 		[ ! -s "$TMPDIR/pid" ] || return 0
@@ -81,12 +81,25 @@ wait "$PARENT" 2>/dev/null
 gone carried
 exec 9>&-
 
+closed() { # HOW: it has seen the end of its connection and ends
+	wait "$PARENT" || bad "$1: the server with a closed connection ends with $?"
+	[ "$(cat "$TMPDIR/port.end" 2>&1)" = "end after 1" ] || bad "$1: the program saw no end"
+	rm -rf "$TMPDIR/image"
+}
+
 start closed
 say hello "1 hello" "at first"
 stasis dump -t "$SERVER" -D "$TMPDIR/image" --tcp-close || die "dump --tcp-close: exit $RC: $ERR"
 exec 9>&-
 back
-wait "$PARENT" || bad "the server with a closed connection ends with $?"
-[ "$(cat "$TMPDIR/port.end" 2>&1)" = "end after 1" ] || bad "--tcp-close: the program saw no end"
+closed "dump --tcp-close"
+gone closed
+
+start closed
+say hello "1 hello" "at first"
+stasis dump -t "$SERVER" -D "$TMPDIR/image" --tcp-established || die "dump: exit $RC: $ERR"
+exec 9>&-
+back --tcp-close
+closed "restore --tcp-close"
 gone closed
 finish
