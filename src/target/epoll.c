@@ -44,29 +44,19 @@ static bool may_be(const struct m_file *f, const struct m_epoll_target *t)
 	return f && (!t->ino || f->ino == t->ino) && !(f->flags & O_PATH);
 }
 
-static uint32_t number_of(const struct m_fdtable *t, uint32_t fd)
-{
-	for (uint32_t i = 0; i < t->n; i++)
-		if (t->fds[i].fd == fd)
-			return t->fds[i].file_id;
-	return 0;
-}
-
 /* The file under the number that was used, or under another one of @q. */
 static uint32_t find_in(const struct watcher *w, const struct m_epoll_target *t,
 			const struct epoll_slot *slot, const struct m_proc *q)
 {
 	const struct m_fdtable *table = model_fdtable(w->f->m, q->fdtable_id);
-	const struct m_file *f;
-	uint32_t id;
+	const struct m_fd *e = table ? model_fd(table, t->fd) : NULL;
+	const struct m_file *f = e ? model_file(w->f->m, e->file_id) : NULL;
 
 	if (!table)
 		return 0;
-	id = number_of(table, t->fd);
-	f = model_file(w->f->m, id);
 	if (may_be(f, t) && ((t->ino && S_ISSOCK(f->mode)) || w->f->same.blind ||
 			     is_watched(w, slot, q, t->fd) != 0))
-		return id;
+		return f->id;
 	for (uint32_t i = 0; i < table->n; i++) {
 		f = model_file(w->f->m, table->fds[i].file_id);
 		if (table->fds[i].fd != t->fd && may_be(f, t) &&
