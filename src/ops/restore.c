@@ -112,7 +112,11 @@ static int check_vdso(struct restore *r, struct err *err)
 			const struct m_vma *w = &p->mm.vmas[j];
 			const uint8_t *own = (void *)(uintptr_t)v->part[v->n - 1].start;
 
-			for (uint64_t a = w->start; w->kind == M_VMA_VDSO && a < w->end;
+			uint64_t len = w->end - w->start, own_len = v->part[v->n - 1].len;
+
+			/* A hostile image has several pieces that sum up to ours. */
+			for (uint64_t a = w->start;
+			     w->kind == M_VMA_VDSO && len <= own_len && a < w->end;
 			     a += sizeof(page)) {
 				struct err drop = {0};
 				ssize_t n = image_mem_read(mem, MD_SPACE_PROC(p->pid), a, page,
