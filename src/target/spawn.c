@@ -201,7 +201,8 @@ static _Noreturn void stub_main(int sock, uint64_t base, size_t len)
 	static const uint64_t all = ~0ull, by_default[4];
 	char byte = 'r';
 
-	/* The terminal's signals are for the tool; what it ignores or catches no child of ours may. */
+	/* The terminal's signals are for the tool; what it ignores or catches no child of ours may.
+	 */
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
 	for (int signo = 1; signo <= M_NSIG; signo++)
 		syscall(SYS_rt_sigaction, signo, by_default, NULL, sizeof(all));
