@@ -48,7 +48,7 @@ compare() { # LABEL DIR
 tree_of() {
 	local child
 	echo "$1"
-	for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do tree_of "$child"; done
+	while read -rd " " child; do tree_of "$child"; done < <(cat "/proc/$1/task/"*/children 2>/dev/null)
 }
 
 scenarios=("$@")

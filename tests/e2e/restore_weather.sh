@@ -46,7 +46,7 @@ fails() {
 }
 # run COMMAND...: as stasis does, with something before it.
 run() {
-	OUT=$("$@" 2>"$TMPDIR/stderr" </dev/null)
+	"$@" >"$TMPDIR/stdout" 2>"$TMPDIR/stderr" </dev/null
 	RC=$?
 	ERR=$(<"$TMPDIR/stderr")
 }
@@ -89,7 +89,7 @@ as_user=(setpriv --reuid 12345 --regid 12345 --clear-groups)
 mkdir "$TMPDIR/user" "$TMPDIR/user/v"
 chown -R 12345:12345 "$TMPDIR/user"
 "${as_user[@]}" setsid "$VICTIM" threads --n 3 --dir "$TMPDIR/user/v" </dev/null >/dev/null 2>&1 &
-pid=$("$VICTIM" --wait "$TMPDIR/user/v" 60) || die "user's victim: $pid"
+pid=$("${as_user[@]}" "$VICTIM" --wait "$TMPDIR/user/v" 60) || die "user's victim: $pid"
 living "$TMPDIR/user/v" "$pid"
 run "${as_user[@]}" "$STASIS" dump -t "$pid" -D "$TMPDIR/user/image" --quiet --no-log
 [ "$RC" = 0 ] || die "dump by its user: $ERR"
