@@ -103,6 +103,8 @@ broken_restores() {
 	stasis dump -t "$PID" -D "$TMPDIR/image" "$@" || die "$label: dump: exit code $RC: $ERR"
 	until_true 100 all_ended || die "$label: not all have ended after the dump: ${TREE[*]}"
 	for f in "$TMPDIR/image/"*; do
+		# What it says the inventory says too: for others' programs.
+		[ "${f##*/}" != timens-0.img ] || continue
 		size=$(stat -c %s "$f")
 		rm -rf "$TMPDIR/broken"
 		cp -r "$TMPDIR/image" "$TMPDIR/broken"
