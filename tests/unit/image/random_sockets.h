@@ -91,6 +91,8 @@ static void rnd_inet(struct model *m, struct m_file *f)
 	i->freebind = coin(), i->pktinfo = coin(), i->hdrincl = coin(), i->nodefrag = coin();
 	i->tos = rnd32(), i->ttl = rnd32();
 	i->has_tcp = coin();
+	if (i->has_tcp)
+		i->proto = 6;
 	if (i->has_tcp) {
 		i->cork = coin(), i->nodelay = coin();
 		i->keepcnt = rnd32(), i->keepidle = rnd32(), i->keepintvl = rnd32();
