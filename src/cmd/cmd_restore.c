@@ -21,6 +21,8 @@ enum {
 	OPT_JSON,
 	OPT_QUIET,
 	OPT_PIDFILE,
+	OPT_TCP,
+	OPT_TCP_CLOSE,
 	OPT_VALIDATE,
 	OPT_CHECKSUM_N,
 };
@@ -52,6 +54,12 @@ static const struct argp_option options[] = {
 	{"pidfile", OPT_PIDFILE, "FILE", 0, "Write the root's pid into FILE", 1},
 	{"shell-job", 'j', NULL, 0,
 	 "Bring a tree that was started from a shell into this command's session", 1},
+	{"tcp-established", OPT_TCP, NULL, 0,
+	 "Accepted as in criu: TCP connections that the image has are always restored", 1},
+	{"tcp-close", OPT_TCP_CLOSE, NULL, 0,
+	 "TCP connections that the image has are closed ones instead", 1},
+	{"ext-unix-sk", 'x', NULL, 0,
+	 "Accepted as in criu: unix sockets whose peer is outside are connected to it", 1},
 	{"file-validation", OPT_VALIDATE, "METHOD", 0,
 	 "What files must agree in beside their size: buildid (of ELF files, the default), filesize, "
 	 "checksum, checksum-full or checksum-period",
@@ -97,6 +105,12 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'j':
 		o->shell_job = true;
+		return 0;
+	case OPT_TCP:
+	case 'x':
+		return 0;
+	case OPT_TCP_CLOSE:
+		o->make.tcp_close = true;
 		return 0;
 	case OPT_PIDFILE:
 		c->pidfile = arg;

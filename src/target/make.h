@@ -35,6 +35,7 @@ struct make;
 
 struct make_opts {
 	struct fileid_opts id; /* when a file is taken for the one that was dumped */
+	bool tcp_close;	       /* connections are over, as if the other side had reset them */
 };
 
 /* @m and @opts outlive it. NULL with @err. */
