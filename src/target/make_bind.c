@@ -164,7 +164,8 @@ int make_unix_bind(struct make *mk, const struct m_file *f, int sk, struct err *
 	return ret;
 }
 
-int make_unix_connect(const struct m_file *f, const struct m_unix *to, int sk, struct err *err)
+int make_unix_connect(const struct m_file *f, const struct m_unix *to, struct make_user user,
+		      int sk, struct err *err)
 {
 	struct sockaddr_un addr;
 	socklen_t len = addr_of(to, &addr);
@@ -174,7 +175,7 @@ int make_unix_connect(const struct m_file *f, const struct m_unix *to, int sk, s
 	path_of(to, name);
 	if (!*name)
 		*name = '@';
-	if (ret == 0 && connect(sk, (struct sockaddr *)&addr, len) < 0)
+	if (ret == 0 && make_user_connect(user, sk, &addr, len) < 0)
 		ret = err_set(err, errno, "connect %s to %s", make_name(f), name);
 	leave(back);
 	return ret;

@@ -110,9 +110,19 @@ int make_sk_opts(int sk, const struct m_file *f, const struct m_sk_opts *o, stru
 void make_sk_room(int sk, int name, uint64_t len);
 int make_sk_int(int sk, int level, int name, int value);
 
+/* make_user.c: as whom the other end sees it. 0, or -1 with errno. */
+struct make_user {
+	bool known; /* else: as the tool */
+	uint32_t uid, gid;
+};
+int make_user_listen(struct make_user user, int sk, int backlog);
+int make_user_pair(struct make_user user, int type, int *ret_pair);
+int make_user_connect(struct make_user user, int sk, const void *addr, unsigned len);
+
 /* make_bind.c: names of unix sockets. */
 int make_unix_bind(struct make *mk, const struct m_file *f, int sk, struct err *err);
-int make_unix_connect(const struct m_file *f, const struct m_unix *to, int sk, struct err *err);
+int make_unix_connect(const struct m_file *f, const struct m_unix *to, struct make_user user,
+		      int sk, struct err *err);
 /* Paths that were gone are gone again. */
 int make_unix_unlink(struct make *mk, struct err *err);
 /* After a failure: paths that were made. */

@@ -10,7 +10,7 @@
  *	5  paths that were gone are removed again
  *
  * What they had received, options and shutdowns come when all descriptions are there (late). To
- * getsockopt(SO_PEERCRED) the restoring tool made the connection.
+ * getsockopt(SO_PEERCRED) they are of the users that they were of; the process is the tool.
  */
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -64,6 +64,34 @@ static bool is_stream(const struct m_file *f)
 	return f->usk->type != SOCK_DGRAM;
 }
 
+/* --- who is seen by the other end ----------------------------------------------------------------
+ */
+
+/* As whom the other end of @seen is known to it; not known: a stock image, or nobody's. */
+static struct make_user peer_of(const struct m_file *seen)
+{
+	const struct m_unix *u = seen->usk;
+
+	return (struct make_user){
+		.known = u->cred_pid != 0, .uid = u->cred_uid, .gid = u->cred_gid};
+}
+
+/* Nobody has seen @f yet: as one of those who have it. */
+static struct make_user holder_of(const struct model *m, const struct m_file *f)
+{
+	for (uint32_t i = 0; i < m->nprocs; i++) {
+		const struct m_proc *p = &m->procs[i];
+		const struct m_fdtable *t = model_fdtable(m, p->fdtable_id);
+
+		for (uint32_t k = 0; t && p->nthreads && k < t->n; k++)
+			if (t->fds[k].file_id == f->id)
+				return (struct make_user){.known = true,
+							  .uid = p->threads[0].creds.euid,
+							  .gid = p->threads[0].creds.egid};
+	}
+	return (struct make_user){0};
+}
+
 /* --- alone --------------------------------------------------------------------------------------
  */
 
@@ -72,7 +100,8 @@ static int make_bound(struct make *mk, const struct m_file *f, struct err *err)
 	cleanup_fd int sk = new_socket(f, err);
 	int ret = sk < 0 ? sk : make_unix_bind(mk, f, sk, err);
 
-	if (ret == 0 && f->usk->state == M_SK_LISTEN && listen(sk, (int)f->usk->backlog) < 0)
+	if (ret == 0 && f->usk->state == M_SK_LISTEN &&
+	    make_user_listen(peer_of(f), sk, (int)f->usk->backlog) < 0)
 		ret = err_set(err, errno, "listen on %s", make_name(f));
 	return ret < 0 ? ret : make_put(mk, f->id, take_fd(&sk), err);
 }
@@ -82,7 +111,7 @@ static int make_widow(struct make *mk, const struct m_file *f, struct err *err)
 {
 	int pair[2], ret;
 
-	if (socketpair(AF_UNIX, (int)f->usk->type | SOCK_CLOEXEC, 0, pair) < 0)
+	if (make_user_pair(peer_of(f), (int)f->usk->type, pair) < 0)
 		return err_set(err, errno, "make %s", make_name(f));
 	mk->peers[f->id - 1] = pair[1];
 	ret = make_put(mk, f->id, pair[0], err);
@@ -124,7 +153,7 @@ static int make_plain_pair(struct make *mk, const struct m_file *a, const struct
 {
 	int pair[2], ret;
 
-	if (socketpair(AF_UNIX, (int)a->usk->type | SOCK_CLOEXEC, 0, pair) < 0)
+	if (make_user_pair(peer_of(a), (int)a->usk->type, pair) < 0)
 		return err_set(err, errno, "make %s", make_name(a));
 	ret = make_put(mk, a->id, pair[0], err);
 	if (ret < 0) {
@@ -162,11 +191,11 @@ static int make_accepted(struct make *mk, const struct m_file *server, const str
 	if (ret == 0 && listener < 0) {
 		own = listener = new_socket(server, err);
 		ret = own < 0 ? own : make_unix_bind(mk, server, own, err);
-		if (ret == 0 && listen(own, 1) < 0)
+		if (ret == 0 && make_user_listen(peer_of(client), own, 1) < 0)
 			ret = err_set(err, errno, "listen for %s", make_name(server));
 	}
 	if (ret == 0)
-		ret = make_unix_connect(client, server->usk, c, err);
+		ret = make_unix_connect(client, server->usk, peer_of(server), c, err);
 	if (ret < 0)
 		return ret;
 	s = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
@@ -211,12 +240,13 @@ static int connect_named(struct make *mk, const struct m_file *f, struct err *er
 	if (is_stream(f) || !u->peer_ino || (partner(mk, f) && !(u->name_len && p->usk->name_len)))
 		return 0;
 	if (u->peer_name_len)
-		return make_unix_connect(f, &outside, make_fd(mk, f->id), err);
+		return make_unix_connect(f, &outside, (struct make_user){0}, make_fd(mk, f->id),
+					 err);
 	if (!p || !p->usk->name_len)
 		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
 				"%s: the socket it sends to has no name to connect it by",
 				make_name(f));
-	return make_unix_connect(f, p->usk, make_fd(mk, f->id), err);
+	return make_unix_connect(f, p->usk, (struct make_user){0}, make_fd(mk, f->id), err);
 }
 
 /* Both are bound before either is connected: then each takes only what its peer sends. */
@@ -243,7 +273,7 @@ static int make_waiting(struct make *mk, const struct m_file *f, struct err *err
 		return err_fail(err, EBADMSG, ERR_IMAGE, "%s: nobody listens where it waits",
 				make_name(f));
 	if (ret == 0)
-		ret = make_unix_connect(f, l->usk, sk, err);
+		ret = make_unix_connect(f, l->usk, holder_of(mk->m, f), sk, err);
 	return ret < 0 ? ret : make_put(mk, f->id, take_fd(&sk), err);
 }
 

@@ -27,6 +27,7 @@ locked() { # LABEL
 for mode in delete wal; do
 	mkfifo "$TMPDIR/in"
 	# The program keeps the FIFO open for writing itself: whoever asks may come and go.
+	# shellcheck disable=SC2016 # for the shell in there
 	start bash -c 'exec sqlite3 "$1" <>"$2"' - "$TMPDIR/db" "$TMPDIR/in"
 	ask "pragma journal_mode = $mode; pragma cache_size = 20; create table t (x, y); create index i on t (y);
 		insert into t select value, hex(randomblob(50)) from generate_series(1, 1000);" "filled"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # tmux with shells in it and a client attached: dumped, killed, restored; screens, jobs and variables are there.
 # timeout: 120
+# shellcheck disable=SC2016 # what is typed is for the shells in there
 . "$(dirname "$0")/../lib/e2e.sh"
 need_root
 need_program tmux script

@@ -32,6 +32,7 @@ for s in forkstorm execstorm threadstorm mapstorm brkstorm reexec; do
 done
 
 # Nothing but exec, of a program that is long about it: to be stopped in the middle, again and again.
+# shellcheck disable=SC2016 # its own name
 echo 'exec bash "$0"' >"$TMPDIR/execs"
 bash "$TMPDIR/execs" &
 pid=$!
