@@ -167,6 +167,15 @@ install: all  ## programs, man pages (PREFIX=/usr/local, DESTDIR=)
 	install -m 644 $(wildcard docs/man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
 
 .PHONY: print-% clean help
+# Under this name it takes criu's command line. A criu that is there stays.
+.PHONY: install-criu
+install-criu: install  ## a link criu beside the program, unless there is a criu
+	@criu='$(DESTDIR)$(PREFIX)/bin/criu'; \
+	if [ "$$(readlink "$$criu")" = stasis ]; then exit 0; fi; \
+	if [ -e "$$criu" ] || [ -L "$$criu" ]; then \
+		echo "$$criu is there and not ours: it stays as it is" >&2; exit 1; fi; \
+	ln -s stasis "$$criu"
+
 print-%:
 	@echo '$($*)'
 

@@ -121,8 +121,8 @@ static int get_tcp_opts(struct meta_in *in, const Im__InetSk *from, struct m_ine
 {
 	const Im__TcpOpts *t = from->tcp_opts;
 
-	/* CRIU writes them, as zeros, for UDP, too. */
-	if (!t || i->proto != IPPROTO_TCP)
+	/* Stock images have them, as zeros, for UDP, too. */
+	if (!t || (in->stock && i->proto != IPPROTO_TCP))
 		return 0;
 	i->has_tcp = true;
 	i->cork = META_GET(t, cork);

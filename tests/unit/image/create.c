@@ -43,12 +43,17 @@ static unsigned mode(const char *path)
 	return st.st_mode & 07777;
 }
 
+static void tell(void *arg, const char *line)
+{
+	printf("%s\n", line);
+}
+
 static bool is_whole(const char *path)
 {
 	struct image_verify res = {0};
 	struct err err = {0};
 
-	return !image_verify(path, 1, NULL, NULL, &res, &err);
+	return !image_verify(path, 1, tell, NULL, &res, &err);
 }
 
 static void make(const char *path)
@@ -246,6 +251,8 @@ static int make_into(const char *path, enum image_format format, bool commit, st
 	struct image *img = image_create_into(path, format, err);
 	int ret = img ? image_write_model(img, m, err) : -err->errnum;
 
+	if (!ret)
+		ret = small_pages(img, format, 2, err);
 	if (!ret && commit)
 		ret = image_commit(img, m, err);
 	image_close(img);
@@ -268,7 +275,7 @@ static void into_what_there_is(void **state)
 	err_clear(&err);
 	mkdir("x", 0755);
 	touch("x/dump.log");
-	touch("x/theirs.img");
+	touch("x/theirs.json");
 	assert_int_equal(make_into("x", IMAGE_CRIU, true, &err), 0);
 	assert_true(is_whole("x"));
 	assert_int_equal(mode("x"), 0755);
@@ -290,7 +297,7 @@ static void into_what_there_is(void **state)
 	assert_true(is_whole("x"));
 	assert_int_equal(entries("x"), n);
 	assert_int_equal(access("x/dump.log", F_OK), 0);
-	assert_int_equal(access("x/theirs.img", F_OK), 0);
+	assert_int_equal(access("x/theirs.json", F_OK), 0);
 	assert_true(inode("x/inventory.img") != before);
 	scratch_remove("x");
 }
