@@ -11,6 +11,8 @@
  *   handler after the take: place, ring and limit belong together, and the handler cannot recycle
  *	the segment, because `done` lacks the bytes of the unfinished call: the ring is abandoned
  *	as it is, with the unfinished record in it, and the thread gets another.
+ *   handler before all of them, but behind the look at binlog_self, on a thread that had no ring
+ *	yet: what was read is of `nobody`, where nothing fits; place_in() takes from the new ring.
  *
  * Here all signals are blocked, so nothing here is interrupted by a handler.
  */
@@ -461,19 +463,29 @@ static struct binlog_place take_again(struct thread *th, uint64_t len)
 	return (struct binlog_place){th->t.ring + (pos & (BINLOG_RING_LEN - 1)), done_of(th)};
 }
 
-/* @call: a call wants it, and is lost if there is none. */
-static struct binlog_place place_in(struct binlog_log *log, struct thread *th, uint64_t pos,
-				    uint64_t len, bool call)
+/*
+ * @t: where @pos was taken. @call: a call wants the place, and is lost if there is none.
+ *
+ * @t is what the caller found in binlog_self some instructions ago. A handler in between may have
+ * been the first on this thread to log, and have got it a page and a ring: that ring is in use, and
+ * attaching once more would empty it under a new name. So the place is taken there instead.
+ */
+static struct binlog_place place_in(struct binlog_log *log, const struct binlog_thread *t,
+				    uint64_t pos, uint64_t len, bool call)
 {
+	struct thread *th = (struct thread *)(void *)binlog_self;
 	uint64_t limit = th->t.limit;
 	uint64_t seg = limit - BINLOG_SEG_LEN;
 	int r = 0;
 
+	if (t != &th->t)
+		pos = binlog_take(&th->t.pos, len);
 	if (th == &nobody || th->magic != MAGIC || th->generation != log->generation || !limit) {
 		r = attach(log);
 		th = (struct thread *)(void *)binlog_self;
 	} else if (pos > seg && pos + len <= limit) {
-		/* A handler opened this segment between our look at limit and our take. */
+		/* A handler opened this segment between our look at limit, or self, and our take.
+		 */
 		return (struct binlog_place){th->t.ring + (pos & (BINLOG_RING_LEN - 1)),
 					     done_of(th)};
 	} else {
@@ -501,7 +513,7 @@ static struct binlog_place overrun(struct binlog_thread *t, uint64_t pos, uint64
 	binlog_block_signals(&set);
 	log = binlog_enter();
 	if (log) {
-		place = place_in(log, (struct thread *)(void *)t, pos, len, call);
+		place = place_in(log, t, pos, len, call);
 		binlog_leave();
 	}
 	binlog_restore_signals(&set);

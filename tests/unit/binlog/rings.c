@@ -2,6 +2,7 @@
 /* Threads, signal handlers, forks and clones: each gets a ring, and nothing is lost or torn. */
 #include "tests/unit/binlog/reader.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -208,6 +209,68 @@ static void test_shot_at(void **state)
 	reader_free(r);
 }
 
+/*
+ * A handler that is the first to log on its thread, while the call that it interrupts is the first
+ * as well and has seen that there is no ring. The library changes the signal mask at the begin and
+ * the end of everything slow; at one of these doors the signal comes.
+ */
+#define DOORS 6
+static __thread unsigned door; /* 0: none */
+static __thread unsigned handler_who;
+
+int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+	/* raise() comes here itself in some libraries. */
+	if (door && --door == 0)
+		syscall(SYS_tgkill, getpid(), (pid_t)syscall(SYS_gettid), SIGUSR2);
+	return sigprocmask(how, set, old) ? errno : 0;
+}
+
+static void at_door(int sig)
+{
+	for (unsigned i = 0; i < 3; i++)
+		BINLOG(2, "who %u n %u\n", handler_who, i);
+	handler_who = 0;
+}
+
+static void *interrupted_thread(void *arg)
+{
+	unsigned who = (unsigned)(uintptr_t)arg;
+
+	handler_who = who + DOORS;
+	door = who;
+	count(who, 3);
+	door = 0;
+	return (void *)(uintptr_t)(handler_who == 0);
+}
+
+static void test_first_call_interrupted(void **state)
+{
+	const struct sigaction sa = {.sa_handler = at_door};
+	unsigned want[WHO] = {0};
+	unsigned doors = 0;
+
+	reader_open(path, NULL);
+	sigaction(SIGUSR2, &sa, NULL);
+	for (unsigned who = 1; who <= DOORS; who++) {
+		pthread_t t;
+		void *came;
+
+		pthread_create(&t, NULL, interrupted_thread, (void *)(uintptr_t)who);
+		pthread_join(t, &came);
+		want[who] = 3;
+		want[who + DOORS] = came ? 3 : 0;
+		doors += came != NULL;
+	}
+	signal(SIGUSR2, SIG_IGN);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	assert_in_range(doors, 2, DOORS - 1);
+	check_counts(r, want);
+	reader_free(r);
+}
+
 /* A handler that never returns leaves its call torn, and the log goes on. */
 static sigjmp_buf out;
 
@@ -402,6 +465,7 @@ static void test_nothing(void **state)
 {
 	(void)test_signals;
 	(void)test_shot_at;
+	(void)test_first_call_interrupted;
 	(void)test_jump_out;
 	skip();
 }
@@ -412,9 +476,15 @@ static void test_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_threads),	   TEST(test_many_threads),	 SIGNAL_TEST(test_signals),
-		SIGNAL_TEST(test_shot_at), SIGNAL_TEST(test_jump_out),	 TEST(test_forks),
-		TEST(test_fork_and_close), TEST(test_reopen_under_fire),
+		TEST(test_threads),
+		TEST(test_many_threads),
+		SIGNAL_TEST(test_signals),
+		SIGNAL_TEST(test_shot_at),
+		SIGNAL_TEST(test_jump_out),
+		TEST(test_forks),
+		TEST(test_fork_and_close),
+		TEST(test_reopen_under_fire),
+		SIGNAL_TEST(test_first_call_interrupted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
