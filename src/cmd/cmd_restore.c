@@ -21,6 +21,8 @@ enum {
 	OPT_JSON,
 	OPT_QUIET,
 	OPT_PIDFILE,
+	OPT_TCP,
+	OPT_TCP_CLOSE,
 	OPT_VALIDATE,
 	OPT_CHECKSUM_N,
 };
@@ -34,6 +36,10 @@ struct restore_cmd {
 	bool quiet;
 	struct progress *progress;
 };
+
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+enum { NSIGNALS = sizeof(signals) / sizeof(signals[0]) };
 
 static volatile sig_atomic_t interrupted;
 
@@ -52,6 +58,12 @@ static const struct argp_option options[] = {
 	{"pidfile", OPT_PIDFILE, "FILE", 0, "Write the root's pid into FILE", 1},
 	{"shell-job", 'j', NULL, 0,
 	 "Bring a tree that was started from a shell into this command's session", 1},
+	{"tcp-established", OPT_TCP, NULL, 0,
+	 "Accepted as in criu: TCP connections that the image has are always restored", 1},
+	{"tcp-close", OPT_TCP_CLOSE, NULL, 0,
+	 "TCP connections that the image has are closed ones instead", 1},
+	{"ext-unix-sk", 'x', NULL, 0,
+	 "Accepted as in criu: unix sockets whose peer is outside are connected to it", 1},
 	{"file-validation", OPT_VALIDATE, "METHOD", 0,
 	 "What files must agree in beside their size: buildid (of ELF files, the default), filesize, "
 	 "checksum, checksum-full or checksum-period",
@@ -97,6 +109,12 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'j':
 		o->shell_job = true;
+		return 0;
+	case OPT_TCP:
+	case 'x':
+		return 0;
+	case OPT_TCP_CLOSE:
+		o->make.tcp_close = true;
 		return 0;
 	case OPT_PIDFILE:
 		c->pidfile = arg;
@@ -231,23 +249,31 @@ static void write_pidfile(const char *path, pid_t pid)
 			strerror(errno), pid);
 }
 
-/* Until the root ends; signals to us are meant for it. */
+/* Until the root ends; signals to us are meant for it, from the moment on that it runs. */
 static int await_root(pid_t pid)
 {
+	sigset_t wanted, before;
 	int status = 0;
+	pid_t got;
 
-	for (;;) {
-		pid_t got = waitpid(pid, &status, 0);
+	sigemptyset(&wanted);
+	for (size_t i = 0; i < NSIGNALS; i++)
+		sigaddset(&wanted, signals[i]);
+	sigaddset(&wanted, SIGCHLD);
+	/* Blocked, so that none comes between a look and the wait for the next. */
+	sigprocmask(SIG_BLOCK, &wanted, &before);
+	while ((got = waitpid(pid, &status, WNOHANG)) == 0) {
+		int sig = interrupted;
 
-		if (interrupted) {
-			kill(pid, interrupted);
-			interrupted = 0;
-		}
-		if (got == pid)
-			break;
-		if (got < 0 && errno != EINTR)
-			return 0;
+		interrupted = 0;
+		if (!sig)
+			sig = sigwaitinfo(&wanted, NULL);
+		if (sig > 0 && sig != SIGCHLD)
+			kill(pid, sig);
 	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (got < 0)
+		return 0;
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
@@ -255,7 +281,6 @@ int cmd_restore(int argc, char **argv)
 {
 	struct restore_cmd c = {.log = LOG_OPTS_DEFAULT};
 	struct sigaction sa = {.sa_handler = on_signal};
-	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 	struct restore_result res;
 	struct err err = {0};
 	char log_name[4096];
@@ -263,7 +288,7 @@ int cmd_restore(int argc, char **argv)
 
 	if (ret)
 		return ret;
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+	for (size_t i = 0; i < NSIGNALS; i++)
 		sigaction(signals[i], &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	/* Beside the image, and not over the log of the dump. */

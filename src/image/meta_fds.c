@@ -60,6 +60,7 @@ int meta_get_fdinfo(struct meta_in *in, uint32_t id)
 		if (ret)
 			break;
 	}
+	model_sort_fds(t);
 	store_unload(&file);
 	return ret;
 }

@@ -2,6 +2,7 @@
 /* A process tree as plain data: its memory and its look-ups. */
 #include "src/image/model.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "src/image/arena.h"
@@ -117,15 +118,38 @@ const struct m_pipe *model_pipe(const struct model *m, const struct m_file *f)
 	return NULL;
 }
 
+static int cmp_fd(const void *a, const void *b)
+{
+	uint32_t x = ((const struct m_fd *)a)->fd, y = ((const struct m_fd *)b)->fd;
+
+	return x < y ? -1 : x > y;
+}
+
+const struct m_fd *model_fd(const struct m_fdtable *t, uint32_t fd)
+{
+	struct m_fd key = {.fd = fd};
+
+	return t->n ? bsearch(&key, t->fds, t->n, sizeof(key), cmp_fd) : NULL;
+}
+
+void model_sort_fds(struct m_fdtable *t)
+{
+	bool sorted = true;
+
+	for (uint32_t i = 1; i < t->n; i++)
+		sorted &= t->fds[i - 1].fd <= t->fds[i].fd;
+	if (!sorted)
+		qsort(t->fds, t->n, sizeof(*t->fds), cmp_fd);
+}
+
 const struct m_file *model_file_at(const struct model *m, uint32_t pid, uint32_t fd)
 {
 	const struct m_proc *p = model_proc(m, pid);
 	const struct m_fdtable *t = p ? model_fdtable(m, p->fdtable_id) : NULL;
 
-	for (uint32_t i = 0; t && i < t->n; i++)
-		if (t->fds[i].fd == fd)
-			return model_file(m, t->fds[i].file_id);
-	return NULL;
+	const struct m_fd *e = t ? model_fd(t, fd) : NULL;
+
+	return e ? model_file(m, e->file_id) : NULL;
 }
 
 const struct m_regset *model_regset(const struct m_thread *t, uint32_t note)

@@ -313,7 +313,7 @@ struct m_lock {
 struct m_fdtable {
 	uint32_t id; /* from 2: 1 is the dumping tool's own in CRIU's numbering */
 	uint32_t n;
-	struct m_fd *fds;
+	struct m_fd *fds; /* ascending */
 };
 
 /* One object of shared memory; its pages are in MD_SPACE_SHMEM(id). */
@@ -483,6 +483,10 @@ const struct m_ghost *model_ghost(const struct model *m, uint32_t id);
 const struct m_tty *model_tty(const struct model *m, uint32_t tty);
 /* What is in the pipe or FIFO that @f is an end of; NULL when that is not kept. */
 const struct m_pipe *model_pipe(const struct model *m, const struct m_file *f);
+/* Entry @fd of a table, NULL. */
+const struct m_fd *model_fd(const struct m_fdtable *t, uint32_t fd);
+/* Puts the entries in their order. */
+void model_sort_fds(struct m_fdtable *t);
 /* What a descriptor of a process refers to. */
 const struct m_file *model_file_at(const struct model *m, uint32_t pid, uint32_t fd);
 /* By note type; NULL if the thread has none. */

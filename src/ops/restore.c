@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Restore: empty stopped processes, filled from outside, let go. */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -113,7 +115,11 @@ static int check_vdso(struct restore *r, struct err *err)
 			const struct m_vma *w = &p->mm.vmas[j];
 			const uint8_t *own = (void *)(uintptr_t)v->part[v->n - 1].start;
 
-			for (uint64_t a = w->start; w->kind == M_VMA_VDSO && a < w->end;
+			uint64_t len = w->end - w->start, own_len = v->part[v->n - 1].len;
+
+			/* A hostile image has several pieces that sum up to ours. */
+			for (uint64_t a = w->start;
+			     w->kind == M_VMA_VDSO && len <= own_len && a < w->end;
 			     a += sizeof(page)) {
 				struct err drop = {0};
 				ssize_t n = image_mem_read(mem, MD_SPACE_PROC(p->pid), a, page,
@@ -231,12 +237,26 @@ static int restore_open(struct restore *r, struct err *err)
 
 /* --- state ------------------------------------------------------------------------------------ */
 
+/* The directory that all begin with: to set it again would take a privilege. */
+static bool is_root_already(int fd)
+{
+	struct statx has, want;
+	const unsigned mask = STATX_INO | STATX_MNT_ID;
+
+	return fd >= 0 && statx(AT_FDCWD, "/", 0, mask, &has) == 0 &&
+	       statx(fd, "", AT_EMPTY_PATH, mask, &want) == 0 && has.stx_ino == want.stx_ino &&
+	       has.stx_dev_major == want.stx_dev_major && has.stx_dev_minor == want.stx_dev_minor &&
+	       has.stx_mask & STATX_MNT_ID && want.stx_mask & STATX_MNT_ID &&
+	       has.stx_mnt_id == want.stx_mnt_id;
+}
+
 /* What needs a program file or directory by number: they are 1 to 3 for a moment. */
 static int put_with_files(struct restore *r, struct remote *remote, const struct m_proc *p,
 			  struct err *err)
 {
+	const int root = make_fd(r->make, p->root_file_id);
 	const int fds[3] = {make_fd(r->make, p->mm.exe_file_id), make_fd(r->make, p->cwd_file_id),
-			    make_fd(r->make, p->root_file_id)};
+			    is_root_already(root) ? -1 : root};
 	int ret = fill_take(remote, fds, 3, err);
 
 	if (ret == 0)

@@ -8,7 +8,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -44,29 +46,19 @@ static bool may_be(const struct m_file *f, const struct m_epoll_target *t)
 	return f && (!t->ino || f->ino == t->ino) && !(f->flags & O_PATH);
 }
 
-static uint32_t number_of(const struct m_fdtable *t, uint32_t fd)
-{
-	for (uint32_t i = 0; i < t->n; i++)
-		if (t->fds[i].fd == fd)
-			return t->fds[i].file_id;
-	return 0;
-}
-
 /* The file under the number that was used, or under another one of @q. */
 static uint32_t find_in(const struct watcher *w, const struct m_epoll_target *t,
 			const struct epoll_slot *slot, const struct m_proc *q)
 {
 	const struct m_fdtable *table = model_fdtable(w->f->m, q->fdtable_id);
-	const struct m_file *f;
-	uint32_t id;
+	const struct m_fd *e = table ? model_fd(table, t->fd) : NULL;
+	const struct m_file *f = e ? model_file(w->f->m, e->file_id) : NULL;
 
 	if (!table)
 		return 0;
-	id = number_of(table, t->fd);
-	f = model_file(w->f->m, id);
 	if (may_be(f, t) && ((t->ino && S_ISSOCK(f->mode)) || w->f->same.blind ||
 			     is_watched(w, slot, q, t->fd) != 0))
-		return id;
+		return f->id;
 	for (uint32_t i = 0; i < table->n; i++) {
 		f = model_file(w->f->m, table->fds[i].file_id);
 		if (table->fds[i].fd != t->fd && may_be(f, t) &&
@@ -74,6 +66,24 @@ static uint32_t find_in(const struct watcher *w, const struct m_epoll_target *t,
 			return f->id;
 	}
 	return 0;
+}
+
+/* In a process that runs: not open under the number that is still being watched. */
+static bool is_stale(const struct m_proc *p, uint32_t fd, const struct m_epoll_target *t)
+{
+	struct proctext text = {0};
+	char path[64], line[32];
+	bool ret = false;
+
+	snprintf(path, sizeof(path), "/proc/%u/fd/%u", p->pid, t->fd);
+	if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%u/fdinfo/%u", p->pid, fd);
+	snprintf(line, sizeof(line), "tfd: %8u events:", t->fd);
+	if (proctext_read(&text, AT_FDCWD, path) > 0)
+		ret = strstr(text.data, line) != NULL;
+	proctext_deinit(&text);
+	return ret;
 }
 
 int epoll_finish(struct files *f, const struct m_proc *p, uint32_t fd, struct m_file *file,
@@ -92,6 +102,10 @@ int epoll_finish(struct files *f, const struct m_proc *p, uint32_t fd, struct m_
 		for (uint32_t k = 0; !t->file_id && k < f->m->nprocs; k++)
 			if (f->m->procs[k].fdtable_id != p->fdtable_id)
 				t->file_id = find_in(&w, t, &slot, &f->m->procs[k]);
+		/* A tree that runs closes and opens while it is looked at: this is for the freeze.
+		 */
+		if (f->hands_off && !t->file_id && !is_stale(p, fd, t))
+			continue;
 		if (!t->file_id && finding_fatal(f->m, p->pid,
 						 "fd %u: epoll watches what was descriptor %u and "
 						 "is open nowhere in the tree now",

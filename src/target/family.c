@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -338,7 +338,12 @@ static int await_death(struct family *f, struct task *task, int signo, struct er
 
 		if (stop.kind == STOP_DEAD) {
 			task->state = TASK_GONE;
-			return 0;
+			if (stop.status == signo)
+				return 0;
+			return err_fail(err, EPROTO, ERR_OTHER,
+					"process %d, a zombie in the image, ended by %d and not by "
+					"signal %d",
+					task->tid, stop.status, signo);
 		}
 		if (stop.kind != STOP_NONE)
 			ptrace(PTRACE_CONT, task->tid, 0,
@@ -351,35 +356,79 @@ static int await_death(struct family *f, struct task *task, int signo, struct er
 	}
 }
 
-/* It ends as it ended; its parent finds it waiting. */
+/* Signals that end no process would leave it running code that is not there. */
+static bool ends_process(int signo)
+{
+	return signo > 0 && signo <= M_NSIG && signo != SIGCHLD && signo != SIGCONT &&
+	       signo != SIGURG && signo != SIGWINCH && signo != SIGSTOP && signo != SIGTSTP &&
+	       signo != SIGTTIN && signo != SIGTTOU;
+}
+
+/* What is still seen of it. No core file of ours, whoever takes them. */
+static int dress_zombie(struct family *f, struct task *task, const struct m_proc *p,
+			struct err *err)
+{
+	struct script script;
+
+	script_begin(&script, &f->r, task);
+	script_add(&script,
+		   (struct script_call){
+			   SYS_prctl,
+			   {PR_SET_NAME, script_buf(&script, p->comm, sizeof(p->comm), err)},
+			   .what = "set the name"},
+		   err);
+	script_add(&script,
+		   (struct script_call){SYS_prctl, {PR_SET_DUMPABLE, 0}, .what = "dump no core"},
+		   err);
+	return script_run(&script, err);
+}
+
+static int die_by(struct family *f, struct task *task, int signo, struct err *err)
+{
+	const uint64_t none = 0;
+
+	if (ptrace(PTRACE_SETSIGMASK, task->tid, sizeof(none), &none) < 0 ||
+	    kill(task->tid, signo) < 0)
+		return err_set(err, errno, "end process %d, a zombie in the image, by %d",
+			       task->tid, signo);
+	ptrace(PTRACE_CONT, task->tid, 0, 0);
+	return await_death(f, task, signo, err);
+}
+
+/* The call does not return: the batch ends with the death of its thread. */
+static int die_with(struct family *f, struct task *task, int status, struct err *err)
+{
+	const uint64_t args[6] = {(uint64_t)status};
+	struct err gone = {0};
+
+	if (script_one(&f->r, task, SYS_exit_group, args, &gone) >= 0 ||
+	    gone.class != ERR_TARGET_GONE)
+		return err_fail(err, EPROTO, ERR_OTHER, "process %d did not end", task->tid);
+	task->state = TASK_GONE;
+	return 0;
+}
+
+/* It ends as it ended; its parent finds it waiting. The bit that there was a core file is lost. */
 static int make_zombie(struct family *f, const struct m_proc *p, struct err *err)
 {
 	struct tree *t = &f->s->tree;
 	uint32_t index = f->s->order[p - f->s->m->procs];
 	struct task *task = leader_of(f, index);
-	int signo = WIFSIGNALED(p->exit_code) ? WTERMSIG(p->exit_code) : 0;
-	struct rlimit none = {0, 0};
-	int ret = enter(f, index, err);
+	int signo = p->exit_code & 0x7f, ret;
 
-	if (ret < 0)
-		return ret;
-	t->procs[index].state = PROC_ZOMBIE;
-	if (signo) {
-		/* No core file of ours: the bit that says there was one is lost. */
-		prlimit(task->tid, RLIMIT_CORE, &none, NULL);
-		kill(task->tid, signo);
-		ptrace(PTRACE_CONT, task->tid, 0, 0);
-		return await_death(f, task, signo, err);
-	}
-	/* The call does not return: the batch ends with the death of its thread. */
-	const uint64_t args[6] = {WEXITSTATUS(p->exit_code)};
-	struct err gone = {0};
-
-	if (script_one(&f->r, task, SYS_exit_group, args, &gone) >= 0 ||
-	    gone.class != ERR_TARGET_GONE)
-		return err_fail(err, EPROTO, ERR_OTHER, "process %u did not end", p->pid);
-	task->state = TASK_GONE;
-	return 0;
+	if (p->exit_code & ~0xffffu || (signo && !ends_process(signo)))
+		return err_fail(err, EBADMSG, ERR_IMAGE,
+				"process %u of the image has ended with status %#x", p->pid,
+				p->exit_code);
+	ret = enter(f, index, err);
+	if (ret == 0)
+		ret = dress_zombie(f, task, p, err);
+	if (ret == 0)
+		ret = signo ? die_by(f, task, signo, err)
+			    : die_with(f, task, WEXITSTATUS(p->exit_code), err);
+	if (ret == 0)
+		t->procs[index].state = PROC_ZOMBIE;
+	return ret;
 }
 
 /* --- threads -------------------------------------------------------------------------------------

@@ -412,6 +412,7 @@ static int fdtable_collect(struct files *f, struct m_proc *p, const struct proc_
 	if (f->nfds)
 		memcpy(fds, f->fds, f->nfds * sizeof(*fds));
 	*t = (struct m_fdtable){.id = id, .n = f->nfds, .fds = fds};
+	model_sort_fds(t);
 	return 0;
 }
 

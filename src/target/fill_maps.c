@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "src/target/fill.h"
+#include "src/target/procfs.h"
 #include "src/target/script.h"
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -189,17 +190,37 @@ static int take_files(struct taken *t, struct script *script, const struct m_pro
 	return 0;
 }
 
+/*
+ * Once writable, now not: it stays counted as memory that may be needed, and does not become one
+ * with a neighbour that never was. The linker's read-only data is such memory. Of memory without a
+ * file and without contents the kernel (Linux 6.3) takes it off the count.
+ */
+static bool was_writable(const struct m_vma *v)
+{
+	return v->kind == M_VMA_FILE_PRIVATE && v->flags & M_VMF_ACCOUNT &&
+	       !(v->prot & PROT_WRITE) && !(v->flags & M_VMF_HUGETLB);
+}
+
 static void map_one(struct script *script, const struct m_vma *v, uint64_t fd, struct err *err)
 {
+	uint64_t prot = was_writable(v) ? PROT_READ | PROT_WRITE : v->prot;
+
 	script_add(script,
 		   (struct script_call){SYS_mmap,
-					{v->start, v->end - v->start, v->prot, map_flags(v), fd,
+					{v->start, v->end - v->start, prot, map_flags(v), fd,
 					 has_file(v) ? v->pgoff : 0},
 					.what = "map memory at",
 					.at = v->start,
 					.wants = true,
 					.want = v->start},
 		   err);
+	if (prot != v->prot)
+		script_add(script,
+			   (struct script_call){SYS_mprotect,
+						{v->start, v->end - v->start, v->prot},
+						.what = "protect memory at",
+						.at = v->start},
+			   err);
 }
 
 /* Whole segments alone: that is what shmat() makes and shmdt() looks for. */
@@ -238,7 +259,7 @@ static int map_all(struct spawn *s, struct remote *r, const struct m_proc *p, co
 
 		if (fill_is_kernels(v))
 			continue;
-		if (!has_file(v) && v->kind != M_VMA_ANON)
+		if ((!has_file(v) && v->kind != M_VMA_ANON) || v->flags & M_VMF_AIORING)
 			return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
 					"process %u: the mapping at %#" PRIx64
 					" (%s) is of a kind that cannot be restored",
@@ -342,6 +363,67 @@ static void add_len(struct script *s, uint64_t nr, uint64_t start, uint64_t end,
 		   err);
 }
 
+/* Do VmFlags tell memory that is locked page by page, as it is touched? Older kernels do not. */
+static bool onfault_is_told(void)
+{
+	size_t len = (size_t)sysconf(_SC_PAGESIZE);
+	void *page = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct procfs_lines l;
+	char buf[16384], begin[32];
+	const char *line;
+	bool here = false, told = false;
+
+	if (page == MAP_FAILED)
+		return false;
+	snprintf(begin, sizeof(begin), "%" PRIxPTR "-", (uintptr_t)page);
+	if (mlock2(page, len, MLOCK_ONFAULT) == 0 &&
+	    procfs_lines_open(&l, buf, sizeof(buf), "/proc/self/smaps") == 0) {
+		while (!told && (line = procfs_lines_next(&l))) {
+			here = here || !strncmp(line, begin, strlen(begin));
+			told = here && strstr(line, "VmFlags:") && strstr(line, " lf");
+			if (here && strstr(line, "VmFlags:"))
+				break;
+		}
+		procfs_lines_close(&l);
+	}
+	munmap(page, len);
+	return told;
+}
+
+/* Whose pages are there, present or not in the image, and where the area grows those too. */
+static bool locked_whole(const struct m_vma *v)
+{
+	static int told = -1;
+
+	/* Not known: whatever is locked page by page must not be filled up. */
+	if (!v->vmflags[0] || strstr(v->vmflags, "lf"))
+		return false;
+	if (told < 0)
+		told = onfault_is_told();
+	return told;
+}
+
+static void lock(struct script *s, const struct m_vma *v, struct err *err)
+{
+	const uint64_t len = v->end - v->start;
+
+	script_add(s,
+		   (struct script_call){SYS_mlock2,
+					{v->start, len, MLOCK_ONFAULT},
+					.what = "lock memory at",
+					.at = v->start},
+		   err);
+	/* An error where there is nothing to be touched: it is locked all the same. */
+	if (locked_whole(v))
+		script_add(s,
+			   (struct script_call){SYS_mlock,
+						{v->start, len},
+						.what = "lock memory at",
+						.at = v->start,
+						.may_fail = true},
+			   err);
+}
+
 int fill_advice(struct remote *r, const struct m_proc *p, struct err *err)
 {
 	struct script s;
@@ -354,11 +436,8 @@ int fill_advice(struct remote *r, const struct m_proc *p, struct err *err)
 			continue;
 		advise(&s, v, err);
 		name_anon(&s, v, err);
-		/* On fault what is absent: who locked pages had them present, and we have filled
-		 * them. */
 		if (v->flags & M_VMF_LOCKED)
-			add_len(&s, SYS_mlock2, v->start, v->end, MLOCK_ONFAULT, "lock memory at",
-				err);
+			lock(&s, v, err);
 	}
 	for (uint32_t i = 0; i < p->mm.nguards; i++)
 		add_len(&s, SYS_madvise, p->mm.guards[i].start, p->mm.guards[i].end,

@@ -83,18 +83,24 @@ static void survey_findings(struct gather *g, pid_t pid, struct model *m, struct
 	}
 }
 
+/* One look at the tree while it runs. */
+struct survey_pass {
+	struct gather *g;
+	bool first;
+	struct model *m; /* of its own: of a tree that changes nothing but the findings is kept */
+	struct files *f;
+};
+
 /* The tree as it is now, as far as it goes: what it misses is read later. */
-static int survey_children(struct gather *g, pid_t pid, unsigned depth, struct model *m,
-			   struct files *f, struct err *err)
+static int survey_children(struct survey_pass *s, pid_t pid, unsigned depth, struct err *err)
 {
 	enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64 };
 	pid_t *pids;
-	int n, ret;
+	int n, ret = s->first ? maps_survey(s->g->files, pid, err) : 0;
 
-	ret = maps_survey(g->files, pid, err);
 	if (ret < 0)
 		return ret;
-	survey_findings(g, pid, m, f);
+	survey_findings(s->g, pid, s->m, s->f);
 	if (depth == MAX_DEPTH)
 		return 0;
 	pids = malloc(MAX_CHILDREN * sizeof(*pids));
@@ -102,45 +108,78 @@ static int survey_children(struct gather *g, pid_t pid, unsigned depth, struct m
 		return err_set(err, ENOMEM, "children of process %d", pid);
 	n = proc_children(pid, pids, MAX_CHILDREN);
 	for (int i = 0; ret == 0 && i < n && i < MAX_CHILDREN; i++)
-		ret = survey_children(g, pids[i], depth + 1, m, f, err);
+		ret = survey_children(s, pids[i], depth + 1, err);
 	free(pids);
 	return ret;
 }
 
-static int survey_keep(struct model *to, const struct model *from, struct err *err)
+/* @ret is a model with the findings, whatever is returned; or NULL. */
+static int survey_look(struct gather *g, bool first, struct model **ret_m, struct err *err)
+{
+	struct model *m = *ret_m = model_new(0);
+	struct files *f = m ? files_new(m, err) : NULL;
+	struct survey_pass s = {.g = g, .first = first, .m = m, .f = f};
+	int ret;
+
+	if (!f)
+		return err_set(err, ENOMEM, "survey of process %d", g->tree->root);
+	files_options(f, g->opts);
+	files_hands_off(f);
+	ret = survey_children(&s, g->tree->root, 0, err);
+	if (ret == 0)
+		ret = files_finish(f, err);
+	if (ret == 0 && first)
+		files_know_sums(g->files, f);
+	files_free(f);
+	return ret;
+}
+
+static bool has_finding(const struct model *m, const struct m_finding *want)
+{
+	for (uint32_t i = 0; i < m->nfindings; i++)
+		if (m->findings[i].pid == want->pid && !strcmp(m->findings[i].text, want->text))
+			return true;
+	return false;
+}
+
+static bool any_fatal(const struct model *m)
+{
+	for (uint32_t i = 0; i < m->nfindings; i++)
+		if (m->findings[i].fatal)
+			return true;
+	return false;
+}
+
+/* What is fatal must be in @again, too, if there is one. */
+static int survey_keep(struct model *to, const struct model *from, const struct model *again,
+		       struct err *err)
 {
 	for (uint32_t i = 0; i < from->nfindings; i++) {
-		struct m_finding *e = model_push(to, &to->findings, &to->nfindings, sizeof(*e));
+		const struct m_finding *found = &from->findings[i];
+		struct m_finding *e;
 
+		if (found->fatal && again && !has_finding(again, found))
+			continue;
+		e = model_push(to, &to->findings, &to->nfindings, sizeof(*e));
 		if (!e)
 			return err_set(err, ENOMEM, "findings");
-		*e = from->findings[i];
+		*e = *found;
 	}
 	return 0;
 }
 
-/* Into a model of its own: the tree runs and changes, so nothing of it but the findings is kept. */
+/* A tree that runs may be caught between two of its steps: what counts is seen twice. */
 int gather_survey(struct gather *g, struct err *err)
 {
-	struct model *m = model_new(0);
-	struct files *f = m ? files_new(m, err) : NULL;
-	int ret;
+	struct model *m = NULL, *again = NULL;
+	int ret = survey_look(g, true, &m, err);
 
-	if (!f) {
-		model_free(m);
-		return err_set(err, ENOMEM, "survey of process %d", g->tree->root);
-	}
-	files_options(f, g->opts);
-	files_hands_off(f);
-	ret = survey_children(g, g->tree->root, 0, m, f, err);
+	if (ret == 0 && any_fatal(m))
+		ret = survey_look(g, false, &again, err);
 	if (ret == 0)
-		ret = files_finish(f, err);
-	if (ret == 0)
-		files_know_sums(g->files, f);
-	if (ret == 0)
-		ret = survey_keep(g->m, m, err);
-	files_free(f);
+		ret = survey_keep(g->m, m, again, err);
 	model_free(m);
+	model_free(again);
 	return ret;
 }
 

@@ -87,7 +87,7 @@ static bool same_addr(const struct m_inet *a, const uint8_t x[16], const struct 
 	return n == m && !memcmp(p, q, n);
 }
 
-static bool are_peers(const struct m_inet *a, const struct m_inet *b)
+bool inet_are_peers(const struct m_inet *a, const struct m_inet *b)
 {
 	return a->proto == b->proto && a->src_port == b->dst_port && a->dst_port == b->src_port &&
 	       same_addr(a, a->src_addr, b, b->dst_addr) &&
@@ -250,7 +250,7 @@ static bool peer_in_tree(const struct files *f, const struct m_inet *i)
 	for (uint32_t k = 0; k < f->m->nfiles; k++) {
 		const struct m_inet *other = f->m->files[k].isk;
 
-		if (other && other != i && are_peers(i, other))
+		if (other && other != i && inet_are_peers(i, other))
 			return true;
 	}
 	return false;
@@ -299,6 +299,19 @@ static int connection_read(struct files *f, const struct m_proc *p, uint32_t fd,
 		       : 0;
 }
 
+int inet_outside(struct files *f, const struct m_proc *p, uint32_t fd, const struct m_inet *i,
+		 struct err *err)
+{
+	char src[64], dst[64];
+
+	return finding_fatal(f->m, p->pid,
+			     "fd %u: TCP connection %s to %s, which is outside of the tree: "
+			     "--tcp-established carries it, --tcp-close closes it",
+			     fd, printed(i, false, src), printed(i, true, dst)) < 0
+		       ? nomem(p->pid, fd, err)
+		       : 0;
+}
+
 int inet_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, int dup,
 		struct err *err)
 {
@@ -317,14 +330,9 @@ int inet_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t i
 	if (i->state == M_SK_ESTABLISHED && (inside || f->tcp_established))
 		return connection_read(f, p, fd, dup, i, err);
 	if (i->state == M_SK_ESTABLISHED)
-		ret = finding_fatal(f->m, p->pid,
-				    "fd %u: TCP connection %s to %s, which is outside of the tree: "
-				    "--tcp-established carries it, --tcp-close closes it",
-				    fd, printed(i, false, src), printed(i, true, dst));
-	else
-		ret = finding_fatal(
-			f->m, p->pid, "fd %u: TCP connection %s to %s, %s: not supported%s", fd,
-			printed(i, false, src), printed(i, true, dst), state_name(i->state),
-			inside ? "" : ", but --tcp-close drops it");
+		return inet_outside(f, p, fd, i, err);
+	ret = finding_fatal(f->m, p->pid, "fd %u: TCP connection %s to %s, %s: not supported%s", fd,
+			    printed(i, false, src), printed(i, true, dst), state_name(i->state),
+			    inside ? "" : ", but --tcp-close drops it");
 	return ret < 0 ? nomem(p->pid, fd, err) : 0;
 }

@@ -77,14 +77,14 @@ static bool somebody_there(const struct m_unix *u)
 	return connect(sk, (struct sockaddr *)&addr, len) == 0 || errno != ECONNREFUSED;
 }
 
-/* Some socket of the model left @ino there. */
+/* Some socket of the model left @ino there; CRIU's images do not say what was there. */
 static bool is_ours(const struct make *mk, const struct m_unix *u, uint64_t ino)
 {
 	for (uint32_t i = 0; i < mk->m->nfiles; i++) {
 		const struct m_unix *o = mk->m->files[i].usk;
 
 		if (o && o->name_len == u->name_len && !memcmp(o->name, u->name, u->name_len) &&
-		    o->path_ino == ino)
+		    (o->path_ino == ino || !o->path_ino))
 			return true;
 	}
 	return false;

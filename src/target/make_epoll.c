@@ -3,8 +3,9 @@
  * epoll instances and what they watch.
  *
  * An item is a file and the number by which it was added; whose number does not matter later. So a
- * child of the tool adds them all: its table is a copy of ours, in which every file may have any
- * number for a moment, while the descriptions are the same.
+ * child of the tool adds them: its table is a copy of ours, in which every file may have any number
+ * for a moment, while the descriptions are the same. signalfds are left to processes of the tree
+ * (make_inside.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -78,7 +79,7 @@ static int add_items(const struct make *mk, const struct m_file *f, int top, str
 			const struct m_epoll_target *t = &f->targets[i];
 			int fd, ret;
 
-			if (has_fired(t) != (round == 0))
+			if (has_fired(t) != (round == 0) || make_watched_inside(mk, t))
 				continue;
 			fd = fcntl(make_fd(mk, t->file_id), F_DUPFD_CLOEXEC, top);
 			ret = fd < 0 ? -errno : add_item(ep, fd, t->fd, t);
@@ -112,43 +113,65 @@ static uint32_t watched_file(const struct model *m, const struct m_file *f, uint
 	return 0;
 }
 
-/* A copy of everything at numbers above all that are wanted, so that none is in the way. */
+static bool has_items(const struct make *mk, uint32_t i)
+{
+	const struct m_file *f = &mk->m->files[i];
+
+	return f->type == M_FILE_EVENTPOLL && mk->made[i].fd >= 0 && f->ntargets;
+}
+
+/* Above all numbers that are wanted, so that nothing is in the way; there is room for some. */
 static int child_top(const struct make *mk)
 {
 	struct rlimit rl;
-	int top = mk->first_fd;
+	int top = 3;
+	rlim_t n = 64;
 
 	for (uint32_t i = 0; i < mk->m->nfiles; i++) {
 		const struct m_file *f = &mk->m->files[i];
 
-		if (mk->made[i].fd >= top)
-			top = mk->made[i].fd + 1;
-		for (uint32_t k = 0; f->type == M_FILE_EVENTPOLL && k < f->ntargets; k++)
+		if (!has_items(mk, i))
+			continue;
+		n += f->ntargets + (rlim_t)1;
+		for (uint32_t k = 0; k < f->ntargets; k++)
 			if ((int)f->targets[k].fd >= top)
 				top = (int)f->targets[k].fd + 1;
 	}
-	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < (rlim_t)top * 2 + 64) {
-		rl.rlim_cur = (rlim_t)top * 2 + 64;
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < (rlim_t)top + n) {
+		rl.rlim_cur = (rlim_t)top + n;
 		rl.rlim_max = rl.rlim_max < rl.rlim_cur ? rl.rlim_cur : rl.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &rl);
 	}
 	return top;
 }
 
-/* Everything that is needed, moved out of the way of the numbers that are. */
+static int move_one(struct make *mk, uint32_t file_id, int top, struct err *err)
+{
+	int *fd = &mk->made[file_id - 1].fd;
+
+	/* The old one stays until its number is taken over or the child ends. */
+	if (*fd < top)
+		*fd = fcntl(*fd, F_DUPFD_CLOEXEC, top);
+	return *fd < 0 ? err_set(err, errno, "number above %d for %s", top,
+				 make_name(&mk->m->files[file_id - 1]))
+		       : 0;
+}
+
+/* What is needed, out of the way of the numbers that are. */
 static int child_move(struct make *mk, int top, struct err *err)
 {
-	for (uint32_t i = 0; i < mk->m->nfiles; i++) {
-		int fd = mk->made[i].fd;
+	int ret = 0;
 
-		if (fd < 0)
+	for (uint32_t i = 0; ret == 0 && i < mk->m->nfiles; i++) {
+		const struct m_file *f = &mk->m->files[i];
+
+		if (!has_items(mk, i))
 			continue;
-		mk->made[i].fd = fcntl(fd, F_DUPFD_CLOEXEC, top);
-		if (mk->made[i].fd < 0)
-			return err_set(err, errno, "number above %d for %s", top,
-				       make_name(&mk->m->files[i]));
+		ret = move_one(mk, f->id, top, err);
+		for (uint32_t k = 0; ret == 0 && k < f->ntargets; k++)
+			ret = move_one(mk, f->targets[k].file_id, top, err);
 	}
-	return 0;
+	return ret;
 }
 
 static int child_add(struct make *mk, struct err *err)
@@ -156,10 +179,8 @@ static int child_add(struct make *mk, struct err *err)
 	int top = child_top(mk), ret = child_move(mk, top, err);
 
 	for (uint32_t i = 0; ret == 0 && i < mk->m->nfiles; i++) {
-		const struct m_file *f = &mk->m->files[i];
-
-		if (f->type == M_FILE_EVENTPOLL && mk->made[i].fd >= 0 && f->ntargets)
-			ret = add_items(mk, f, top, err);
+		if (has_items(mk, i))
+			ret = add_items(mk, &mk->m->files[i], top, err);
 	}
 	return ret;
 }
@@ -190,11 +211,16 @@ int make_epoll_items(struct make *mk, struct err *err)
 {
 	struct err why = {0};
 	int report[2], status = 0;
+	bool any = false;
 	ssize_t n;
 	pid_t pid;
 	int ret = resolve(mk, err);
 
-	if (ret < 0)
+	if (ret == 0)
+		ret = make_plan_watches(mk, err);
+	for (uint32_t i = 0; i < mk->m->nfiles; i++)
+		any |= has_items(mk, i);
+	if (ret < 0 || !any)
 		return ret;
 	if (pipe2(report, O_CLOEXEC) < 0)
 		return err_set(err, errno, "pipe for epoll items");

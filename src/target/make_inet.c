@@ -68,9 +68,16 @@ static bool is_tcp(const struct m_inet *i)
 	return i->proto == IPPROTO_TCP;
 }
 
-static bool is_connection(const struct m_inet *i)
+static bool is_connection(const struct make *mk, const struct m_inet *i)
 {
-	return is_tcp(i) && i->state == M_SK_ESTABLISHED;
+	return is_tcp(i) && i->state == M_SK_ESTABLISHED && !mk->opts->tcp_close;
+}
+
+/* That was one, and is over. */
+static bool is_dead(const struct make *mk, const struct m_inet *i)
+{
+	return is_tcp(i) && ((i->state == M_SK_CLOSE && i->shutdown) ||
+			     (i->state == M_SK_ESTABLISHED && mk->opts->tcp_close));
 }
 
 /* --- options ------------------------------------------------------------------------------------
@@ -228,19 +235,19 @@ static int make_one(struct make *mk, const struct m_file *f, struct err *err)
 	cleanup_fd int sk = -1;
 	int ret;
 
-	if (is_tcp(i) && i->state == M_SK_CLOSE && i->shutdown) {
+	if (is_dead(mk, i)) {
 		sk = make_dead(f, err);
 		return sk < 0 ? sk : make_put(mk, f->id, take_fd(&sk), err);
 	}
 	sk = new_socket(f, err);
 	ret = sk < 0 ? sk : early_options(sk, f, err);
-	if (ret == 0 && is_connection(i))
+	if (ret == 0 && is_connection(mk, i))
 		ret = make_tcp_begin(sk, f, err);
 	if (ret == 0)
 		ret = bind_to(sk, f, err);
 	if (ret == 0 && i->state == M_SK_ESTABLISHED)
 		ret = connect_to(sk, f, err);
-	if (ret == 0 && is_connection(i))
+	if (ret == 0 && is_connection(mk, i))
 		ret = make_tcp_connect(sk, f, err);
 	if (ret == 0 && is_tcp(i) && i->state == M_SK_LISTEN && listen(sk, (int)i->backlog) < 0)
 		ret = err_set(err, errno, "listen on %s", make_name(f));
@@ -263,7 +270,7 @@ static int inet_open(struct make *mk, const struct m_file *f, bool late, struct 
 			const struct m_file *e = &mk->m->files[i];
 
 			if (e->type == M_FILE_INETSK && e->isk && mk->made[i].wanted &&
-			    is_connection(e->isk) == (connections == 1))
+			    is_connection(mk, e->isk) == (connections == 1))
 				ret = make_one(mk, e, err);
 		}
 	}
@@ -275,7 +282,7 @@ static int inet_late(struct make *mk, const struct m_file *f, int fd, struct err
 	const struct m_inet *i = f->isk;
 
 	/* Leaving repair mode would undo some of them. */
-	if (is_connection(i))
+	if (is_connection(mk, i))
 		return 0;
 	if (!is_tcp(i) && i->shutdown & M_SK_SHUT_READ)
 		shutdown(fd, SHUT_RD);
@@ -290,11 +297,11 @@ static int inet_finish(struct make *mk, const struct m_file *f, int fd, struct e
 	for (uint32_t i = 0; !mk->inet_let_go && ret == 0 && i < mk->m->nfiles; i++) {
 		const struct m_file *e = &mk->m->files[i];
 
-		if (e->isk && mk->made[i].fd >= 0 && is_connection(e->isk))
+		if (e->isk && mk->made[i].fd >= 0 && is_connection(mk, e->isk))
 			ret = make_tcp_let_go(mk->made[i].fd, e, err);
 	}
 	mk->inet_let_go = true;
-	if (ret < 0 || !is_connection(f->isk))
+	if (ret < 0 || !is_connection(mk, f->isk))
 		return ret;
 	ret = make_tcp_unsent(fd, f, err);
 	if (ret == 0)

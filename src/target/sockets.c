@@ -114,11 +114,14 @@ static int one_round(struct files *f, enum round round, struct err *err)
 
 int sockets_finish(struct files *f, struct err *err)
 {
-	int ret = f->hands_off ? 0 : one_round(f, QUEUES, err);
+	int ret;
 
+	if (f->hands_off)
+		return tcp_list_findings(f, err);
+	ret = one_round(f, QUEUES, err);
 	if (ret == 0)
 		ret = index_sockets(f, err);
-	return ret || f->hands_off ? ret : one_round(f, PEERS, err);
+	return ret ? ret : one_round(f, PEERS, err);
 }
 
 static void silence_one(const struct m_proc *p, uint32_t fd)

@@ -48,6 +48,14 @@ int netlink_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup
 int packet_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
 		struct m_file *file, struct err *err);
 
+bool inet_are_peers(const struct m_inet *a, const struct m_inet *b);
+/* The finding of a connection with somebody outside of the tree. */
+int inet_outside(struct files *f, const struct m_proc *p, uint32_t fd, const struct m_inet *i,
+		 struct err *err);
+
+/* tcp_list.c: connections of a tree that runs with other machines. */
+int tcp_list_findings(struct files *f, struct err *err);
+
 /* tcp.c: everything of the established connection @sk, which goes on as it was. -errno. */
 int tcp_read(struct files *f, int sk, struct m_tcp *ret);
 /* From now on closing the connection @sk tells the other side nothing; @on false: as before. */

@@ -197,8 +197,15 @@ static _Noreturn void stub_main(int sock, uint64_t base, size_t len)
 {
 	void *area = (void *)(uintptr_t)base;
 	stack_t none = {.ss_flags = SS_DISABLE};
+	/* As the kernel has them: struct sigaction of the library's is another one. */
+	static const uint64_t all = ~0ull, by_default[4];
 	char byte = 'r';
 
+	/* The terminal's signals are for the tool; what it ignores or catches no child of ours may.
+	 */
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all));
+	for (int signo = 1; signo <= M_NSIG; signo++)
+		syscall(SYS_rt_sigaction, signo, by_default, NULL, sizeof(all));
 	syscall(SYS_dup3, sock, 0, 0);
 	syscall(SYS_close_range, 1, ~0u, 0);
 	/* The kernel writes to the area of a registered thread whenever it runs: it will be gone.
@@ -449,7 +456,7 @@ static void kill_all(struct spawn *s)
 	uint64_t deadline = now_ns() + WAIT_MS * 1000000ull;
 
 	for (uint32_t i = 0; i < t->nprocs; i++)
-		if (t->procs[i].state == PROC_LIVE)
+		if (t->procs[i].state != PROC_GONE)
 			kill(t->procs[i].pid, SIGKILL);
 	for (uint32_t i = t->ntasks; i-- > 0;)
 		while (t->tasks[i].state != TASK_GONE && now_ns() < deadline) {

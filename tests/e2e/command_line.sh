@@ -74,16 +74,24 @@ stasis dump -t "$VPID" -D "$image" -R --image-format criu --json --quiet || bad 
 [ -z "$ERR" ] || bad "--quiet says: $ERR"
 
 # --- what an image does not carry is told, to people and to programs --------------------------------
-victim_start "$TMPDIR/deleted" deleted || die "$WHY"
+exec 6< <(exec sleep 1000)
+living sleeper $!
+cat <&6 >/dev/null &
+cat=$!
+living pipe $cat
+exec 6<&-
 rm -rf "$image"
-stasis dump -t "$VPID" -D "$image" -R --json || bad "deleted: exit $RC: $ERR"
-[[ $ERR == *"note: pid $VPID: "*"deleted file"* ]] || bad "no note of a deleted file: $ERR"
+stasis dump -t $cat -D "$image" -R --json || bad "a pipe from outside: exit $RC: $ERR"
+told="held by a process outside"
+[[ $ERR == *"note: pid $cat: "*"$told"* ]] || bad "no note of a pipe from outside: $ERR"
 python3 -c 'import json, sys
-sys.exit(not any("deleted file" in f["text"] for f in json.load(sys.stdin)["findings"]))' <<<"$OUT" ||
-	bad "JSON has no finding of a deleted file: $OUT"
+sys.exit(not any(sys.argv[1] in f["text"] for f in json.load(sys.stdin)["findings"]))' "$told" <<<"$OUT" ||
+	bad "JSON has no finding of a pipe from outside: $OUT"
 stasis show --brief "$image" || bad "show: $ERR"
-[[ $OUT == *"deleted file"* ]] || bad "the image does not know what it lacks"
-victim_end "$TMPDIR/deleted" "after a dump"
+[[ $OUT == *"$told"* ]] || bad "the image does not know what it lacks"
+kill -KILL "${LIVING[sleeper]}" $cat
+gone pipe
+gone sleeper
 
 # --- what is no image ---------------------------------------------------------------------------------
 for c in verify show bt "core -o $TMPDIR/core"; do

@@ -33,7 +33,8 @@ for s in sparse filepriv shared thp files tree; do
 		for format in stasis criu; do
 			rm -rf "$image"
 			without "$d"
-			stasis dump -t "$VPID" -D "$image" -R --no-log --image-format $format
+			# Without pidfd_getfd nobody can tell what is in a socket: a reason to refuse.
+			stasis dump -t "$VPID" -D "$image" -R --no-log --image-format $format --allow-findings
 			STASIS=$real
 			if [ "$RC" != 0 ]; then
 				bad "$s, $format, without $d: exit code $RC: $ERR"

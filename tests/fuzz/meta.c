@@ -45,7 +45,7 @@ static const struct base bases[] = {
 	{"image-1.0",
 	 "contents",
 	 {"pipes-data.img", "fifo-data.img", "remap-fpath.img", "ghost-file-1.img", "filelocks.img",
-	  "files.img"}},
+	  "files.img", "sk-queues.img", "tty-info.img", "tty-data.img", "tcp-stream-77.img"}},
 };
 
 enum { NBASES = sizeof(bases) / sizeof(bases[0]) };
@@ -104,6 +104,60 @@ static void write_frame(const struct frame_out *out, const char *name)
 	write_file(path, out->buf, out->len);
 }
 
+static void add_connection(struct frame_out *out)
+{
+	static uint8_t data[1 << 16];
+	Im__File file = IM__FILE__INIT;
+	Im__InetSk isk = IM__INET_SK__INIT;
+	Im__SkOpts opts = IM__SK_OPTS__INIT;
+	Im__Fown fown = IM__FOWN__INIT;
+	char path[4500];
+
+	snprintf(path, sizeof(path), "%s/contents/files.img", place);
+	out->len = 0;
+	frame_bytes(out, data, read_file(path, data, sizeof(data)));
+	file.type = IM__FD_TYPE__INETSK;
+	file.id = isk.id = 1000;
+	isk.ino = 0x77;
+	isk.family = 2;
+	isk.type = isk.state = 1;
+	isk.proto = 6;
+	isk.fown = &fown;
+	isk.opts = &opts;
+	file.isk = &isk;
+	frame_add(out, &file.base);
+	write_frame(out, "files.img");
+}
+
+static void write_sockets(struct frame_out *out)
+{
+	Im__SkPacket packet = IM__SK_PACKET__INIT;
+	Im__TtyInfo tty = IM__TTY_INFO__INIT;
+	Im__TtyData tty_data = IM__TTY_DATA__INIT;
+	Im__TcpStream stream = IM__TCP_STREAM__INIT;
+
+	packet.id_for = 1;
+	packet.length = 5;
+	frame_begin(out, FRAME_SK_QUEUES);
+	frame_add(out, &packet.base);
+	frame_bytes(out, "12345", 5);
+	write_frame(out, "sk-queues.img");
+	tty.id = tty_data.tty_id = 2;
+	frame_begin(out, FRAME_TTY_INFO);
+	frame_add(out, &tty.base);
+	write_frame(out, "tty-info.img");
+	frame_begin(out, FRAME_TTY_DATA);
+	frame_add(out, &tty_data.base);
+	write_frame(out, "tty-data.img");
+	stream.inq_len = 2;
+	stream.outq_len = 3;
+	frame_begin(out, FRAME_TCP_STREAM);
+	frame_add(out, &stream.base);
+	frame_bytes(out, "12345", 5);
+	write_frame(out, "tcp-stream-77.img");
+	add_connection(out);
+}
+
 /* One of each file that golden images do not have, by the program's own means. */
 static void write_contents(void)
 {
@@ -145,6 +199,7 @@ static void write_contents(void)
 	frame_begin(&out, FRAME_FILELOCKS);
 	frame_add(&out, &lock.base);
 	write_frame(&out, "filelocks.img");
+	write_sockets(&out);
 	frame_deinit(&out);
 }
 

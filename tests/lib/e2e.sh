@@ -66,7 +66,8 @@ trap 'exit 143' TERM INT
 [ -x "$STASIS" ] || die "$STASIS is not built"
 [ -x "$VICTIM" ] || die "$VICTIM is not built"
 
-# Starts the test again below a process that collects orphans at once: their pids are wanted again.
+# Starts the test again below a process that collects orphans at once, in a pid namespace of its own where
+# that can be had: pids of processes that have ended are wanted again, and nobody else is to take them.
 with_reaper() {
 	local reaper
 	reaper=$(realpath -m "${PLAIN_BUILD:-$BUILD}/tests/lib/reaper")
@@ -75,6 +76,9 @@ with_reaper() {
 		export REAPED=1
 		[ -z "$OWN_TMP" ] || rm -rf "$TMPDIR"
 		[ -z "$OWN_TMP" ] || unset TMPDIR
+		if unshare --pid --fork --mount-proc true 2>/dev/null; then
+			exec unshare --pid --fork --kill-child --mount-proc "$reaper" "$(realpath "$0")" "$@"
+		fi
 		exec "$reaper" "$(realpath "$0")" "$@"
 	fi
 }

@@ -172,6 +172,19 @@ static void look_ups(void **state)
 	model_free(m);
 }
 
+static void descriptors_are_found(void **state)
+{
+	struct m_fd fds[] = {{9, 1, false}, {3, 2, false}, {1000000, 3, true}, {4, 4, false}};
+	struct m_fdtable t = {.n = 4, .fds = fds}, none = {0};
+
+	model_sort_fds(&t);
+	assert_int_equal(model_fd(&t, 3)->file_id, 2);
+	assert_int_equal(model_fd(&t, 9)->file_id, 1);
+	assert_int_equal(model_fd(&t, 1000000)->file_id, 3);
+	assert_null(model_fd(&t, 5));
+	assert_null(model_fd(&none, 5));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +195,7 @@ int main(void)
 		cmocka_unit_test(full_arena_says_so),
 		cmocka_unit_test(small_address_space),
 		cmocka_unit_test(look_ups),
+		cmocka_unit_test(descriptors_are_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,6 +78,8 @@ static void rnd_inet(struct model *m, struct m_file *f)
 	struct m_inet *i = f->isk = model_alloc(m, sizeof(*i));
 	uint32_t len;
 
+	/* Which names the file of a connection. */
+	f->ino = rnd() << 32 | f->id;
 	i->family = coin() ? 2 : 10;
 	len = i->family == 2 ? 4 : 16;
 	i->type = rnd32(), i->proto = rnd32(), i->state = rnd32();

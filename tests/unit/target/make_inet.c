@@ -337,12 +337,50 @@ static void peers_outside(void **state)
 	made_close(&t);
 }
 
+/* A connection that was never made: in repair mode no packet is sent, and it stays there. */
+static void build_far(struct child *c)
+{
+	struct sockaddr_in far = {.sin_family = AF_INET, .sin_port = htons(80)};
+	uint64_t *fd = c->shared;
+
+	pair_of(c, AF_INET, A, B, C);
+	fd[D] = loopback(AF_INET, SOCK_STREAM, 0);
+	set(fd[D], SOL_TCP, TCP_REPAIR, 1);
+	inet_pton(AF_INET, "127.254.1.2", &far.sin_addr);
+	want(!connect((int)fd[D], (void *)&far, sizeof(far)));
+}
+
+static void seen_while_running(void **state)
+{
+	struct made_test t = {0};
+	struct m_proc *p;
+
+	if (geteuid() != 0)
+		skip();
+	child_start(&t.child, build_far);
+	t.m = model_new(0);
+	t.f = files_new(t.m, &t.err);
+	files_hands_off(t.f);
+	p = model_push(t.m, &t.m->procs, &t.m->nprocs, sizeof(*p));
+	p->pid = (uint32_t)t.child.pid;
+	assert_int_equal(proc_collect(t.m, p, &t.err), 0);
+	assert_int_equal(files_collect(t.f, p, &t.err), 0);
+	assert_int_equal(files_finish(t.f, &t.err), 0);
+	assert_true(made_has_finding(&t, "to 127.254.1.2:80, which is outside", true));
+	/* Those between two descriptors of this machine are left to a closer look. */
+	for (uint32_t i = 0, n = 0; i < t.m->nfindings; i++)
+		assert_true((n += strstr(t.m->findings[i].text, "TCP connection") != NULL) <= 1);
+	files_free(t.f);
+	model_free(t.m);
+	child_end(&t.child);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain),	 cmocka_unit_test(busy_port),
 		cmocka_unit_test(connections),	 cmocka_unit_test(untouched),
-		cmocka_unit_test(peers_outside),
+		cmocka_unit_test(peers_outside), cmocka_unit_test(seen_while_running),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -308,7 +308,9 @@ static void events_check(void)
 	timerfd_gettime(timers[ABSOLUTE], &left);
 	if (left.it_value.tv_sec > 2000 || left.it_value.tv_sec < 1500)
 		v_bad("timerfd of the real clock: %ld s are left", (long)left.it_value.tv_sec);
-	timerfd_gettime(timers[PERIODIC], &left);
+	/* Due, and the kernel has not come to it yet: nothing is left for a moment. */
+	for (int i = 0; i < 100 && (!i || !left.it_value.tv_nsec); i++)
+		timerfd_gettime(timers[PERIODIC], &left);
 	if (left.it_interval.tv_nsec != 5000000 || left.it_value.tv_sec ||
 	    left.it_value.tv_nsec > 5000000 || !left.it_value.tv_nsec)
 		v_bad("periodic timerfd: %ld ns are left", left.it_value.tv_nsec);
