@@ -28,6 +28,16 @@ refused() {
 	[ -z "$(ls -A "$TMPDIR/refused")" ] || bad "$*: left $(ls -mA "$TMPDIR/refused")"
 }
 
+# until_gone: the victim's pid is free again: whoever its parent is has collected it.
+until_gone() {
+	local i
+	for ((i = 0; i < 200; i++)); do
+		[ -e "/proc/$VPID" ] || return 0
+		sleep 0.05
+	done
+	bad "pid $VPID is still there"
+}
+
 # decoded FILE: what crit makes of it on one line; nothing without crit.
 decoded() {
 	command -v crit >/dev/null || return 0
@@ -133,14 +143,16 @@ refused "pid $VPID of the image is taken" restore -D "$I" -d -j -W "$W" --pidfil
 
 # Waits for what it restored and exits with 0, however that ended.
 criu dump -t "$VPID" -D "$I" -j || bad "dump the restored: $RC $ERR"
+until_gone
 "$CRIU" restore -D "$I" -j </dev/null &
 tool=$!
 for ((i = 0; i < 100; i++)); do
-	[ -e "/proc/$VPID/stat" ] && victim_ok "$TMPDIR/v" "restored by one that waits" && break
+	[ -e "/proc/$VPID/stat" ] && sleep 0.5 && victim_ok "$TMPDIR/v" "restored by one that waits" && break
 	sleep 0.1
 done
 kill -KILL "$VPID"
 wait $tool || bad "restore without -d: exit code $?"
+until_gone
 
 # --exec-cmd: another program takes the tool's place, with the tree as its child.
 criu restore -D "$I" -j --exec-cmd -- sh -c "kill -KILL $VPID; wait; echo ran" ||
