@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Restore: empty stopped processes, filled from outside, let go. */
 #include <fcntl.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -164,7 +165,8 @@ static int with_terminal(struct restore *r, struct remote *remote, const struct 
 		make_ctty_group(r->make, p, &b, 1);
 	if (b.ncalls)
 		ret = remote_run(remote, &remote->first, &b, 1, err);
-	if (ret == 0 && b.ncalls && calls[0].ret < 0)
+	/* A group that had ended, which a shell is about to notice: the leader's is in front. */
+	if (ret == 0 && b.ncalls && calls[0].ret < 0 && (take || calls[0].ret != -ESRCH))
 		ret = err_set(err, (int)-calls[0].ret, "%s of process %u",
 			      take ? "take the controlling terminal"
 				   : "tell the terminal the foreground group",

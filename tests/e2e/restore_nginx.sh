@@ -12,7 +12,7 @@ mkdir "$TMPDIR/www" "$TMPDIR/tmp"
 head -c 20000000 /dev/urandom >"$TMPDIR/www/big"
 echo "small" >"$TMPDIR/www/small"
 chmod -R a+rX "$TMPDIR/www"
-port=$((20000 + $$ % 10000))
+port=$((25000 + $$ % 5000))
 cat >"$TMPDIR/nginx.conf" <<X
 worker_processes 2;
 daemon off;
@@ -71,6 +71,8 @@ for n in 1 2; do
 done
 wait -n
 echo "ended: \$?"
+# Whatever happens the tree has a root.
+exec sleep infinity
 X
 start bash "$TMPDIR/tree"
 all_go_on() { # LABEL

@@ -18,7 +18,7 @@ as_postgres=(setpriv --reuid postgres --regid postgres --init-groups)
 "${as_postgres[@]}" "$bin/initdb" -D "$dir/data" -A trust --data-checksums >"$TMPDIR/initdb.out" 2>&1 ||
 	die "initdb: $(tail -n 5 "$TMPDIR/initdb.out")"
 
-port=$((30000 + $$ % 10000))
+port=$((30000 + $$ % 2700))
 clients=4 each=700
 total=$((2 * clients * each))
 cat >"$TMPDIR/tree" <<X

@@ -37,7 +37,7 @@ echo ready
 while :; do wait; done
 X
 start bash "$TMPDIR/tree" "$TMPDIR"
-told 100 ready
+told 100 "^ready$"
 type_in 0 'secret=$((6 * 7)); for i in 1 2 3; do echo "line $i"; done'
 type_in 1 'i=0; while :; do i=$((i + 1)); echo "count $i"; sleep 0.05; done'
 type_in 2 'sleep 1000 | cat &'
