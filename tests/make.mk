@@ -63,6 +63,11 @@ bench: deps  ## the bars of docs: one JSON line per measurement, in build/bench.
 	$(MAKE_IN) all $(VICTIM) $(BENCHES)
 	$(Q)BUILD=$(B) STASIS=$(B)/stasis tests/lib/bench.sh
 
+.PHONY: bench-restore
+bench-restore: deps  ## a restore beside bare copies of the same bytes, in build/bench-restore.jsonl too
+	$(MAKE_IN) all $(VICTIM) $(VICTIMS) $(B)/tests/bench/floor_fill
+	$(Q)BUILD=$(B) STASIS=$(B)/stasis OUT=build/bench-restore.jsonl tests/lib/bench.sh restore restore_scale
+
 .PHONY: bench-binlog
 bench-binlog: deps  ## the log's bars beside fprintf and a bare loop, in build/bench-binlog.jsonl too
 	$(MAKE_IN) all $(VICTIM) $(B)/tests/bench/binlog

@@ -253,6 +253,28 @@ static bool x86_wait_again(void *prstatus, bool look)
 	return true;
 }
 
+/* Where each component of an XSAVE image in standard format lies; len 0: this CPU does not have it.
+ */
+struct component {
+	uint32_t off, len;
+};
+
+/* Asked once: in a virtual machine each CPUID is a trip to the hypervisor, tens of microseconds. */
+static const struct component *components(void)
+{
+	static struct component table[63];
+	static bool known;
+
+	for (unsigned i = 2; !known && i < 63; i++) {
+		unsigned a, b, c, d;
+
+		if (__get_cpuid_count(0xd, i, &a, &b, &c, &d))
+			table[i] = (struct component){b, a};
+	}
+	known = true;
+	return table;
+}
+
 /*
  * Length of a standard-format XSAVE image that holds the components in @bv, 0 when this CPU does
  * not have them. The frame is cut to it: the kernel refuses one longer than the thread's own
@@ -260,16 +282,18 @@ static bool x86_wait_again(void *prstatus, bool look)
  */
 static uint32_t xstate_frame_len(uint64_t bv, size_t xstate_len)
 {
+	const struct component *table = components();
 	uint32_t len = FX_LEN + XHDR_LEN;
-	unsigned a, b, c, d;
 
 	for (unsigned i = 2; i < 63; i++) {
+		uint32_t end = table[i].off + table[i].len;
+
 		if (!(bv & 1ULL << i))
 			continue;
-		if (!__get_cpuid_count(0xd, i, &a, &b, &c, &d) || !a || b + a > xstate_len)
+		if (!table[i].len || end > xstate_len)
 			return 0;
-		if (b + a > len)
-			len = b + a;
+		if (end > len)
+			len = end;
 	}
 	return len;
 }

@@ -30,6 +30,8 @@ int cmd_show(int argc, char **argv);
 int cmd_core(int argc, char **argv);
 int cmd_bt(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+/* The whole program under the name criu; @argv is main()'s. */
+int cmd_criu(int argc, char **argv);
 
 /* Prints "stasis COMMAND: what went wrong" and the hint; the exit code. */
 int cmd_fail(const char *command, const struct err *err);

@@ -92,6 +92,12 @@ void log_start(const struct log_opts *opts, const char *image)
 
 	if (opts->off)
 		return;
+	if (opts->to_stderr) {
+		the_log.text_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 64);
+		if (the_log.text_fd >= 0)
+			binlog_set_sink(binlog_sink_fd, &the_log.text_fd, opts->level);
+		return;
+	}
 	the_log.path =
 		opts->path ? strdup(opts->path) : beside(image, opts->text ? ".log" : ".binlog");
 	if (!the_log.path)

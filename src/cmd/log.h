@@ -18,6 +18,7 @@ struct log_opts {
 	int level;	  /* -v: BINLOG_ERR .. BINLOG_DEBUG */
 	bool text;	  /* --log-text */
 	bool off;	  /* --no-log */
+	bool to_stderr;	  /* as text, and into no file */
 };
 
 #define LOG_OPTS_DEFAULT             \

@@ -153,6 +153,10 @@ static int list_faults(void)
 
 int main(int argc, char **argv)
 {
+	const char *name = argc ? strrchr(argv[0], '/') : NULL;
+
+	if (argc && !strcmp(name ? name + 1 : argv[0], "criu"))
+		return cmd_criu(argc, argv);
 	if (argc < 2) {
 		usage(stderr);
 		return ERR_USAGE;

@@ -76,6 +76,26 @@ const struct frame_kind *frame_kind(enum frame_id id)
 	return &kinds[id];
 }
 
+bool frame_names_image(const char *name)
+{
+	for (unsigned i = 0; i <= NKINDS; i++) {
+		const char *kind = i < NKINDS ? kinds[i].name : "pages";
+		size_t len = strlen(kind);
+
+		if (strncmp(name, kind, len))
+			continue;
+		/* Most numbers are decimal, those of ghost files and TCP streams hexadecimal. */
+		if (name[len] == '-')
+			len += 1 + strspn(name + len + 1, "0123456789abcdef");
+		if (!strcmp(name + len, ".img"))
+			return true;
+		/* pagemap-shmem-7.img */
+		if (!strncmp(name, "pagemap-shmem-", 14))
+			return !strcmp(name + 14 + strspn(name + 14, "0123456789"), ".img");
+	}
+	return false;
+}
+
 static const struct frame_kind *kind_of_magic(uint32_t magic)
 {
 	for (unsigned i = 0; i < NKINDS; i++)

@@ -57,6 +57,8 @@ struct frame_kind {
 };
 
 const struct frame_kind *frame_kind(enum frame_id id);
+/* "core-7.img", "pages-1.img", "files.img": is @name one that a file of an image has? */
+bool frame_names_image(const char *name);
 
 /* A file being made, in memory. */
 struct frame_out {

@@ -29,19 +29,30 @@ static struct image *image_new(const char *path, struct err *err)
 	return img;
 }
 
-struct image *image_create(const char *path, enum image_format format, struct err *err)
+static struct image *create(const char *path, enum image_format format, bool into, struct err *err)
 {
 	struct image *img = image_new(path, err);
 
 	if (!img)
 		return NULL;
 	img->format = format;
+	img->into = into;
 	img->writing = true;
 	if (place_make(img, err) < 0) {
 		image_close(img);
 		return NULL;
 	}
 	return img;
+}
+
+struct image *image_create(const char *path, enum image_format format, struct err *err)
+{
+	return create(path, format, false, err);
+}
+
+struct image *image_create_into(const char *path, enum image_format format, struct err *err)
+{
+	return create(path, format, true, err);
 }
 
 struct image *image_open(const char *path, struct err *err)
@@ -148,12 +159,22 @@ void image_close(struct image *img)
 	free(img);
 }
 
+static int write_stats(int dirfd, const char *name, const Im__Stats *stats, struct err *err)
+{
+	struct frame_out out = {0};
+	int ret;
+
+	frame_begin(&out, FRAME_STATS);
+	frame_add(&out, &stats->base);
+	ret = store_write_loose(dirfd, name, &out, err);
+	frame_deinit(&out);
+	return ret;
+}
+
 int image_write_stats(int dirfd, const struct image_stats *st, struct err *err)
 {
 	Im__DumpStats dump = IM__DUMP_STATS__INIT;
 	Im__Stats stats = IM__STATS__INIT;
-	struct frame_out out = {0};
-	int ret;
 
 	dump.freezing_time = st->freezing_us;
 	dump.frozen_time = st->frozen_us;
@@ -162,9 +183,18 @@ int image_write_stats(int dirfd, const struct image_stats *st, struct err *err)
 	dump.pages_scanned = st->pages_scanned;
 	dump.pages_written = st->pages_written;
 	stats.dump = &dump;
-	frame_begin(&out, FRAME_STATS);
-	frame_add(&out, &stats.base);
-	ret = store_write_loose(dirfd, "stats-dump", &out, err);
-	frame_deinit(&out);
-	return ret;
+	return write_stats(dirfd, "stats-dump", &stats, err);
+}
+
+int image_write_restore_stats(int dirfd, const struct image_restore_stats *st, struct err *err)
+{
+	Im__RestoreStats restore = IM__RESTORE_STATS__INIT;
+	Im__Stats stats = IM__STATS__INIT;
+
+	restore.forking_time = st->forking_us;
+	restore.restore_time = st->restore_us;
+	restore.has_pages_restored = true;
+	restore.pages_restored = st->pages_restored;
+	stats.restore = &restore;
+	return write_stats(dirfd, "stats-restore", &stats, err);
 }

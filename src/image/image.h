@@ -39,6 +39,12 @@ struct image;
  */
 struct image *image_create(const char *path, enum image_format format, struct err *err);
 
+/*
+ * As image_create() into the directory @path, which exists and may hold anything, an older image
+ * too: criu's way. What is no image's file stays; the older image goes at the commit.
+ */
+struct image *image_create_into(const char *path, enum image_format format, struct err *err);
+
 /* Opens a finished image for reading. The directory is opened once; nothing outside it is followed.
  */
 struct image *image_open(const char *path, struct err *err);
@@ -56,6 +62,13 @@ struct image_stats {
 };
 /* CRIU's stats-dump file in @dirfd. */
 int image_write_stats(int dirfd, const struct image_stats *st, struct err *err);
+
+struct image_restore_stats {
+	uint32_t forking_us, restore_us;
+	uint64_t pages_restored;
+};
+/* CRIU's stats-restore file. */
+int image_write_restore_stats(int dirfd, const struct image_restore_stats *st, struct err *err);
 
 /* Inventory, fsync of all, rename. The image exists from here on. */
 int image_commit(struct image *img, const struct model *m, struct err *err);

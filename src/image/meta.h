@@ -138,6 +138,8 @@ int meta_get_bytes(struct meta_in *in, const ProtobufCBinaryData *from, uint8_t 
  */
 int meta_get_memfd(struct meta_in *in);
 uint32_t meta_stock_inode(const struct meta_in *in, uint32_t inode_id);
+/* A file that is mapped has an entry of its own, read-only whatever it is: the mapping knows. */
+void meta_stock_mapped(struct meta_in *in, uint32_t file_id, uint32_t fdflags);
 /*
  * The segment that a mapping names, made when it is new: of memfd @file_id (of the model), or, when
  * that is 0, of number @shmid. @end: the segment reaches at least to here.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Sockets in files.img, read. */
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -120,7 +121,8 @@ static int get_tcp_opts(struct meta_in *in, const Im__InetSk *from, struct m_ine
 {
 	const Im__TcpOpts *t = from->tcp_opts;
 
-	if (!t)
+	/* CRIU writes them, as zeros, for UDP, too. */
+	if (!t || i->proto != IPPROTO_TCP)
 		return 0;
 	i->has_tcp = true;
 	i->cork = META_GET(t, cork);

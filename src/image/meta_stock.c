@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Segments of images that are not ours: memfd.img, and mappings that name one. */
+/* Images that are not ours: memfd.img, and what mappings say of segments and files. */
+#include <fcntl.h>
+
 #include "src/image/meta.h"
 
 int meta_get_memfd(struct meta_in *in)
@@ -43,6 +45,14 @@ uint32_t meta_stock_inode(const struct meta_in *in, uint32_t inode_id)
 		if (in->m->shms[i].memfd && in->m->shms[i].dev == inode_id)
 			return i + 1;
 	return 0;
+}
+
+void meta_stock_mapped(struct meta_in *in, uint32_t file_id, uint32_t fdflags)
+{
+	struct m_file *f = file_id && file_id <= in->m->nfiles ? &in->m->files[file_id - 1] : NULL;
+
+	if (f && (f->flags & O_ACCMODE) == O_RDONLY)
+		f->flags |= fdflags & O_RDWR;
 }
 
 int meta_stock_segment(struct meta_in *in, uint32_t file_id, uint64_t shmid, uint64_t end,

@@ -139,13 +139,18 @@ int meta_get_ids(struct meta_in *in, struct m_proc *p)
 static int add_node(struct meta_out *o, const struct m_proc *p)
 {
 	Im__TreeNode node = IM__TREE_NODE__INIT;
+	uint32_t no_thread = 0;
 
 	node.pid = p->pid;
 	/* The root's parent is not part of the image; elsewhere its number would mean another. */
 	node.ppid = p == o->m->procs ? 0 : p->ppid;
 	node.pgid = p->pgid;
 	node.sid = p->sid;
-	if (p->state != M_DEAD && p->nthreads) {
+	/* CRIU takes a node without threads for one with a thread: a dead one has the number 0. */
+	if (p->state == M_DEAD) {
+		node.n_threads = 1;
+		node.threads = &no_thread;
+	} else if (p->nthreads) {
 		node.n_threads = p->nthreads;
 		node.threads = arena_alloc(o->scratch, p->nthreads * sizeof(*node.threads));
 		if (!node.threads)
@@ -185,6 +190,9 @@ static int get_node(struct meta_in *in, const Im__TreeNode *node)
 		return meta_nomem(in->err, "pstree.img");
 	for (uint32_t i = 0; i < p->nthreads; i++)
 		p->threads[i].tid = node->threads[i];
+	/* That of a dead process. */
+	if (p->nthreads == 1 && !p->threads[0].tid)
+		p->nthreads = 0;
 	return 0;
 }
 

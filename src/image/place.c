@@ -208,12 +208,27 @@ static int make_tmp(struct image *img, struct err *err)
 	return 0;
 }
 
+static int look_into(struct image *img, struct err *err)
+{
+	cleanup_fd int fd = open(img->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return place_error(err, errno, img->path, "open the directory");
+	if (faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
+		return place_error(err, errno, img->path, "write to it");
+	img->parent_fd = take_fd(&fd);
+	store_name(img->name, "stasis");
+	return 0;
+}
+
 int place_make(struct image *img, struct err *err)
 {
 	struct stat st;
 	int ret;
 
-	if (!stat(img->path, &st))
+	if (img->into)
+		ret = look_into(img, err);
+	else if (!stat(img->path, &st))
 		ret = look_at_existing(img, err);
 	else if (errno == ENOENT && !lstat(img->path, &st))
 		ret = exists_error(err, img->path, "is a symbolic link to nothing");
@@ -254,12 +269,66 @@ static int publish_in_place(struct image *img, struct err *err)
 	return 0;
 }
 
+/* What a reader would look for in this image and find an older one's. */
+static int remove_older(struct image *img, struct err *err)
+{
+	int fd = openat(img->parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d) {
+		int saved = errno;
+
+		if (fd >= 0)
+			close(fd);
+		return place_error(err, saved, img->path, "list it");
+	}
+	/* Without its inventory it is no image from here on. */
+	if (unlinkat(img->parent_fd, INVENTORY_FILE, 0) < 0 && errno != ENOENT)
+		return place_error(err, errno, img->path, "remove the older inventory");
+	if (fsync(img->parent_fd) < 0)
+		return place_error(err, errno, img->path, "fsync");
+	while ((e = readdir(d)))
+		if ((frame_names_image(e->d_name) || !strcmp(e->d_name, IMAGE_BLOCK_FILE)) &&
+		    unlinkat(img->parent_fd, e->d_name, 0) < 0 && errno != ENOENT)
+			return place_error(err, errno, img->path, "remove an older image's file");
+	return 0;
+}
+
+static int publish_into(struct image *img, struct err *err)
+{
+	int ret = remove_older(img, err);
+
+	for (; !ret && img->nmoved < img->nfiles; img->nmoved++) {
+		const char *name = img->files[img->nmoved].name;
+
+		if (renameat(img->dirfd, name, img->parent_fd, name) < 0)
+			return place_error(err, errno, img->path, "move a file to its place");
+	}
+	if (!ret && (FAULT("image.rename") || fsync(img->parent_fd) < 0))
+		return place_error(err, EIO, img->path, "fsync");
+	if (!ret && renameat(img->dirfd, INVENTORY_FILE, img->parent_fd, INVENTORY_FILE) < 0)
+		return place_error(err, errno, img->path, "move its inventory to its place");
+	if (!ret && fsync(img->parent_fd) < 0) {
+		ret = place_error(err, errno, img->path, "fsync");
+		unlinkat(img->parent_fd, INVENTORY_FILE, 0);
+	}
+	if (ret)
+		return ret;
+	unlinkat(img->parent_fd, img->tmp, AT_REMOVEDIR);
+	close(img->dirfd);
+	img->dirfd = take_fd(&img->parent_fd);
+	return 0;
+}
+
 int place_publish(struct image *img, struct err *err)
 {
 	int ret;
 
 	if (fsync(img->dirfd) < 0)
 		return place_error(err, errno, img->path, "fsync");
+	if (img->into)
+		return publish_into(img, err);
 	if (img->in_place)
 		return publish_in_place(img, err);
 	ret = FAULT("image.rename") ? -EIO : rename_over(img);
@@ -280,6 +349,8 @@ int place_publish(struct image *img, struct err *err)
 
 void place_remove(struct image *img)
 {
+	while (img->nmoved)
+		unlinkat(img->parent_fd, img->files[--img->nmoved].name, 0);
 	if (img->dirfd >= 0)
 		store_wipe(img->dirfd);
 	if (!img->in_place && img->parent_fd >= 0 && img->tmp[0])

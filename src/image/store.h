@@ -42,6 +42,8 @@ struct image {
 	/* writing only */
 	bool writing; /* created and not committed */
 	bool in_place;
+	bool into;				/* parent_fd is the directory that gets the files */
+	uint32_t nmoved;			/* of files[], when into: have their place */
 	bool replace;				/* an empty directory has the final name */
 	int parent_fd;				/* -1 when in place */
 	char name[STORE_NAME], tmp[STORE_NAME]; /* below parent_fd */

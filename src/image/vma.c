@@ -164,8 +164,10 @@ static int get_stock(struct meta_in *in, const Im__Vma *from, struct m_vma *to)
 	to->flags |= (from->status & VMA_HEAP ? M_VMF_HEAP : 0) |
 		     (from->status & VMA_AIORING ? M_VMF_AIORING : 0) |
 		     (from->status & VMA_SHSTK ? M_VMF_SHSTK : 0);
-	if (from->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED))
+	if (from->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED)) {
 		to->file_id = meta_file_id(in, (uint32_t)from->shmid);
+		meta_stock_mapped(in, to->file_id, META_GET(from, fdflags));
+	}
 	if (to->kind == M_VMA_SHMEM)
 		return meta_stock_segment(in, from->status & VMA_MEMFD ? to->file_id : 0,
 					  from->shmid, from->pgoff + (from->end - from->start),

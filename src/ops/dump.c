@@ -138,7 +138,8 @@ static int dump_prepare(struct dump *d, struct err *err)
 	d->target = target_open(o->pid, d->model, &topts, err);
 	if (!d->target)
 		return -err->errnum;
-	d->image = image_create(o->dir, o->format, err);
+	d->image = o->into ? image_create_into(o->dir, o->format, err)
+			   : image_create(o->dir, o->format, err);
 	if (!d->image)
 		return -err->errnum;
 	fopts.page_size = (uint32_t)sysconf(_SC_PAGESIZE);

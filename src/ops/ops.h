@@ -28,6 +28,7 @@ enum dump_phase {
 struct dump_opts {
 	pid_t pid;
 	const char *dir;
+	bool into; /* dir exists and may hold other files: image_create_into() */
 	enum image_format format;
 	enum target_end end; /* what becomes of the tree after a successful dump */
 	enum md_codec_id codec;
@@ -83,6 +84,7 @@ enum restore_phase {
 struct restore_opts {
 	const char *dir;
 	bool sibling;	/* the root becomes the tool's sibling and not its child */
+	bool tcp_close; /* connections come back closed */
 	bool shell_job; /* a root without session of its own comes into the tool's */
 	struct make_opts make;
 	unsigned threads;   /* that fill memory; 0: all CPUs */

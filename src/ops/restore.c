@@ -2,6 +2,7 @@
 /* Restore: empty stopped processes, filled from outside, let go. */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -179,6 +180,21 @@ static int take_terminal(void *arg, struct remote *remote, const struct m_proc *
 	return with_terminal(r, remote, p, true, err);
 }
 
+/* The other side has given up, or shall: what is left is a socket that says so. */
+static void close_connections(struct model *m)
+{
+	for (uint32_t i = 0; i < m->nfiles; i++) {
+		struct m_inet *sk = m->files[i].isk;
+
+		if (!sk || sk->proto != IPPROTO_TCP || sk->state == M_SK_CLOSE ||
+		    sk->state == M_SK_LISTEN)
+			continue;
+		sk->state = M_SK_CLOSE;
+		sk->shutdown = M_SK_SHUT_READ | M_SK_SHUT_WRITE;
+		sk->tcp = NULL;
+	}
+}
+
 static int restore_open(struct restore *r, struct err *err)
 {
 	struct spawn_opts sopts;
@@ -191,6 +207,8 @@ static int restore_open(struct restore *r, struct err *err)
 	r->model = image_read_model(r->image, err);
 	if (!r->model)
 		return -err->errnum;
+	if (r->opts->tcp_close)
+		close_connections(r->model);
 	ret = check_cpu(r, err);
 	if (ret == 0)
 		ret = check_findings(r, err);

@@ -195,6 +195,7 @@ void make_free(struct make *mk)
 			close(mk->made[i].fd);
 	make_sysv_remove(mk);
 	free(mk->sysv);
+	free(mk->watches);
 	close_all(mk->segments, mk->m->nshms);
 	close_all(mk->ghosts, mk->m->nghosts);
 	close_all(mk->peers, mk->m->nfiles);

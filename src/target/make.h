@@ -66,10 +66,10 @@ int make_sysv_id(const struct make *mk, uint32_t shm_id);
 int make_seal_writes(struct make *mk, struct err *err);
 
 /*
- * What process @p must do itself once its descriptors are in place: POSIX locks. Adds calls to @b
- * as far as there is room, from lock *@at on, which moves; all are done when it is m->nlocks. The
- * number of calls added. After the run make_inside_done() looks at their results, from call
- * @first_call of @b on.
+ * What process @p must do itself once its descriptors are in place: POSIX locks, watching of
+ * signalfds. Adds calls to @b as far as there is room, from item *@at on, which moves. The number
+ * of calls added; 0: all are done. After the run make_inside_done() looks at their results, from
+ * call @first_call of @b on.
  */
 int make_inside(const struct make *mk, const struct m_proc *p, struct batch *b, uint32_t *at);
 int make_inside_done(const struct make *mk, const struct m_proc *p, const struct batch *b,

@@ -3,8 +3,9 @@
  * epoll instances and what they watch.
  *
  * An item is a file and the number by which it was added; whose number does not matter later. So a
- * child of the tool adds them all: its table is a copy of ours, in which every file may have any
- * number for a moment, while the descriptions are the same.
+ * child of the tool adds them: its table is a copy of ours, in which every file may have any number
+ * for a moment, while the descriptions are the same. signalfds are left to processes of the tree
+ * (make_inside.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -78,7 +79,7 @@ static int add_items(const struct make *mk, const struct m_file *f, int top, str
 			const struct m_epoll_target *t = &f->targets[i];
 			int fd, ret;
 
-			if (has_fired(t) != (round == 0))
+			if (has_fired(t) != (round == 0) || make_watched_inside(mk, t))
 				continue;
 			fd = fcntl(make_fd(mk, t->file_id), F_DUPFD_CLOEXEC, top);
 			ret = fd < 0 ? -errno : add_item(ep, fd, t->fd, t);
@@ -215,6 +216,8 @@ int make_epoll_items(struct make *mk, struct err *err)
 	pid_t pid;
 	int ret = resolve(mk, err);
 
+	if (ret == 0)
+		ret = make_plan_watches(mk, err);
 	for (uint32_t i = 0; i < mk->m->nfiles; i++)
 		any |= has_items(mk, i);
 	if (ret < 0 || !any)

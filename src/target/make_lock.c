@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Locks taken again: those of a description by the tool, which holds it; those of a process by a
- * batch in it.
+ * Locks taken again: those of a description by the tool, which holds it; those of a process by
+ * calls in it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -74,46 +74,30 @@ int make_locks(struct make *mk, struct err *err)
 	return 0;
 }
 
-static bool belongs(const struct m_lock *l, const struct m_proc *p)
+bool make_lock_inside(const struct make *mk, uint32_t i, const struct m_proc *p)
 {
-	return l->kind == M_LOCK_POSIX && l->pid == p->pid;
+	return mk->m->locks[i].kind == M_LOCK_POSIX && mk->m->locks[i].pid == p->pid;
 }
 
-int make_inside(const struct make *mk, const struct m_proc *p, struct batch *b, uint32_t *at)
+int make_lock_call(const struct make *mk, uint32_t i, const struct m_proc *p, struct batch *b)
 {
-	int n = 0;
+	const struct m_lock *l = &mk->m->locks[i];
+	struct flock fl = flock_of(l);
+	uint64_t buf;
 
-	for (; *at < mk->m->nlocks; ++*at) {
-		const struct m_lock *l = &mk->m->locks[*at];
-		struct flock fl = flock_of(l);
-		uint64_t buf;
-
-		if (!belongs(l, p))
-			continue;
-		if (b->ncalls == b->max_calls)
-			break;
-		buf = batch_buf(b, sizeof(fl));
-		if (!buf)
-			break;
-		memcpy(batch_data(b, buf), &fl, sizeof(fl));
-		batch_call(b, SYS_fcntl, l->fd, F_SETLK, buf, 0, 0);
-		n++;
-	}
-	return n;
+	if (!make_lock_inside(mk, i, p))
+		return 0;
+	buf = b->ncalls == b->max_calls ? 0 : batch_buf(b, sizeof(fl));
+	if (!buf)
+		return -1;
+	memcpy(batch_data(b, buf), &fl, sizeof(fl));
+	batch_call(b, SYS_fcntl, l->fd, F_SETLK, buf, 0, 0);
+	return 1;
 }
 
-int make_inside_done(const struct make *mk, const struct m_proc *p, const struct batch *b,
-		     unsigned first_call, uint32_t from, uint32_t to, struct err *err)
+int make_lock_failed(const struct make *mk, uint32_t i, int error, struct err *err)
 {
-	for (uint32_t i = from; i < to; i++) {
-		const struct m_lock *l = &mk->m->locks[i];
-		int64_t ret;
+	const struct m_lock *l = &mk->m->locks[i];
 
-		if (!belongs(l, p))
-			continue;
-		ret = b->calls[first_call++].ret;
-		if (ret < 0)
-			return lock_fail(l, model_file_at(mk->m, l->pid, l->fd), (int)-ret, err);
-	}
-	return 0;
+	return lock_fail(l, model_file_at(mk->m, l->pid, l->fd), error, err);
 }

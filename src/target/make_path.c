@@ -30,11 +30,11 @@ static bool is_of_process(const struct make *mk, const char *path)
 static int open_flags(const struct make *mk, const struct m_file *f)
 {
 	const struct made *e = &mk->made[f->id - 1];
-	unsigned flags = f->flags & ~(unsigned)(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC | TMPFILE_BIT);
+	unsigned flags = f->flags & ~(unsigned)(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC);
 
-	/* O_TMPFILE has this bit, too, and is no directory. */
-	if (f->flags & TMPFILE_BIT)
-		flags &= ~(unsigned)O_DIRECTORY;
+	/* A file that never had a name: both bits were about the directory it was made in. */
+	if (flags & TMPFILE_BIT)
+		flags &= ~(unsigned)(TMPFILE_BIT | O_DIRECTORY);
 	/* Only stood in: that it may be read is not said. */
 	if (!e->in_table && !e->mapped && S_ISDIR(f->mode))
 		return O_PATH | O_DIRECTORY | O_CLOEXEC;

@@ -28,6 +28,13 @@ struct make {
 		bool made; /* by us: removed again when all have attached it */
 	} * sysv;	   /* [i]: segment i + 1, where it is one of System V */
 	int *ghosts;	   /* [i]: O_PATH of ghost i + 1; -1: not needed yet */
+	/* signalfds that an epoll instance watches, where a process can do it */
+	struct made_watch {
+		const struct m_file *f;
+		const struct m_epoll_target *t;
+		uint32_t pid, ep, fd; /* whose calls, and their numbers there */
+	} * watches;
+	uint32_t nwatches;
 	int first_fd;
 	uint32_t largefile; /* O_LARGEFILE as the kernel shows it */
 	/* sockets */
@@ -78,6 +85,13 @@ int make_reopen(int fd, const struct m_file *f, int flags, struct err *err);
 int make_epoll_items(struct make *mk, struct err *err);
 /* make_lock.c: locks that belong to descriptions. */
 int make_locks(struct make *mk, struct err *err);
+/* Those of processes, by make_inside.c: 1 when a call was added, 0: not @p's, -1: no room. */
+int make_lock_call(const struct make *mk, uint32_t i, const struct m_proc *p, struct batch *b);
+bool make_lock_inside(const struct make *mk, uint32_t i, const struct m_proc *p);
+int make_lock_failed(const struct make *mk, uint32_t i, int error, struct err *err);
+/* make_inside.c: which items of epoll instances are left to processes. */
+int make_plan_watches(struct make *mk, struct err *err);
+bool make_watched_inside(const struct make *mk, const struct m_epoll_target *t);
 /* make_sysv.c */
 int make_sysv(struct make *mk, const struct m_shm *s, struct err *err);
 void make_sysv_remove(struct make *mk);

@@ -250,15 +250,22 @@ static int arm_itimers(struct remote *r, const struct m_proc *p, struct err *err
 	list_begin(&list);
 	for (unsigned i = 0; i < 3; i++) {
 		const struct m_itimer *from = &p->itimers[i];
+		uint64_t value_us = from->value_us;
 		struct list_call *c;
 
-		if (!from->value_us)
+		/*
+		 * One that is off has no interval in the kernel. This one has expired, and would
+		 * have been started again when its signal was taken.
+		 */
+		if (i == ITIMER_REAL && !value_us)
+			value_us = from->interval_us;
+		if (!value_us)
 			continue;
 		it[i] = (struct itimerval){
 			.it_interval = {(time_t)(from->interval_us / 1000000),
 					(suseconds_t)(from->interval_us % 1000000)},
-			.it_value = {(time_t)(from->value_us / 1000000),
-				     (suseconds_t)(from->value_us % 1000000)},
+			.it_value = {(time_t)(value_us / 1000000),
+				     (suseconds_t)(value_us % 1000000)},
 		};
 		c = list_add(&list, SYS_setitimer, i, "arm an interval timer");
 		list_give(c, 1, &it[i], sizeof(it[i]));

@@ -66,6 +66,8 @@ static int advance(struct tree *t, struct task *task, struct err *err)
 	case STOP_SYSCALL:
 		break;
 	}
+	/* Whatever it stopped for has taken our question with it, as exec does under way. */
+	ptrace(PTRACE_INTERRUPT, task->tid, 0, 0);
 	/* The signal goes on with its own siginfo; it dies with us only if we die inside this call.
 	 */
 	ptrace(PTRACE_CONT, task->tid, 0, s.kind == STOP_SIGNAL ? s.signo : 0);

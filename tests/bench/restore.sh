@@ -3,13 +3,13 @@
 # How long a restore takes until the program runs, beside the least it could take, in one run.
 #
 # RESTORE_MIB=4096 picks the heap's size, RESTORE_ROUNDS=5 the rounds. CRIU=/path/to/criu is measured too,
-# where one is at hand. Images are in a tmpfs: in the page cache.
+# where one is at hand. Images are in a directory of TMPDIR: in the page cache.
 . "$(dirname "$0")/../lib/e2e.sh"
 need_root
 with_reaper "$@"
 
 mib=${RESTORE_MIB:-4096} rounds=${RESTORE_ROUNDS:-5}
-fill=$(realpath "$BUILD/tests/bench/fill")
+fill=$(realpath "$BUILD/tests/bench/floor_fill")
 [ -x "$fill" ] || die "$fill is not built"
 
 victim_start "$TMPDIR/v" heap --size "$mib" --pattern "${RESTORE_PATTERN:-mix}" --facts 0 || die "$WHY"

@@ -31,6 +31,19 @@ for s in forkstorm execstorm threadstorm mapstorm brkstorm reexec; do
 	echo "$s: done"
 done
 
+# Nothing but exec, of a program that is long about it: to be stopped in the middle, again and again.
+echo 'exec bash "$0"' >"$TMPDIR/execs"
+bash "$TMPDIR/execs" &
+pid=$!
+living execs $pid
+for ((i = 0; i < 40; i++)); do
+	stasis dump -t $pid -D "$image" -R --freeze-timeout 3000 || bad "execs: dump $i: exit code $RC: $ERR"
+	rm -rf "$image"
+done
+kill -KILL $pid
+wait $pid 2>/dev/null
+gone execs
+
 # The first thread is gone, the process is not.
 victim_start "$TMPDIR/leaderless" leaderless || die "$WHY"
 sleep 0.1

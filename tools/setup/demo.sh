@@ -1,14 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # The main job on a real process: a redis-server with 512 MiB of data is dumped while clients keep talking to it.
-# Usage: demo.sh PATH-TO-STASIS. Everything happens in a temporary directory, on a unix socket.
+# Then it is killed and brought back. Usage: demo.sh PATH-TO-STASIS. Everything happens in a temporary
+# directory, on a port of the loopback address.
 set -euo pipefail
 
 stasis=$(realpath "${1:?usage: demo.sh PATH-TO-STASIS}")
 mib=${DEMO_MIB:-512}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/stasis-demo.XXXXXX")
 cd "$dir"
-sock=$dir/redis.sock
+port=
 server=
 load=
 
@@ -28,14 +29,20 @@ say() {
 		printf '\n%s\n' "$*"
 	fi
 }
-cli() { redis-cli -s "$sock" "$@"; }
+cli() { redis-cli -p "$port" "$@"; }
 
 say "1. a redis-server with at least $mib MiB of data"
-redis-server --port 0 --unixsocket "$sock" --save '' --appendonly no --daemonize no >redis.log 2>&1 &
-server=$!
-for _ in $(seq 100); do
-	cli ping >/dev/null 2>&1 && break
-	sleep 0.1
+# On a port that is free, in a session of its own: so it can be brought back anywhere.
+for _ in 1 2 3 4 5; do
+	port=$((20000 + RANDOM % 20000))
+	setsid redis-server --bind 127.0.0.1 --port $port --save '' --appendonly no --daemonize no \
+		</dev/null >/dev/null 2>&1 &
+	server=$!
+	for _ in $(seq 100); do
+		cli ping >/dev/null 2>&1 && break 2
+		kill -0 $server 2>/dev/null || break
+		sleep 0.1
+	done
 done
 fill='local names = {"ada", "grace", "edsger", "barbara", "donald", "frances", "ken", "radia"}
 local seed = tonumber(ARGV[1])
@@ -54,13 +61,14 @@ done
 echo "redis-server is pid $server: $n keys, $((used >> 20)) MiB"
 
 say "2. clients keep talking to it"
-redis-benchmark -s "$sock" -c 8 -n 100000000 -r "$n" -q SET bench:__rand_int__ hello >/dev/null 2>&1 &
+redis-benchmark -p $port -c 8 -n 100000000 -r "$n" -q SET bench:__rand_int__ hello >/dev/null 2>&1 &
 load=$!
 sleep 1
 before=$(cli info stats | tr -d '\r' | sed -n 's/^total_commands_processed:\(.*\)$/\1/p')
 
-say "3. stasis dump -t $server -D image -R"
-"$stasis" dump -t "$server" -D image -R
+say "3. stasis dump -t $server -D image -R --tcp-close"
+# The clients are not part of the tree: in the image their connections are closed ones.
+"$stasis" dump -t "$server" -D image -R --tcp-close
 
 sleep 1
 after=$(cli info stats | tr -d '\r' | sed -n 's/^total_commands_processed:\(.*\)$/\1/p')
@@ -79,6 +87,25 @@ grep -q "main+" stacks
 sed -n '1,24p' stacks
 rest=$(($(wc -l <stacks) - 24))
 [ "$rest" -le 0 ] || echo "... and $rest more lines"
+
+say "6. it is killed, and brought back: stasis restore -D image -d"
+kill "$load" 2>/dev/null || true
+wait "$load" 2>/dev/null || true
+load=
+kill -KILL "$server"
+wait "$server" 2>/dev/null || true
+"$stasis" restore -D image -d
+keys=$(cli dbsize | tr -d '\r')
+right=0
+for i in $(seq 1 997 "$n"); do
+	[ "$(cli get "user:$i" | grep -c "\"id\":$i,")" = 1 ] && right=$((right + 1))
+done
+asked=$(seq 1 997 "$n" | wc -l)
+if [ "$keys" -lt "$n" ] || [ "$right" != "$asked" ]; then
+	echo "the data is not what it was: that is a bug" >&2
+	exit 1
+fi
+echo "redis-server is pid $server again and has $keys keys; $right of $right that were asked for are right"
 
 say "The image, in CRIU's metadata format and our block file:"
 find image -type f -printf '%10s  %f\n' | sort -k2

@@ -240,6 +240,75 @@ static void not_committed_is_not_there(void **state)
 	image_close(NULL);
 }
 
+static int make_into(const char *path, enum image_format format, bool commit, struct err *err)
+{
+	struct model *m = small_model(1);
+	struct image *img = image_create_into(path, format, err);
+	int ret = img ? image_write_model(img, m, err) : -err->errnum;
+
+	if (!ret && commit)
+		ret = image_commit(img, m, err);
+	image_close(img);
+	model_free(m);
+	return ret;
+}
+
+static void touch(const char *path)
+{
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+}
+
+static void into_what_there_is(void **state)
+{
+	struct err err = {0};
+	ino_t before;
+	unsigned n;
+
+	assert_int_equal(make_into("x", IMAGE_CRIU, true, &err), -ENOENT);
+	err_clear(&err);
+	mkdir("x", 0755);
+	touch("x/dump.log");
+	touch("x/theirs.img");
+	assert_int_equal(make_into("x", IMAGE_CRIU, true, &err), 0);
+	assert_true(is_whole("x"));
+	assert_int_equal(mode("x"), 0755);
+	n = entries("x");
+	before = inode("x/inventory.img");
+
+	/* One that is given up leaves the one that was there. */
+	assert_int_equal(make_into("x", IMAGE_CRIU, false, &err), 0);
+	assert_true(is_whole("x"));
+	assert_int_equal(entries("x"), n);
+	assert_true(inode("x/inventory.img") == before);
+
+	/* The next takes its place, and what this one does not have goes. */
+	touch("x/core-999.img");
+	touch("x/ghost-file-1f.img");
+	touch("x/pagemap-shmem-3.img");
+	touch("x/" IMAGE_BLOCK_FILE);
+	assert_int_equal(make_into("x", IMAGE_CRIU, true, &err), 0);
+	assert_true(is_whole("x"));
+	assert_int_equal(entries("x"), n);
+	assert_int_equal(access("x/dump.log", F_OK), 0);
+	assert_int_equal(access("x/theirs.img", F_OK), 0);
+	assert_true(inode("x/inventory.img") != before);
+	scratch_remove("x");
+}
+
+/* A directory stands where a file of the image shall be: half of them have moved by then. */
+static void into_and_stuck(void **state)
+{
+	struct err err = {0};
+
+	mkdir("x", 0755);
+	touch("x/dump.log");
+	mkdir("x/pstree.img", 0755);
+	assert_true(make_into("x", IMAGE_CRIU, true, &err) < 0);
+	assert_int_equal(entries("x"), 2);
+	rmdir("x/pstree.img");
+	scratch_remove("x");
+}
+
 static void somebody_takes_the_name(void **state)
 {
 	for (int full = 0; full < 2; full++) {
@@ -448,6 +517,8 @@ int main(void)
 		cmocka_unit_test(what_is_there_stays),
 		cmocka_unit_test(modes_do_not_follow_umask),
 		cmocka_unit_test(not_committed_is_not_there),
+		cmocka_unit_test(into_what_there_is),
+		cmocka_unit_test(into_and_stuck),
 		cmocka_unit_test(somebody_takes_the_name),
 		cmocka_unit_test(killed_run_is_cleaned_up),
 		cmocka_unit_test(full_disk_at_every_stage),

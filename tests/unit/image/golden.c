@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Images kept in tests/golden, made from text by a tool that is not ours, are read for ever. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -202,17 +203,37 @@ static void criu_4_2(void **state)
 	close_golden(m, img, mem);
 }
 
+static void criu_4_2_tree(void **state)
+{
+	struct image_mem *mem;
+	struct image *img;
+	struct model *m = open_golden("criu-4.2-tree", &img, &mem);
+	const struct m_proc *p = m->procs;
+
+	assert_int_equal(m->nprocs, 2);
+	assert_int_equal(p[1].state, M_DEAD);
+	assert_int_equal(p[1].pid, 401);
+	assert_int_equal(p[1].exit_code, 1792);
+	assert_int_equal(p[0].mm.nvmas, 3);
+	assert_int_equal(p[0].mm.vmas[1].kind, M_VMA_FILE_SHARED);
+	assert_int_equal(model_file(m, p[0].mm.vmas[1].file_id)->flags & O_ACCMODE, O_RDWR);
+	assert_int_equal(model_file(m, p[0].mm.vmas[2].file_id)->flags & O_ACCMODE, O_RDONLY);
+	assert_int_equal(m->files[0].isk->proto, 17);
+	assert_false(m->files[0].isk->has_tcp);
+	close_golden(m, img, mem);
+}
+
 /* --- the text -----------------------------------------------------------------------------------
  */
 
 static void text_makes_the_same(void **state)
 {
-	static const char *const names[] = {"image-1.0", "criu-4.2"};
+	static const char *const names[] = {"image-1.0", "criu-4.2", "criu-4.2-tree"};
 	char command[sizeof(scratch_path) * 8];
 
 	if (system("/usr/bin/python3 -c '' 2>/dev/null"))
 		skip();
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		snprintf(command, sizeof(command),
 			 "PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 '%s/tests/lib/mkimage.py' "
 			 "'%s/tests/golden/%s.txt' %s && diff -r %s '%s/tests/golden/%s'",
@@ -226,6 +247,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(format_1_0),
 		cmocka_unit_test(criu_4_2),
+		cmocka_unit_test(criu_4_2_tree),
 		cmocka_unit_test(text_makes_the_same),
 	};
 

@@ -148,6 +148,7 @@ static void fifo_in_use(void **state)
 /* A pipe to somebody else, here to the test. */
 static void build_outside(struct child *c)
 {
+	close(c->up[0]);
 	c->shared[0] = (uint64_t)dup(c->up[1]);
 }
 
@@ -156,8 +157,7 @@ static void outside_end_is_told(void **state)
 	struct made_test t;
 
 	made_open(&t, build_outside);
-	assert_true(made_has_finding(&t, "reading end is held by a process outside", false) ||
-		    made_has_finding(&t, "writing end is held by a process outside", false));
+	assert_true(made_has_finding(&t, "reading end is held by a process outside", false));
 	made_close(&t);
 }
 

@@ -383,6 +383,9 @@ static void timers(void **state)
 	shared_map();
 	stub_start(s, child_timers);
 	invent_timers(s);
+	/* Expired and not started again yet: its interval is all that there is. */
+	if (count)
+		s->p->itimers[0] = (struct m_itimer){.interval_us = 15000};
 	OK(put_timers_create(&s->r, s->p, count, &s->err));
 	again = stub_collect(s);
 	same_timers(s->p, again, false);
@@ -406,7 +409,7 @@ static void timers(void **state)
 		fired[seen[0].s[i].signo]++;
 	assert_true(fired[40] == 1 && fired[42] == 1);
 	assert_true(fired[41] == 0 && fired[44] == 0);
-	assert_true(fired[SIGALRM] == 1 && fired[SIGVTALRM] == 1 && fired[SIGPROF] == 0);
+	assert_true(fired[SIGALRM] >= 1 && fired[SIGVTALRM] == 1 && fired[SIGPROF] == 0);
 	child_end(&s->c);
 }
 

@@ -156,11 +156,17 @@ static void kernel_objects(void)
 	keep((int)syscall(SYS_pidfd_open, getppid(), 0), "pidfd");
 }
 
+/* A file that never had a name, where the file system can do that. */
+static int nameless = -1;
+
 static void zoo_setup(void)
 {
 	char path[PATH_MAX];
 
 	regular_files();
+	nameless = open(v_dir(), O_TMPFILE | O_RDWR, 0600);
+	if (nameless >= 0 && write(nameless, "nameless", 8) != 8)
+		v_die("file without a name");
 	if (pipe2(pipes, O_CLOEXEC))
 		v_die("pipe");
 	keep(pipes[0], "pipe");
@@ -203,6 +209,7 @@ static void zoo_check(void)
 {
 	struct stat st;
 	uint64_t ticks = 0;
+	char name[8];
 	int n = 0;
 
 	for (unsigned i = 0; i < nzoo; i++) {
@@ -215,6 +222,9 @@ static void zoo_check(void)
 			v_bad("files: descriptor %d (%s) has another position", zoo[i].fd,
 			      zoo[i].type);
 	}
+	if (nameless >= 0 && (pread(nameless, name, 8, 0) != 8 || memcmp(name, "nameless", 8) ||
+			      lseek(nameless, 0, SEEK_CUR) != 8))
+		v_bad("files: the file without a name has changed");
 	if (ioctl(pipes[0], FIONREAD, &n) || n != 11)
 		v_bad("files: the pipe holds %d bytes", n);
 	expect_echo(pair[0], pair[1], "the unix socket pair");

@@ -3,13 +3,17 @@
  * Scenarios of signals: masks, pending ones with their values, actions, alternate stacks.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -281,10 +285,91 @@ static void altstack_check(void)
 	expect_altstack(HOME(1), 0);
 }
 
+/* --- sigpoll: a signalfd is ready when whoever began to watch it has a signal -------------------
+ */
+
+struct waiter {
+	int signals, poller;
+};
+static struct waiter own;
+static pid_t waiting_child;
+static int *woken;
+
+/* One signalfd for all, as it is after fork(); each watches it with an instance of its own. */
+static void wait_for(struct waiter *w, bool moved)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = 77};
+	int number = moved ? fcntl(w->signals, F_DUPFD, 500) : w->signals;
+
+	w->poller = epoll_create1(EPOLL_CLOEXEC);
+	if (w->poller < 0 || epoll_ctl(w->poller, EPOLL_CTL_ADD, number, &ev))
+		v_die("epoll");
+	if (moved)
+		close(number);
+}
+
+static bool has_signal(const struct waiter *w, int timeout_ms)
+{
+	struct signalfd_siginfo info;
+	struct epoll_event ev = {0};
+
+	if (epoll_wait(w->poller, &ev, 1, timeout_ms) != 1 || ev.data.u64 != 77)
+		return false;
+	return read(w->signals, &info, sizeof(info)) == sizeof(info) && info.ssi_signo == SIGUSR1;
+}
+
+static void waiting(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	wait_for(&own, true);
+	v_tick();
+	for (;;)
+		if (has_signal(&own, -1))
+			__atomic_add_fetch(woken, 1, __ATOMIC_RELEASE);
+}
+
+static void sigpoll_setup(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	own.signals = signalfd(-1, &set, SFD_NONBLOCK);
+	woken = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (own.signals < 0 || woken == MAP_FAILED)
+		v_die("signalfd");
+	waiting_child = fork();
+	if (waiting_child < 0)
+		v_die("fork");
+	if (!waiting_child)
+		waiting();
+	v_await_ticks(1);
+	wait_for(&own, false);
+}
+
+static void sigpoll_check(void)
+{
+	int before = __atomic_load_n(woken, __ATOMIC_ACQUIRE);
+
+	if (has_signal(&own, 0))
+		v_bad("sigpoll: told of a signal that was not sent");
+	kill(getpid(), SIGUSR1);
+	if (!has_signal(&own, 0))
+		v_bad("sigpoll: not told of a signal");
+	kill(waiting_child, SIGUSR1);
+	for (int i = 0; i < 10000 && __atomic_load_n(woken, __ATOMIC_ACQUIRE) == before; i++)
+		sleep_ms(1);
+	if (__atomic_load_n(woken, __ATOMIC_ACQUIRE) == before)
+		v_bad("sigpoll: the child is not woken by a signal");
+}
+
 const struct scenario signal_scenarios[] = {
 	{"masks", "threads with different signal masks", masks_setup, masks_check},
 	{"pending", "queued signals with values", pending_setup, pending_check, pending_finish},
 	{"actions", "handlers with flags and masks", actions_setup, actions_check},
 	{"altstack", "alternate stacks, one in use", altstack_setup, altstack_check},
+	{"sigpoll", "a signalfd watched by epoll, here and in a child", sigpoll_setup,
+	 sigpoll_check},
 	{},
 };

@@ -2,7 +2,7 @@
 /*
  * The least that filling the memory of a restored program can cost, for bench/restore.sh.
  *
- *	fill DIR [THREADS]	one JSON object per line
+ *	floor_fill DIR [THREADS]	one JSON object per line
  *
  *	"uffd"		the file's bytes into as many fresh 4 KiB pages by UFFDIO_COPY in 1 MiB
  *pieces "unpack"	every lz4 block of DIR/memory.stasis by LZ4_decompress_safe(), nothing else
@@ -39,7 +39,7 @@ static int uffd;
 
 static void die(const char *what)
 {
-	fprintf(stderr, "fill: %s: %s\n", what, strerror(errno));
+	fprintf(stderr, "floor_fill: %s: %s\n", what, strerror(errno));
 	exit(1);
 }
 
@@ -119,7 +119,7 @@ static void open_image(const char *dir)
 	if (md_raw_file_open(&file, dirfd, "memory.stasis", &err) < 0 ||
 	    md_raw_file_trailer(&file, &t, &err) < 0 ||
 	    md_raw_file_index(&file, &t, &list, &err) < 0) {
-		fprintf(stderr, "fill: %s\n", err.msg);
+		fprintf(stderr, "floor_fill: %s\n", err.msg);
 		exit(1);
 	}
 	for (size_t i = 0; i < list.nblocks; i++)
@@ -155,7 +155,7 @@ static double time_uffd(void)
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
-		fprintf(stderr, "usage: fill DIR [THREADS]\n");
+		fprintf(stderr, "usage: floor_fill DIR [THREADS]\n");
 		return 2;
 	}
 	if (argc > 2)
