@@ -182,6 +182,8 @@ def change_file(rng, path, pids):
 def sign(directory):
     """The inventory lists what is there now, and is right about it."""
     path = f"{directory}/inventory.img"
+    if not os.path.isfile(path) or os.path.islink(path):
+        return
     try:
         with open(path, "rb") as f:
             image = Image(f.read())
@@ -196,6 +198,8 @@ def sign(directory):
             entry = parse(f[2])
             name = next(e[2] for e in entry if e[0] == 1).decode()
             check = next(e[2] for e in entry if e[0] == 2)
+            if not os.path.isfile(f"{directory}/{name}"):
+                continue
             with open(f"{directory}/{name}", "rb") as g:
                 data = g.read()
         except (OSError, ValueError, StopIteration, AttributeError):
