@@ -37,11 +37,11 @@ stasis dump -t "$VPID" -D "$image" -W "$TMPDIR/nowhere" && bad "a missing work d
 message_ok "a missing work directory"
 nothing_left "$image" "a missing work directory"
 victim_ok "$TMPDIR/last" "after a missing work directory"
-mkdir "$TMPDIR/work"
-stasis dump -t "$VPID" -D "$image" -W "$TMPDIR/work" || bad "a work directory: exit $RC: $ERR"
+mkdir "$TMPDIR/wd"
+stasis dump -t "$VPID" -D "$image" -W "$TMPDIR/wd" || bad "a work directory: exit $RC: $ERR"
 [ ! -e "/proc/$VPID" ] || grep -q '^State:.Z' "/proc/$VPID/status" || bad "without -R the tree lives on"
 gone "$TMPDIR/last"
-crit show "$TMPDIR/work/stats-dump" >"$TMPDIR/stats" || bad "crit does not read stats-dump"
+crit show "$TMPDIR/wd/stats-dump" >"$TMPDIR/stats" || bad "crit does not read stats-dump"
 python3 - "$TMPDIR/stats" <<-'X' || bad "stats-dump: $(cat "$TMPDIR/stats")"
 	import json, sys
 	d = json.load(open(sys.argv[1]))["entries"][0]["dump"]
