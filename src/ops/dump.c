@@ -201,9 +201,7 @@ static void log_model(const struct model *m, const struct ranges *r)
 				 p->pid, p->mm.vmas[j].start, p->mm.vmas[j].end, p->mm.vmas[j].prot,
 				 p->mm.vmas[j].flags, p->mm.vmas[j].kind, p->mm.vmas[j].file_id);
 	}
-	for (size_t i = 0; i < r->n; i++)
-		pr_debug("read space %#" PRIx64 " at %#" PRIx64 ", %" PRIu64 " bytes, pick %d\n",
-			 r->v[i].space, r->v[i].addr, r->v[i].len, r->v[i].pick);
+	pr_debug("%zu ranges to read\n", r->n);
 }
 
 static void log_result(const struct dump *d, int ret, const struct err *err)
