@@ -59,7 +59,9 @@ int md_raw_file_open(struct md_raw_file *f, int dirfd, const char *name, struct 
 	struct stat st;
 	int ret;
 
-	*f = (struct md_raw_file){.fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)};
+	/* O_NONBLOCK: a FIFO in the place of an image's file would wait for its writer. */
+	*f = (struct md_raw_file){
+		.fd = openat(dirfd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW)};
 	if (f->fd < 0)
 		return err_set(err, errno, "open %s", name);
 	if (fstat(f->fd, &st) < 0)

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -336,6 +337,22 @@ static void test_not_a_block_file(void **state)
 	made_dir_remove(&d);
 }
 
+/* Refused at once: nobody waits for a writer. */
+static void test_fifo(void **state)
+{
+	struct made_dir d = made_dir();
+	struct err err = {0};
+
+	assert_int_equal(mkfifoat(d.fd, "fifo", 0600), 0);
+	alarm(20);
+	assert_null(md_file_open(d.fd, "fifo", 0, &err));
+	alarm(0);
+	assert_int_equal(err.class, ERR_IMAGE);
+	assert_non_null(strstr(err.msg, "fifo"));
+	unlinkat(d.fd, "fifo", 0);
+	made_dir_remove(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -347,6 +364,7 @@ int main(void)
 		cmocka_unit_test(test_block_file_in_memory),
 		cmocka_unit_test(test_page_stored_twice),
 		cmocka_unit_test(test_not_a_block_file),
+		cmocka_unit_test(test_fifo),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
