@@ -38,10 +38,15 @@ for ((i = 0; i < 15; i++)); do
 		    pid = todo.pop()
 		    for tid in os.listdir(f"/proc/{pid}/task"):
 		        at = f"/proc/{pid}/task/{tid}"
-		        status = dict(l.rstrip("\n").split(":\t", 1) for l in open(at + "/status") if ":\t" in l)
+		        # One that was about to end when it was asked to stop may go now.
+		        try:
+		            text, children = open(at + "/status").read(), open(at + "/children").read()
+		        except (FileNotFoundError, ProcessLookupError):
+		            continue
+		        status = dict(l.split(":\t", 1) for l in text.splitlines() if ":\t" in l)
 		        if status["State"][0] not in "tZX" or status["State"][0] == "t" and status["TracerPid"] == "0":
 		            loose.append((pid, tid, status["State"]))
-		        todo += map(int, open(at + "/children").read().split())
+		        todo += map(int, children.split())
 		if loose:
 		    print(loose[:5])
 		sys.exit(loose != [])

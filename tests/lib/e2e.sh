@@ -77,7 +77,12 @@ with_reaper() {
 		[ -z "$OWN_TMP" ] || rm -rf "$TMPDIR"
 		[ -z "$OWN_TMP" ] || unset TMPDIR
 		if unshare --pid --fork --mount-proc true 2>/dev/null; then
-			exec unshare --pid --fork --kill-child --mount-proc "$reaper" "$(realpath "$0")" "$@"
+			# Terminals of its own as well: their numbers are wanted again, too.
+			# shellcheck disable=SC2016 # the inner shell expands it
+			exec unshare --pid --fork --kill-child --mount-proc "$reaper" bash -c '
+				mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts /dev/pts &&
+					mount --bind /dev/pts/ptmx /dev/ptmx
+				exec "$@"' pts "$(realpath "$0")" "$@"
 		fi
 		exec "$reaper" "$(realpath "$0")" "$@"
 	fi
