@@ -44,7 +44,7 @@ static struct {
 	const char *dir;
 	char machine[80];
 	struct utsname uts;
-} cfg = {.mib = 1024, .rounds = 5, .dir = "/dev/shm"};
+} cfg = {.rounds = 5, .dir = "/dev/shm"};
 
 static void die(const char *what)
 {
@@ -579,7 +579,10 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	if (!cfg.mib || !cfg.rounds || cfg.rounds >= ROUNDS_MAX || !cfg.threads)
+	/* 4 GiB where heap, copy and file have room. */
+	if (!cfg.mib)
+		cfg.mib = (size_t)sysconf(_SC_AVPHYS_PAGES) > (14ul << 30) / 4096 ? 4096 : 1024;
+	if (!cfg.rounds || cfg.rounds >= ROUNDS_MAX || !cfg.threads)
 		return 2;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	name_machine();
