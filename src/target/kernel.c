@@ -94,7 +94,7 @@ static struct target_feature features[F_END + 1] = {
 			  .without =
 				  "changed pages cannot be tracked this way (pre-copy, to come)"},
 	[F_SET_TID] = {"clone3 set_tid", .since = "Linux 5.5",
-		       .without = "a restore cannot choose pids (restore, to come)"},
+		       .without = "a restore cannot choose pids: no restore"},
 	[F_MEMBARRIER] = {"membarrier registrations", .since = "Linux 6.3",
 			  .without = "membarrier registrations are not recorded"},
 	[F_GUARD] = {"guard pages by madvise", .since = "Linux 6.13",

@@ -227,6 +227,17 @@ int make_reopen(int fd, const struct m_file *f, int flags, struct err *err)
 	return ret < 0 ? err_set(err, errno, "open %s again", make_name(f)) : ret;
 }
 
+/* What was there at the dump and is not any more, or not for us. */
+static int missing(const struct m_file *f, int errnum, struct err *err)
+{
+	if (errnum != ENOENT && errnum != ENOTDIR)
+		return err_set(err, errnum, "open %s", f->path);
+	err_fail(err, errnum, ERR_CHANGED, "open %s: %s: it was there at the dump", f->path,
+		 strerrordesc_np(errnum));
+	err_hint(err, "put back the %s that was there at the dump", f->path);
+	return -errnum;
+}
+
 int make_open(struct make *mk, const struct m_file *f, int flags, struct err *err)
 {
 	cleanup_fd int once = -1;
@@ -248,7 +259,7 @@ int make_open(struct make *mk, const struct m_file *f, int flags, struct err *er
 				make_name(f));
 	} else {
 		ret = open(f->path, flags | O_NOCTTY | O_CLOEXEC);
-		return ret < 0 ? err_set(err, errno, "open %s", make_name(f)) : ret;
+		return ret < 0 ? missing(f, errno, err) : ret;
 	}
 	return *base < 0 ? *base : make_reopen(*base, f, flags, err);
 }

@@ -240,6 +240,27 @@ static int procstat_read(struct procstat *s, struct err *err)
 	return ret;
 }
 
+/* A restore makes none: the tree would come to life in those of the tool. */
+static int foreign_namespaces(struct model *m, const struct m_proc *p, struct err *err)
+{
+	const struct {
+		const char *name;
+		uint64_t own, tool;
+	} ns[] = {
+		{"pid", p->ns.pid, m->tool_ns.pid},	     {"mount", p->ns.mnt, m->tool_ns.mnt},
+		{"network", p->ns.net, m->tool_ns.net},	     {"ipc", p->ns.ipc, m->tool_ns.ipc},
+		{"uts", p->ns.uts, m->tool_ns.uts},	     {"user", p->ns.user, m->tool_ns.user},
+		{"cgroup", p->ns.cgroup, m->tool_ns.cgroup}, {"time", p->ns.time, m->tool_ns.time},
+	};
+
+	for (size_t i = 0; i < sizeof(ns) / sizeof(ns[0]); i++)
+		if (ns[i].own && ns[i].tool && ns[i].own != ns[i].tool &&
+		    finding_fatal(m, p->pid, "%s namespace of its own: not supported", ns[i].name) <
+			    0)
+			return err_set(err, ENOMEM, "findings of pid %u", p->pid);
+	return 0;
+}
+
 int proc_collect(struct model *m, struct m_proc *p, struct err *err)
 {
 	struct procstat s = {.m = m, .p = p};
@@ -257,5 +278,5 @@ int proc_collect(struct model *m, struct m_proc *p, struct err *err)
 	viewer = ret == 0 && p->state != M_DEAD ? proc_viewer((pid_t)p->pid) : 0;
 	if (viewer > 0)
 		proc_namespaces(viewer, &p->ns);
-	return ret;
+	return ret < 0 ? ret : foreign_namespaces(m, p, err);
 }

@@ -579,9 +579,7 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	/* 4 GiB where heap, copy and file have room. */
-	if (!cfg.mib)
-		cfg.mib = (size_t)sysconf(_SC_AVPHYS_PAGES) > (14ul << 30) / 4096 ? 4096 : 1024;
+	cfg.mib = cfg.mib ?: (size_t)sysconf(_SC_AVPHYS_PAGES) >> 18 > 14 ? 4096 : 1024;
 	if (!cfg.rounds || cfg.rounds >= ROUNDS_MAX || !cfg.threads)
 		return 2;
 	setvbuf(stdout, NULL, _IOLBF, 0);

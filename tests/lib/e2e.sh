@@ -25,6 +25,7 @@ fi
 # Others' children must reach it, whoever they are.
 chmod 711 "$TMPDIR"
 PROBLEMS=0
+TEST_PID=$BASHPID
 declare -A LIVING=() # directories of victims that run, and their pids
 MOUNTS=()
 
@@ -50,6 +51,8 @@ finish() {
 
 cleanup() {
 	local d
+	# A child that a signal hits between fork and exec still has our traps.
+	[ "$BASHPID" = "$TEST_PID" ] || return
 	for d in "${!LIVING[@]}"; do
 		kill -KILL "${LIVING[$d]}" 2>/dev/null
 	done
