@@ -195,19 +195,30 @@ static void log_model(const struct model *m, const struct ranges *r)
 				 " in system call: %d\n",
 				 p->threads[j].tid, p->threads[j].comm, p->threads[j].pc,
 				 p->threads[j].sp, p->threads[j].in_syscall);
-		for (uint32_t j = 0; j < p->mm.nvmas; j++)
-			pr_debug("pid %u: %" PRIx64 "-%" PRIx64
-				 " prot %u flags %#x kind %d file %u\n",
-				 p->pid, p->mm.vmas[j].start, p->mm.vmas[j].end, p->mm.vmas[j].prot,
-				 p->mm.vmas[j].flags, p->mm.vmas[j].kind, p->mm.vmas[j].file_id);
 	}
 	pr_debug("%zu ranges to read\n", r->n);
+}
+
+/* An image has them; where there is none, this is all that tells. */
+static void log_mappings(const struct model *m)
+{
+	for (uint32_t i = 0; i < m->nprocs; i++)
+		for (uint32_t j = 0; j < m->procs[i].mm.nvmas; j++) {
+			const struct m_vma *v = &m->procs[i].mm.vmas[j];
+
+			pr_debug("pid %u: %" PRIx64 "-%" PRIx64
+				 " prot %u flags %#x kind %d file %u\n",
+				 m->procs[i].pid, v->start, v->end, v->prot, v->flags, v->kind,
+				 v->file_id);
+		}
 }
 
 static void log_result(const struct dump *d, int ret, const struct err *err)
 {
 	const struct dump_result *r = d->res;
 
+	if (ret < 0 && d->model)
+		log_mappings(d->model);
 	for (uint32_t i = 0; i < r->nfindings; i++)
 		pr_warn("pid %u: %s\n", r->findings[i].pid, r->findings[i].text);
 	pr_info("read %" PRIu64 " bytes, wrote %" PRIu64 ", bottleneck %s; frozen %" PRIu64

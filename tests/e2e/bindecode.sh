@@ -9,7 +9,7 @@ need_program python3 gcc
 # --- two logs of two dumps, the second of them begun while the first victim still lives
 victim_start "$TMPDIR/v1" threads --n 5 || die "$WHY"
 p1=$VPID
-victim_start "$TMPDIR/v2" vmas --n 300 || die "$WHY"
+victim_start "$TMPDIR/v2" threads --n 320 || die "$WHY"
 p2=$VPID
 a=$TMPDIR/a.binlog b=$TMPDIR/b.log
 stasis dump -t "$p1" -D "$TMPDIR/a" -R -vv || bad "dump: $ERR"
@@ -42,12 +42,12 @@ between 5 "$info" 50 || bad "$info lines of level info"
 [ "$(lines -l error "$b")" = 0 ] || bad "errors in a log of success"
 sum "files" "$all" "$(lines -s dump.c "$b")" "$(lines -s src/target/guard.c "$b")"
 [ "$(lines -s 'src/*/dump.c' "$b")" = "$(lines -s dump.c "$b")" ] || bad "files by pattern"
-line=$("$BINDECODE" -P '%b:%n|' -s dump.c "$b" | sed -n 's/^dump.c:\([0-9]*\)|.*prot.*/\1/p' | head -n 1)
+line=$("$BINDECODE" -P '%b:%n|' -s dump.c "$b" | sed -n 's/^dump.c:\([0-9]*\)|.*in system call.*/\1/p' | head -n 1)
 n=$(lines -s "dump.c:$line" "$b")
 between 300 "$n" 400 || bad "$n lines of dump.c:$line"
-[ "$(lines -e ' prot [0-9]+ flags ' "$b")" = "$n" ] || bad "--grep"
-[ "$(lines -i -e ' PROT [0-9]+ FLAGS ' "$b")" = "$n" ] || bad "--ignore-case"
-sum "invert" "$all" "$n" "$(lines -v -e ' prot [0-9]+ flags ' "$b")"
+[ "$(lines -e ' in system call: [0-9]+' "$b")" = "$n" ] || bad "--grep"
+[ "$(lines -i -e ' IN SYSTEM CALL: [0-9]+' "$b")" = "$n" ] || bad "--ignore-case"
+sum "invert" "$all" "$n" "$(lines -v -e ' in system call: [0-9]+' "$b")"
 sum "functions" "$all" "$(lines --function 'log_*' "$b")" "$(lines --function 'd*' --function guard_main "$b")"
 mapfile -t pids < <("$BINDECODE" -P '%p %i ' "$b" | awk '!s[$1]++ { print $1 }')
 [ ${#pids[@]} = 2 ] || bad "${#pids[@]} processes have written"
@@ -76,7 +76,7 @@ python3 - "$BINDECODE" "$a" "$b" <<-'X' || bad "forms: see above"
 	        sys.exit(f"{what}: {len(got)} lines, {len(raw)} wanted; {[p for p in zip(got, raw) if p[0] != p[1]][:2]}")
 	objects = [json.loads(line) for line in run("-F", "json").splitlines()]
 	same("json", [o["text"].rstrip("\n") for o in objects])
-	first = next(o for o in objects if "prot %u flags" in o["format"])
+	first = next(o for o in objects if "in system call: %d" in o["format"])
 	if first["args"][0] != {"u32": first["args"][0]["u32"]} or first["level"] != "debug" or not first["file"].endswith("dump.c"):
 	    sys.exit(f"json: {first}")
 	age = datetime.datetime.now().timestamp() - first["unix"]
@@ -100,7 +100,7 @@ python3 - "$BINDECODE" "$a" "$b" <<-'X' || bad "forms: see above"
 	    if sum(s["count"] for s in stats if key in s) != len(raw):
 	        sys.exit(f"stats by {key}: {stats}")
 	top = run("--stats", "--top", "1", "--sort", "count").splitlines()
-	if "prot %u flags" not in top[1]:
+	if "in system call: %d" not in top[1]:
 	    sys.exit(f"stats: {top}")
 X
 if command -v script >/dev/null; then
@@ -115,7 +115,7 @@ stasis dump -t "$p2" -D "$TMPDIR/c" -R -v1 || bad "dump -v1: $ERR"
 [ "$(lines "$TMPDIR/c.binlog")" = 0 ] || bad "-v1 logs more than errors"
 stasis dump -t "$p2" -D "$TMPDIR/d" -R --log-text -vv || bad "dump --log-text: $ERR"
 between 300 "$(wc -l <"$TMPDIR/d.log")" 100000 || bad "--log-text: $(wc -l <"$TMPDIR/d.log") lines"
-for word in '^dump of pid .* done$' '^guardian: collect: done' 'prot [0-9]* flags 0x'; do
+for word in '^dump of pid .* done$' '^guardian: collect: done' 'in system call: [01]'; do
 	grep -q "$word" "$TMPDIR/d.log" || bad "--log-text: no line like '$word'"
 done
 [ ! -e "$TMPDIR/d.binlog" ] || bad "--log-text leaves a binary log"
