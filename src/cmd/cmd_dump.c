@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* stasis dump. */
+#include <dirent.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "src/cmd/cmd.h"
 #include "src/cmd/log.h"
 #include "src/cmd/progress.h"
@@ -335,6 +337,17 @@ static void print_result(const struct dump_cmd *c, const struct dump_result *r)
 		cmd_time(total, sizeof(total), r->total_ns), rate);
 }
 
+static bool is_filled(const char *path)
+{
+	cleanup_dir DIR *dir = opendir(path);
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir)))
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
+			return true;
+	return false;
+}
+
 int cmd_dump(int argc, char **argv)
 {
 	struct dump_cmd c = {
@@ -355,6 +368,9 @@ int cmd_dump(int argc, char **argv)
 	sigaction(SIGHUP, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error like a full disk: EFBIG */
+	/* It is refused, and the log beside it is that of the dump that made it. */
+	if (!c.log.path && is_filled(c.opts.dir))
+		c.log.off = true;
 	log_start(&c.log, c.opts.dir);
 	c.progress = progress_new(c.quiet);
 	c.opts.arg = &c;

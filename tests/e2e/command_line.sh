@@ -93,6 +93,14 @@ kill -KILL "${LIVING[sleeper]}" $cat
 gone pipe
 gone sleeper
 
+# --- a second dump to the same name leaves the log of the first alone ---------------------------------
+rm -rf "$TMPDIR/same"
+stasis dump -t "$VPID" -D "$TMPDIR/same" -R || bad "the first of two: $ERR"
+cp "$TMPDIR/same.binlog" "$TMPDIR/kept"
+expect_refusal 10 "the second of two" dump -t "$VPID" -D "$TMPDIR/same" -R
+cmp -s "$TMPDIR/same.binlog" "$TMPDIR/kept" || bad "the second dump has touched the log of the first"
+rm -rf "$TMPDIR/same"
+
 # --- what is no image ---------------------------------------------------------------------------------
 for c in verify show bt "core -o $TMPDIR/core"; do
 	# shellcheck disable=SC2086 # options are words
