@@ -308,8 +308,8 @@ static void measure_sustained(const char *path)
 
 	/* A twentieth is what the same run differs by from one turn to the next. */
 	printf("{\"bench\": \"binlog\", \"row\": \"CPU time per call, two threads over one\", "
-	       "\"ratio\": %.3f, \"bar\": 1.05, \"ok\": %s}\n",
-	       p50, p50 <= 1.05 ? "true" : "false");
+	       "\"ratio\": %.3f, \"bar\": 1.0, \"ok\": %s}\n",
+	       p50, p50 <= 1.0 ? "true" : "false");
 }
 
 static int write_calls(const char *path, unsigned n, bool killed)
