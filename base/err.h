@@ -45,6 +45,7 @@ enum err_class {
 	ERR_GUARDIAN = 18,    /* the guardian process died: the target was let go */
 	ERR_TIMEOUT = 19,     /* the target could not be stopped in time */
 	ERR_CHANGED = 20,     /* a file is not the one that was dumped */
+	ERR_BUDGET = 21,      /* the target would stand still for longer than allowed */
 };
 
 struct err {

@@ -72,6 +72,14 @@ enum md_pick {
 	MD_PICK_COW,  /* of those only the ones no longer backed by the file: private file maps */
 	MD_PICK_ALL,  /* every page: vDSO, or a list that was scanned before */
 	MD_PICK_DATA, /* of a descriptor: what SEEK_DATA finds */
+	/*
+	 * Of memory that a userfaultfd with WP_ASYNC has (PAGEMAP_SCAN, Linux 6.7; other memory is
+	 * passed over by the first two). A page is write protected before it is read, so that a
+	 * write between the two is seen by the next look.
+	 */
+	MD_PICK_TRACK,	 /* what MD_PICK_PRESENT means; from now on its writes are told */
+	MD_PICK_DIRTY,	 /* of that what was written since it was last looked at */
+	MD_PICK_TRACKED, /* what MD_PICK_PRESENT means, protecting nothing: md_scan_tracked() */
 };
 
 struct md_range {
@@ -225,12 +233,34 @@ int md_run_check(const struct md_writer *w, const struct md_opts *opts, struct e
 struct md_reader *md_reader_vm_new(const struct md_range *ranges, size_t n, struct err *err);
 
 /*
+ * Pages read into memory that was reserved and touched before, to be packed and written when
+ * nobody stands still for it any more.
+ */
+struct md_capture;
+struct md_capture *md_capture_new(size_t bytes, struct err *err);
+void md_capture_free(struct md_capture *c); /* NULL is allowed */
+/* Keeps what @r reads. 0: all of it; 1: no more room, @r goes on with the next block; -errno. */
+int md_capture_fill(struct md_capture *c, struct md_reader *r, struct err *err);
+size_t md_capture_bytes(const struct md_capture *c);
+/* What was kept; any block size. @c outlives it. */
+struct md_reader *md_capture_reader(const struct md_capture *c, struct err *err);
+
+/*
  * The extents of one range that md_reader_vm_new() would read, in ascending order, merged.
  * @emit returns 0 to go on or -errno, which is passed on. For an image whose page map must be
  * known before its pages (CRIU's).
  */
 int md_scan(const struct md_range *range, int (*emit)(void *arg, const struct md_extent *e),
 	    void *arg, struct err *err);
+
+/*
+ * The same with MD_PICK_TRACKED in mind, for many ranges: @clean when the page was read before and
+ * has not been written since. Extents of the same kind are merged within a range.
+ */
+int md_scan_tracked(const struct md_range *ranges, size_t n,
+		    int (*emit)(void *arg, const struct md_range *range, const struct md_extent *e,
+				bool clean),
+		    void *arg, struct err *err);
 
 struct md_file_opts {
 	bool direct;   /* O_DIRECT; where the filesystem refuses, plain writes and direct_reason */

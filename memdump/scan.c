@@ -16,6 +16,9 @@
 /* Linux 6.7, include/uapi/linux/fs.h */
 #define PM_SCAN_IOCTL _IOWR('f', 16, struct pm_scan)
 enum {
+	SCAN_PROTECT = 1 << 0, /* PM_SCAN_WP_MATCHING */
+	CAT_TRACKED = 1 << 0,  /* PAGE_IS_WPALLOWED: by a userfaultfd with WP_ASYNC */
+	CAT_WRITTEN = 1 << 1,
 	CAT_FILE = 1 << 2,
 	CAT_PRESENT = 1 << 3,
 	CAT_SWAPPED = 1 << 4,
@@ -44,6 +47,7 @@ struct pm_scan {
 
 enum {
 	MAX_SCAN_PAGES = 1 << 18, /* of one ioctl: keeps a look at 1 GiB of heap below a few ms */
+	MAX_PROTECT_PAGES = 1 << 12, /* likewise: a page fault meanwhile waits half a ms at most */
 	ENTRIES = 4096,		  /* pagemap words of one read */
 };
 
@@ -120,7 +124,7 @@ static int open_pagemap(struct md_scanner *s, int pid, struct err *err)
 	return 0;
 }
 
-static int look_ioctl(struct md_scanner *s, uint64_t start, uint64_t end)
+static int look_ioctl(struct md_scanner *s, enum md_pick pick, uint64_t start, uint64_t end)
 {
 	struct pm_scan a = {
 		.size = sizeof(a),
@@ -135,6 +139,22 @@ static int look_ioctl(struct md_scanner *s, uint64_t start, uint64_t end)
 		.return_mask = CAT_FILE,
 	};
 	int n;
+
+	switch (pick) {
+	case MD_PICK_DIRTY:
+		a.category_mask |= CAT_WRITTEN;
+		/* fall through */
+	case MD_PICK_TRACK:
+		a.flags = SCAN_PROTECT;
+		a.max_pages = MAX_PROTECT_PAGES;
+		a.return_mask = 0;
+		break;
+	case MD_PICK_TRACKED:
+		a.return_mask = CAT_TRACKED | CAT_WRITTEN;
+		break;
+	default:
+		break;
+	}
 
 	do
 		n = ioctl(s->pagemap_fd, PM_SCAN_IOCTL, &a);
@@ -196,7 +216,13 @@ static int look_pagemap(struct md_scanner *s, uint64_t start, uint64_t end)
 
 static bool by_page_tables(const struct md_range *r)
 {
-	return r->fd == -1 && (r->pick == MD_PICK_PRESENT || r->pick == MD_PICK_COW);
+	return r->fd == -1 && r->pick != MD_PICK_ALL && r->pick != MD_PICK_DATA;
+}
+
+/* A look of the one kind is one of the other: what is told and what is done are the same. */
+static bool same_look(enum md_pick a, enum md_pick b)
+{
+	return a == b || (a <= MD_PICK_COW && b <= MD_PICK_COW);
 }
 
 /* One look covers the ranges behind this one too, as long as they ascend in the same process. */
@@ -209,7 +235,8 @@ static uint64_t group_end(const struct md_scanner *s)
 	for (size_t i = s->at + 1; i < s->n && i < s->at + MD_SCAN_REGIONS; i++) {
 		const struct md_range *k = &s->ranges[i];
 
-		if (k->pid != r->pid || !by_page_tables(k) || k->addr < end)
+		if (k->pid != r->pid || !by_page_tables(k) || !same_look(k->pick, r->pick) ||
+		    k->addr < end)
 			break;
 		end = k->addr + k->len;
 	}
@@ -218,13 +245,14 @@ static uint64_t group_end(const struct md_scanner *s)
 
 static int look(struct md_scanner *s, uint64_t start, struct err *err)
 {
+	enum md_pick pick = s->ranges[s->at].pick;
 	int pid = s->ranges[s->at].pid;
 	uint64_t end = group_end(s);
 	int ret;
 
 	if (!s->no_ioctl) {
-		ret = look_ioctl(s, start, end);
-		if (ret == -ENOTTY || ret == -EINVAL)
+		ret = look_ioctl(s, pick, start, end);
+		if ((ret == -ENOTTY || ret == -EINVAL) && pick <= MD_PICK_COW)
 			s->no_ioctl = true; /* before Linux 6.7 */
 	} else {
 		ret = 0;
@@ -278,6 +306,7 @@ static int next_by_page_tables(struct md_scanner *s, uint64_t *ret_addr, uint64_
 		}
 		*ret_addr = s->pos;
 		*ret_len = (g->end < end ? g->end : end) - s->pos;
+		s->clean = (g->categories & CAT_TRACKED) && !(g->categories & CAT_WRITTEN);
 		return 1;
 	}
 	return 0;
@@ -381,6 +410,7 @@ int md_scanner_next(struct md_scanner *s, uint64_t max, struct md_piece *ret, st
 			.addr = addr,
 			.len = len,
 			.shift = shift_of(r),
+			.clean = r->pick == MD_PICK_TRACKED && s->clean,
 			.pid = r->pid,
 			.fd = r->fd == -1	? -1
 			      : s->data_fd >= 0 ? s->data_fd
@@ -412,6 +442,37 @@ int md_scan(const struct md_range *range, int (*emit)(void *arg, const struct md
 	}
 	if (ret == 0 && e.len)
 		ret = emit(arg, &e);
+	md_scanner_deinit(&s);
+	return ret;
+}
+
+int md_scan_tracked(const struct md_range *ranges, size_t n,
+		    int (*emit)(void *arg, const struct md_range *range, const struct md_extent *e,
+				bool clean),
+		    void *arg, struct err *err)
+{
+	struct md_extent e = {0};
+	bool clean = false;
+	size_t at = 0;
+	struct md_scanner s;
+	struct md_piece p;
+	int ret;
+
+	md_scanner_init(&s, ranges, n, false);
+	while ((ret = md_scanner_next(&s, UINT64_MAX, &p, err)) > 0) {
+		p.addr += p.shift;
+		if (e.len && at == s.at && clean == p.clean && p.addr == e.addr + e.len) {
+			e.len += p.len;
+			continue;
+		}
+		if (e.len && (ret = emit(arg, &ranges[at], &e, clean)) < 0)
+			break;
+		e = (struct md_extent){p.addr, p.len};
+		at = s.at;
+		clean = p.clean;
+	}
+	if (ret == 0 && e.len)
+		ret = emit(arg, &ranges[at], &e, clean);
 	md_scanner_deinit(&s);
 	return ret;
 }

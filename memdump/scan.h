@@ -23,6 +23,7 @@ struct md_piece {
 	uint64_t space;
 	uint64_t addr, len;
 	uint64_t shift; /* stored address = addr + shift, modulo 2^64 */
+	bool clean; /* MD_PICK_TRACKED: not written since it was last looked at */
 	int pid;
 	int fd; /* the scanner's own; open until the next range with a descriptor is reached */
 };
@@ -55,6 +56,7 @@ struct md_scanner {
 	/* what the last look found */
 	uint64_t win_start, win_end;
 	size_t nregions, region;
+	bool clean; /* the region of the last piece */
 	struct md_region regions[MD_SCAN_REGIONS];
 	/* the descriptor of the current range, opened anew: seeking must not move the caller's */
 	int data_fd, data_fd_of;

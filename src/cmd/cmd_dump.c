@@ -30,6 +30,10 @@ enum {
 	OPT_TCP_CLOSE,
 	OPT_VALIDATE,
 	OPT_CHECKSUM_N,
+	OPT_TRACKING,
+	OPT_MAX_FREEZE,
+	OPT_STRICT,
+	OPT_NICE,
 };
 
 struct dump_cmd {
@@ -56,6 +60,16 @@ static const struct argp_option options[] = {
 	 1},
 	{"leave-stopped", 's', NULL, 0, "Leave the tree stopped after the dump (SIGCONT wakes it)",
 	 1},
+	{"tracking", OPT_TRACKING, "HOW", 0,
+	 "Copy memory while the tree runs and track what it writes meanwhile: uffd, or none (stop "
+	 "and copy); default with -R: uffd where it works, else none",
+	 1},
+	{"max-freeze", OPT_MAX_FREEZE, "MS", 0,
+	 "How long the tree may stand still; default 50", 1},
+	{"strict-freeze", OPT_STRICT, NULL, 0,
+	 "Rather no dump than a longer stop than --max-freeze", 1},
+	{"nice", OPT_NICE, "N", 0,
+	 "Priority of the threads that copy while the tree runs, 0 to 19; default 19", 1},
 	{"compress", OPT_COMPRESS, "CODEC[:LEVEL]", 0,
 	 "lz4[:ACCELERATION], zstd[:LEVEL] (negative levels too) or none; default lz4:1", 2},
 	{"threads", OPT_THREADS, "N", 0, "Compressing threads; default: every CPU we may use", 2},
@@ -102,6 +116,16 @@ static void parse_format(struct argp_state *state, struct dump_opts *o, const ch
 		argp_error(state, "--image-format: '%s' is neither stasis nor criu", arg);
 }
 
+static void parse_tracking(struct argp_state *state, struct dump_opts *o, const char *arg)
+{
+	if (!strcmp(arg, "uffd"))
+		o->tracking = TRACKING_UFFD;
+	else if (!strcmp(arg, "none"))
+		o->tracking = TRACKING_NONE;
+	else
+		argp_error(state, "--tracking: '%s' is neither uffd nor none", arg);
+}
+
 static void check_opts(struct argp_state *state, const struct dump_cmd *c)
 {
 	const struct dump_opts *o = &c->opts;
@@ -116,6 +140,9 @@ static void check_opts(struct argp_state *state, const struct dump_cmd *c)
 		argp_error(state, "--block-size must be a power of two");
 	if (o->format == IMAGE_CRIU && o->direct)
 		argp_error(state, "--direct is for the stasis format, not for --image-format criu");
+	if (o->format == IMAGE_CRIU && o->tracking == TRACKING_UFFD)
+		argp_error(state, "--tracking uffd is for the stasis format, not for "
+				  "--image-format criu");
 	if (o->format == IMAGE_CRIU && c->codec_given && o->codec != MD_CODEC_NONE)
 		argp_error(state,
 			   "--compress: pages of --image-format criu are not compressed: leave it "
@@ -201,6 +228,19 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		o->file_id.parameter =
 			(uint32_t)cmd_number(state, "--checksum-parameter", arg, 1, INT32_MAX);
 		return 0;
+	case OPT_TRACKING:
+		parse_tracking(state, o, arg);
+		return 0;
+	case OPT_MAX_FREEZE:
+		o->max_freeze_ns =
+			cmd_number(state, "--max-freeze", arg, 1, 3600000) * 1000000ull;
+		return 0;
+	case OPT_STRICT:
+		o->strict_freeze = true;
+		return 0;
+	case OPT_NICE:
+		o->nice = (int)cmd_number(state, "--nice", arg, 0, 19);
+		return 0;
 	case OPT_JSON:
 		c->json = true;
 		return 0;
@@ -233,13 +273,14 @@ static void on_phase(void *arg, enum dump_phase phase, uint64_t estimate)
 {
 	static const char *const name[] = {
 		[DUMP_SURVEY] = "survey",
+		[DUMP_PRECOPY] = "pre-copy",
 		[DUMP_FREEZE] = "freeze",
 		[DUMP_MEMORY] = "memory",
 		[DUMP_COMMIT] = "commit",
 	};
 	struct dump_cmd *c = arg;
 
-	progress_phase(c->progress, name[phase], phase == DUMP_MEMORY, estimate);
+	progress_phase(c->progress, name[phase], phase == DUMP_MEMORY || phase == DUMP_PRECOPY, estimate);
 }
 
 static bool on_stop(void *arg)
@@ -251,6 +292,24 @@ static json_t *json_stage(const struct md_stage_stats *s)
 {
 	return json_pack("{s:I, s:I, s:i}", "busy_ns", (json_int_t)s->busy_ns, "wait_ns",
 			 (json_int_t)s->wait_ns, "threads", (int)s->threads);
+}
+
+static json_t *json_precopy(const struct precopy_result *p)
+{
+	json_t *bytes = json_array(), *ns = json_array();
+
+	for (unsigned i = 0; i < p->rounds; i++) {
+		json_array_append_new(bytes, json_integer((json_int_t)p->round_bytes[i]));
+		json_array_append_new(ns, json_integer((json_int_t)p->round_ns[i]));
+	}
+	return json_pack("{s:s, s:o, s:i, s:i, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "tracking",
+			 p->on ? "uffd" : "none", "reason", cmd_json_text(p->reason), "processes",
+			 (int)p->tracked, "rounds", (int)p->rounds, "round_bytes", bytes, "round_ns",
+			 ns, "arm_ns", (json_int_t)p->arm_ns, "predicted_ns",
+			 (json_int_t)p->predicted_ns, "dirty_bytes_per_s",
+			 (json_int_t)p->dirty_bytes_s, "scan_ns", (json_int_t)p->scan_ns,
+			 "frozen_bytes", (json_int_t)p->frozen_bytes, "map_bytes",
+			 (json_int_t)p->map_bytes);
 }
 
 static void print_json(const struct dump_cmd *c, const struct dump_result *r, const struct err *err)
@@ -281,6 +340,11 @@ static void print_json(const struct dump_cmd *c, const struct dump_result *r, co
 				      (json_int_t)m->blocks[MD_CODEC_ZSTD], "zero",
 				      (json_int_t)m->blocks[MD_CODEC_ZERO]));
 	json_object_set_new(o, "frozen_ns", json_integer((json_int_t)r->frozen_ns));
+	json_object_set_new(o, "longest_stop_ns",
+			    json_integer((json_int_t)(r->frozen_ns > r->precopy.arm_ns
+							      ? r->frozen_ns
+							      : r->precopy.arm_ns)));
+	json_object_set_new(o, "precopy", json_precopy(&r->precopy));
 	json_object_set_new(o, "freezing_ns", json_integer((json_int_t)r->freezing_ns));
 	json_object_set_new(o, "collect_ns", json_integer((json_int_t)r->collect_ns));
 	json_object_set_new(o, "memory_ns", json_integer((json_int_t)r->memory_ns));
@@ -351,7 +415,8 @@ static bool is_filled(const char *path)
 int cmd_dump(int argc, char **argv)
 {
 	struct dump_cmd c = {
-		.opts = {.end = TARGET_KILL, .codec = MD_DEFAULT_CODEC, .level = MD_DEFAULT_LEVEL},
+		.opts = {.end = TARGET_KILL, .codec = MD_DEFAULT_CODEC, .level = MD_DEFAULT_LEVEL,
+			 .nice = 19},
 		.log = LOG_OPTS_DEFAULT,
 	};
 	struct sigaction sa = {.sa_handler = on_signal};

@@ -4,6 +4,11 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 enum { ALIGN = 16, SMALLEST = 16 << 20 };
 
@@ -74,6 +79,16 @@ void *arena_alloc(struct arena *a, size_t len)
 	piece->room = room;
 	a->used += sizeof(*piece) + room;
 	return piece + 1;
+}
+
+void arena_populate(struct arena *a, size_t len)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), from = (a->used + page - 1) & ~(page - 1);
+
+	len = (len + page - 1) & ~(page - 1);
+	if (from < a->size)
+		madvise((char *)a + from, len < a->size - from ? len : a->size - from,
+			MADV_POPULATE_WRITE);
 }
 
 size_t arena_room(const struct arena *a, const void *p)

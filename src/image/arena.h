@@ -26,6 +26,8 @@ void arena_reset(struct arena *a);
 
 /* Zeroed, aligned to 16. NULL when the arena is full. */
 void *arena_alloc(struct arena *a, size_t len);
+/* Page faults for the next @len bytes now (Linux 5.14; a hint), and not when they are wanted. */
+void arena_populate(struct arena *a, size_t len);
 /*
  * As realloc() for the part that grows: @old (from this arena, or NULL) with at least @len bytes,
  * in place when it is the newest; what is new is zeroed. NULL when full, @old is then untouched.

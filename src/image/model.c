@@ -33,6 +33,11 @@ void *model_alloc(struct model *m, size_t len)
 	return arena_alloc(m->arena, len);
 }
 
+void model_ready(struct model *m, size_t len)
+{
+	arena_populate(m->arena, len);
+}
+
 char *model_strdup(struct model *m, const char *s)
 {
 	size_t len = strlen(s) + 1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Dump by stop-and-copy: freeze, collect, copy the pages, thaw, commit the image. */
+/* Dump: pre-copy where it works, freeze, collect, copy the pages that are left, thaw, commit. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include "base/fault.h"
 #include "binlog/pr.h"
 #include "src/ops/ops.h"
+#include "src/ops/precopy.h"
 #include "src/ops/ranges.h"
 
 struct dump {
@@ -22,6 +23,7 @@ struct dump {
 	bool committed;
 	struct md_writer *writer;
 	struct image_criu_pages *criu;
+	struct precopy *precopy; /* NULL: stop and copy */
 	int stats_fd; /* opts->stats_dir, or -1 */
 };
 
@@ -37,6 +39,7 @@ static void dump_phase(struct dump *d, enum dump_phase phase, uint64_t estimate)
 {
 	static const char *const name[] = {
 		[DUMP_SURVEY] = "survey",
+		[DUMP_PRECOPY] = "pre-copy",
 		[DUMP_FREEZE] = "freeze",
 		[DUMP_MEMORY] = "memory",
 		[DUMP_COMMIT] = "commit",
@@ -231,11 +234,66 @@ static void log_result(const struct dump *d, int ret, const struct err *err)
 		pr_info("dump of pid %d into %s done\n", d->opts->pid, d->opts->dir);
 }
 
-static int dump_memory(struct dump *d, struct err *err)
+/* Copies what can be copied while the tree runs. Where that cannot be had, nothing is done. */
+static int dump_precopy(struct dump *d, struct err *err)
+{
+	const struct dump_opts *o = d->opts;
+	struct md_opts mopts = memory_opts(d);
+	uint64_t t0 = now_ns();
+	bool must = o->tracking == TRACKING_UFFD;
+	int ret;
+
+	if (o->tracking == TRACKING_NONE || d->criu || (!must && o->end != TARGET_RUN))
+		return 0;
+	dump_phase(d, DUMP_PRECOPY, 0);
+	d->precopy = precopy_begin(d->target, o, &d->res->precopy, err);
+	if (!d->precopy && err->errnum)
+		return -err->errnum;
+	if (!d->precopy && must)
+		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+				"writes of pid %d cannot be tracked by userfaultfd: %s", o->pid,
+				d->res->precopy.reason);
+	if (!d->precopy)
+		return 0;
+	ret = precopy_rounds(d->precopy, d->writer, &mopts, err);
+	d->res->memory_ns = now_ns() - t0;
+	if (ret == -EINTR)
+		err->class = ERR_INTERRUPTED;
+	return ret;
+}
+
+/* What was kept while the tree stood still is written, now that it runs. */
+static int dump_precopied(struct dump *d, struct err *err)
 {
 	struct md_opts mopts = memory_opts(d);
-	struct ranges r = {0};
+	uint64_t t0 = now_ns();
+	int ret = precopy_finish(d->precopy, d->writer, &mopts, &d->res->mem, err);
+
+	d->res->memory_ns += now_ns() - t0;
+	if (ret == -EINTR)
+		err->class = ERR_INTERRUPTED;
+	return ret;
+}
+
+static int dump_pages(struct dump *d, const struct ranges *r, struct err *err)
+{
+	struct md_opts mopts = memory_opts(d);
 	struct md_reader *reader;
+	int ret;
+
+	if (d->precopy)
+		return precopy_frozen(d->precopy, d->model, r, d->writer, &mopts, err);
+	reader = md_reader_vm_new(r->v, r->n, err);
+	if (!reader)
+		return -err->errnum;
+	ret = md_run(reader, d->writer, &mopts, &d->res->mem, err);
+	reader->close(reader);
+	return ret;
+}
+
+static int dump_memory(struct dump *d, struct err *err)
+{
+	struct ranges r = {0};
 	struct err gone = {0};
 	int ret;
 
@@ -245,14 +303,8 @@ static int dump_memory(struct dump *d, struct err *err)
 		ret = dump_map_criu(d, &r, err);
 	if (ret < 0)
 		goto out;
-	dump_phase(d, DUMP_MEMORY, ranges_estimate(d->model));
-	reader = md_reader_vm_new(r.v, r.n, err);
-	if (!reader) {
-		ret = -err->errnum;
-		goto out;
-	}
-	ret = md_run(reader, d->writer, &mopts, &d->res->mem, err);
-	reader->close(reader);
+	dump_phase(d, DUMP_MEMORY, d->precopy ? 0 : ranges_estimate(d->model));
+	ret = dump_pages(d, &r, err);
 	if (ret == -EINTR)
 		err->class = ERR_INTERRUPTED;
 	/* A SIGKILL from elsewhere ends even a frozen process: its pages then read as vanished. */
@@ -290,7 +342,7 @@ static int dump_frozen(struct dump *d, struct err *err)
 	if (FAULT("dump.collected"))
 		return err_set(err, EIO, "fault injected at dump.collected");
 	ret = dump_memory(d, err);
-	d->res->memory_ns = now_ns() - t0;
+	d->res->memory_ns += now_ns() - t0;
 	return ret;
 }
 
@@ -430,6 +482,8 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 	ret = dump_prepare(&d, err);
 	if (ret == 0)
 		ret = dump_interrupted(&d, err);
+	if (ret == 0)
+		ret = dump_precopy(&d, err);
 	if (ret == 0) {
 		dump_phase(&d, DUMP_FREEZE, 0);
 		ret = dump_frozen(&d, err);
@@ -440,6 +494,10 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 	 */
 	if (ret == 0 && opts->end == TARGET_RUN)
 		ret = dump_thaw(&d, TARGET_RUN, err);
+	if (ret == 0 && d.precopy && opts->end == TARGET_RUN)
+		ret = target_untrack(d.target, err);
+	if (ret == 0 && d.precopy)
+		ret = dump_precopied(&d, err);
 	if (ret == 0)
 		ret = dump_commit(&d, err);
 	if (ret == 0 && opts->end != TARGET_RUN)
@@ -452,6 +510,7 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 		d.writer->close(d.writer);
 	image_criu_pages_free(d.criu);
 	target_release(d.target);
+	precopy_free(d.precopy);
 	image_close(d.image);
 	model_free(d.model);
 	if (d.stats_fd >= 0)

@@ -20,10 +20,19 @@
 
 enum dump_phase {
 	DUMP_SURVEY, /* the target runs, nothing is stopped yet */
+	DUMP_PRECOPY, /* its memory is copied while it runs */
 	DUMP_FREEZE, /* being stopped and looked at */
 	DUMP_MEMORY, /* pages */
 	DUMP_COMMIT, /* metadata, fsync, rename */
 };
+
+enum tracking {
+	TRACKING_DEFAULT, /* by userfaultfd with TARGET_RUN, where it works; else none */
+	TRACKING_NONE,	  /* stop and copy */
+	TRACKING_UFFD,	  /* must work */
+};
+
+enum { PRECOPY_ROUNDS = 16 };
 
 struct dump_opts {
 	pid_t pid;
@@ -45,6 +54,10 @@ struct dump_opts {
 	bool tcp_established, tcp_close, ext_unix, shell_job; /* as in struct target_opts */
 	struct fileid_opts file_id; /* checksums to put into the image; else none */
 	const char *stats_dir;	    /* CRIU's stats-dump goes here; NULL: not written */
+	enum tracking tracking;
+	uint64_t max_freeze_ns; /* how long the tree may stand still; 0: the default */
+	bool strict_freeze;	/* rather no dump than a longer stop */
+	int nice;		/* of the threads that copy while the tree runs, 0 to 19 */
 	/* Called on the calling thread as phases begin; the estimate is of bytes to read, may be 0.
 	 */
 	void (*phase)(void *arg, enum dump_phase phase, uint64_t estimate_bytes);
@@ -54,10 +67,25 @@ struct dump_opts {
 	struct md_progress *progress; /* may be NULL */
 };
 
+struct precopy_result {
+	bool on; /* memory was copied while the tree ran */
+	char reason[160]; /* why not, where that was wanted */
+	unsigned rounds;
+	uint64_t round_bytes[PRECOPY_ROUNDS], round_ns[PRECOPY_ROUNDS];
+	uint64_t arm_ns;	/* the stop for arming the tracking */
+	uint64_t predicted_ns;	/* of the freeze, just before it */
+	uint64_t dirty_bytes_s; /* written by the tree per second, pages counted once a round */
+	uint64_t scan_ns;	/* of the look at the page tables, frozen */
+	uint64_t frozen_bytes;	/* read while it stood still */
+	uint64_t map_bytes;	/* of memory in the image: each page once */
+	unsigned tracked;	/* processes */
+};
+
 struct dump_result {
 	uint64_t total_ns;
 	uint64_t frozen_ns; /* first thread stopped to last thread let go; 0: not let go */
 	uint64_t freezing_ns, collect_ns, memory_ns, commit_ns;
+	struct precopy_result precopy;
 	uint64_t image_bytes; /* all files of the image */
 	unsigned nprocs, nthreads, nvmas;
 	unsigned batches, batch_calls;

@@ -40,6 +40,8 @@ void files_options(struct files *f, const struct target_opts *opts);
  * list of findings while they run.
  */
 void files_hands_off(struct files *f);
+/* From now on memory that is registered for write protection is so by us, and it is not told. */
+void files_tracked(struct files *f);
 /* Takes over the checksums that another one, of a survey, has: files that do not change keep them.
  */
 void files_know_sums(struct files *f, struct files *from);
@@ -54,6 +56,9 @@ void files_know_sums(struct files *f, struct files *from);
  * millisecond. A process that has gone is no error.
  */
 int maps_survey(struct files *f, pid_t pid, struct err *err);
+
+/* Mappings seen by maps_survey(). */
+size_t files_surveyed(const struct files *f);
 
 /*
  * VMAs, guard regions, segments and mapped files, and the fields of m_mm that /proc has; not brk,
@@ -86,10 +91,12 @@ void sockets_silence(const struct model *m);
 int proc_collect(struct model *m, struct m_proc *p, struct err *err);
 
 /*
- * Name, credentials but for securebits, scheduling, affinity, robust list, timer slack, times. @t
+ * Name, credentials but for securebits, scheduling, affinity, robust list, times. @t
  * is one of @p's, with its tid.
  */
 int proc_collect_thread(struct model *m, struct m_proc *p, struct m_thread *t, struct err *err);
+/* The timer slack of every thread, for a process that cannot be asked by a batch. */
+void proc_collect_slack(struct m_proc *p);
 
 /* The namespaces of @pid, 0 for our own; those that are not there or not ours to see are 0. */
 void proc_namespaces(pid_t pid, struct m_ns *ret);

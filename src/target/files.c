@@ -87,6 +87,11 @@ void files_hands_off(struct files *f)
 	f->hands_off = true;
 }
 
+void files_tracked(struct files *f)
+{
+	f->tracked = true;
+}
+
 int proc_at_open(struct files *f, const struct m_proc *p, struct proc_at *ret, struct err *err)
 {
 	struct proc_at at = {.pid = p->pid, .dir = -1};

@@ -126,6 +126,7 @@ struct files {
 	uint64_t survey_worth_ns; /* cheaper surveys are not relied on */
 	/* used again for every process */
 	struct smaps smaps;
+	bool tracked; /* VmFlags "uw" is our doing */
 	struct proctext link, text, segment_link;
 	struct m_fd *fds;
 	uint32_t nfds, fds_room;

@@ -168,6 +168,22 @@ static int survey_keep(struct model *to, const struct model *from, const struct 
 	return 0;
 }
 
+/* Page faults of the guardian's own, taken before anybody stands still for them. */
+static void survey_ready(struct gather *g, const struct model *m)
+{
+	enum { THREAD_BYTES = 8 << 10, VMA_BYTES = 256, LEAST = 64 << 10, MOST = 64 << 20 };
+	uint64_t len = LEAST;
+
+	for (uint32_t i = 0; i < m->nprocs; i++) {
+		struct procfs_stat st;
+
+		if (procfs_stat((pid_t)m->procs[i].pid, 0, &st) == 0)
+			len += (uint64_t)st.nthreads * THREAD_BYTES + LEAST;
+	}
+	len += (uint64_t)files_surveyed(g->files) * VMA_BYTES;
+	model_ready(g->m, len < MOST ? len : MOST);
+}
+
 /* A tree that runs may be caught between two of its steps: what counts is seen twice. */
 int gather_survey(struct gather *g, struct err *err)
 {
@@ -178,9 +194,17 @@ int gather_survey(struct gather *g, struct err *err)
 		ret = survey_look(g, false, &again, err);
 	if (ret == 0)
 		ret = survey_keep(g->m, m, again, err);
+	if (ret == 0)
+		survey_ready(g, m);
 	model_free(m);
 	model_free(again);
 	return ret;
+}
+
+int gather_survey_again(struct gather *g, pid_t pid, struct err *err)
+{
+	files_tracked(g->files);
+	return maps_survey(g->files, pid, err);
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -251,6 +275,7 @@ static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p,
 		return 0;
 	if (why.class == ERR_TARGET_GONE || why.class == ERR_TIMEOUT)
 		return err_take(err, &why);
+	proc_collect_slack(p);
 	return finding_add(g->m, p->pid, "signal actions, timers and limits not asked for: %s",
 			   why.msg);
 }
@@ -271,7 +296,8 @@ static int gather_live(struct gather *g, struct proc *proc, struct m_proc *p, st
 	if (ret == 0)
 		ret = gather_threads(g, proc, p, err);
 	if (ret == 0 && !g->opts->no_injection)
-		ret = gather_context(g, proc, p, err);
+		return gather_context(g, proc, p, err);
+	proc_collect_slack(p);
 	return ret;
 }
 

@@ -15,6 +15,8 @@ struct gather *gather_new(struct tree *t, struct model *m, const struct target_o
 			  struct err *err);
 /* What is slow and may be read while the target runs. */
 int gather_survey(struct gather *g, struct err *err);
+/* Once more, of one process whose writes are tracked by the guardian. */
+int gather_survey_again(struct gather *g, pid_t pid, struct err *err);
 /* Everything. The tree is frozen. */
 int gather_run(struct gather *g, struct err *err);
 /* Puts the counters of batches into @ret. */
@@ -27,6 +29,8 @@ void gather_close(struct gather *g);
  * well, for remote.c.
  */
 int threads_collect(struct model *m, struct task *task, struct m_thread *t, struct err *err);
+/* What of it calls in the target's context need: @task's true state, and its way back. */
+int threads_ready(struct task *task, struct err *err);
 /*
  * Some waits are not made again by the kernel after a stop, signal or none. Where no signal is on
  * its way this has the true state of @task, which is known, changed so that they are: the program

@@ -15,6 +15,7 @@
 #include "base/fault.h"
 #include "binlog/pr.h"
 #include "src/target/collect.h"
+#include "src/target/dirty.h"
 #include "src/target/gather.h"
 #include "src/target/remote.h"
 #include "src/target/tree.h"
@@ -30,6 +31,8 @@ struct guard {
 	struct gather *gather;
 	const struct target_opts *opts;
 	struct model *model;
+	struct target_tracks *tracks;
+	struct dirty *dirty; /* NULL: nothing is tracked */
 	bool frozen;
 };
 
@@ -106,6 +109,50 @@ static int guard_freeze(struct guard *g, struct err *err)
 	return ret;
 }
 
+/* One short stop of the tree, after which writes to its memory can be told. */
+static int guard_track(struct guard *g, struct err *err)
+{
+	struct tree *t = &g->tree;
+	int ret;
+
+	if (g->frozen || g->dirty)
+		return err_set(err, EALREADY, "track process %d", t->root);
+	g->dirty = dirty_new(g->tracks, err);
+	if (!g->dirty)
+		return -err->errnum;
+	ret = tree_freeze(t, err);
+	/* Those that did not stop would stop later: see what follows a failed freeze. */
+	if (ret < 0)
+		return ret;
+	ret = dirty_arm(g->dirty, t, err);
+	tree_thaw(t, TARGET_RUN);
+	g->tracks->stop_ns = t->thaw_end_ns - t->freeze_begin_ns;
+	tree_reset(t);
+	if (ret == 0)
+		dirty_register(g->dirty);
+	return ret;
+}
+
+/* While the tree runs: what has come since, and once more what is slow. */
+static int guard_track_new(struct guard *g, struct err *err)
+{
+	dirty_register(g->dirty);
+	for (uint32_t i = 0; i < g->tracks->n; i++) {
+		const struct target_track *r = &g->tracks->v[i];
+		int ret = r->on ? gather_survey_again(g->gather, (pid_t)r->pid, err) : 0;
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static void guard_untrack(struct guard *g)
+{
+	dirty_close(g->dirty);
+	g->dirty = NULL;
+}
+
 static int guard_collect(struct guard *g, struct err *err)
 {
 	if (!g->frozen)
@@ -147,6 +194,13 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 	switch ((enum guard_op)cmd->op) {
 	case GUARD_SURVEY:
 		return gather_survey(g->gather, err);
+	case GUARD_TRACK:
+		return guard_track(g, err);
+	case GUARD_TRACK_NEW:
+		return g->dirty ? guard_track_new(g, err) : 0;
+	case GUARD_UNTRACK:
+		guard_untrack(g);
+		return 0;
 	case GUARD_FREEZE:
 		return guard_freeze(g, err);
 	case GUARD_COLLECT:
@@ -190,8 +244,10 @@ static bool next_command(struct guard *g, struct guard_cmd *cmd)
 }
 
 static const char *const op_name[] = {
-	[GUARD_SURVEY] = "survey", [GUARD_FREEZE] = "freeze", [GUARD_COLLECT] = "collect",
-	[GUARD_ALIVE] = "alive",   [GUARD_THAW] = "thaw",
+	[GUARD_SURVEY] = "survey",	 [GUARD_TRACK] = "track",
+	[GUARD_TRACK_NEW] = "track new", [GUARD_UNTRACK] = "untrack",
+	[GUARD_FREEZE] = "freeze",	 [GUARD_COLLECT] = "collect",
+	[GUARD_ALIVE] = "alive",	 [GUARD_THAW] = "thaw",
 };
 
 static void log_command(struct guard *g, uint32_t op, int ret, const struct err *err)
@@ -220,9 +276,10 @@ static void guard_reply(struct guard *g, int ret, const struct err *err)
 	send(SOCK_FD, &r, sizeof(r), MSG_NOSIGNAL);
 }
 
-void guard_main(int sock, pid_t root, struct model *m, const struct target_opts *opts)
+void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tracks,
+		const struct target_opts *opts)
 {
-	struct guard g = {.opts = opts, .model = m};
+	struct guard g = {.opts = opts, .model = m, .tracks = tracks};
 	struct guard_cmd cmd;
 	struct err err = {0};
 	int ret;
@@ -239,13 +296,14 @@ void guard_main(int sock, pid_t root, struct model *m, const struct target_opts 
 	while (next_command(&g, &cmd)) {
 		if (ret == 0)
 			ret = guard_command(&g, &cmd, &err);
-		if (ret < 0 && cmd.op == GUARD_FREEZE) {
+		if (ret < 0 && (cmd.op == GUARD_FREEZE || cmd.op == GUARD_TRACK)) {
 			/*
 			 * What has stopped goes on here; what would stop later goes on when the
 			 * kernel ends our attachment with us. The tool must find everything
 			 * running, so we end before we answer for it.
 			 */
 			tree_thaw(&g.tree, TARGET_RUN);
+			guard_untrack(&g);
 			log_command(&g, cmd.op, ret, &err);
 			binlog_close();
 			guard_reply(&g, ret, &err);
@@ -259,6 +317,7 @@ void guard_main(int sock, pid_t root, struct model *m, const struct target_opts 
 	pr_info("guardian: the tool has closed its end: letting everything go\n");
 	gather_close(g.gather);
 	tree_thaw(&g.tree, TARGET_RUN);
+	guard_untrack(&g);
 	binlog_close();
 	_exit(0);
 }

@@ -13,6 +13,9 @@
 
 enum guard_op {
 	GUARD_SURVEY,
+	GUARD_TRACK,
+	GUARD_TRACK_NEW,
+	GUARD_UNTRACK,
 	GUARD_FREEZE,
 	GUARD_COLLECT,
 	GUARD_ALIVE,
@@ -31,6 +34,7 @@ struct guard_reply {
 };
 
 /* The guardian's life, in the forked child. */
-_Noreturn void guard_main(int sock, pid_t root, struct model *m, const struct target_opts *opts);
+_Noreturn void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tracks,
+			  const struct target_opts *opts);
 
 #endif

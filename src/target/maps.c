@@ -183,6 +183,7 @@ static int list_read(struct files *f, const struct proc_at *at, struct err *err)
 		if (ret == 0 && !smaps_inherit(&f->smaps, &old->smaps))
 			ret = -EAGAIN;
 	}
+	f->smaps.drop_uw = f->tracked;
 	if (ret == -EAGAIN)
 		ret = smaps_read(&f->smaps, at->tid, "smaps");
 	return ret < 0 ? files_fail(err, ret, at, "mappings") : 0;
@@ -328,6 +329,7 @@ int maps_survey(struct files *f, pid_t pid, struct err *err)
 	}
 	began_ns = monotonic_ns();
 	/* A text torn by a running target, or none: the freeze reads all again. */
+	s->smaps.drop_uw = f->tracked;
 	if (smaps_read(&s->smaps, at.tid, "smaps") < 0)
 		s->smaps.n = 0;
 	s->cost_ns = monotonic_ns() - began_ns;
@@ -336,4 +338,13 @@ int maps_survey(struct files *f, pid_t pid, struct err *err)
 			files_build_id(f, &at, &s->smaps.v[i]);
 	proc_at_close(&at);
 	return 0;
+}
+
+size_t files_surveyed(const struct files *f)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < f->nsurveys; i++)
+		n += f->surveys[i].smaps.n;
+	return n;
 }

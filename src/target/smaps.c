@@ -17,7 +17,7 @@ void smaps_deinit(struct smaps *s)
 {
 	free(s->v);
 	free(s->strings);
-	*s = (struct smaps){0};
+	*s = (struct smaps){.drop_uw = s->drop_uw};
 }
 
 /* Offset of a copy of @str; 0 for the empty string and on failure. */
@@ -183,6 +183,15 @@ static uint32_t vmflags_string(struct smaps *s, const char *p, int *error)
 	return off;
 }
 
+static void drop_flag(char *line, const char *flag)
+{
+	size_t len = strlen(flag);
+	char *at = strstr(line, flag);
+
+	if (at)
+		memmove(at, at + len, strlen(at + len) + 1);
+}
+
 static int key_line(struct smaps *s, char *line)
 {
 	struct smaps_vma *v = s->n ? &s->v[s->n - 1] : NULL;
@@ -202,6 +211,8 @@ static int key_line(struct smaps *s, char *line)
 
 		while (end[-1] == ' ')
 			*--end = '\0';
+		if (s->drop_uw)
+			drop_flag(line + 8, " uw");
 		v->flags = 0;
 		parse_vmflags(v, line + 8);
 		v->vmflags = vmflags_string(s, end > line + 9 ? line + 9 : "", &ret);

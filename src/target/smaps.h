@@ -42,6 +42,7 @@ struct smaps {
 	char *strings; /* [0] is '\0' */
 	size_t len, strings_room;
 	uint32_t recent[SMAPS_RECENT]; /* VmFlags lines seen last */
+	bool drop_uw; /* of the caller's: write protection by userfaultfd is left out of VmFlags */
 };
 
 void smaps_deinit(struct smaps *s);

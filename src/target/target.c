@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,7 +20,14 @@ struct target {
 	int sock;
 	struct target_times times;
 	struct target_opts opts;
+	struct target_tracks *tracks; /* shared with the guardian */
 };
+
+static void target_free(struct target *t)
+{
+	munmap(t->tracks, sizeof(*t->tracks));
+	free(t);
+}
 
 struct target *target_open(pid_t root, struct model *m, const struct target_opts *opts,
 			   struct err *err)
@@ -35,9 +43,16 @@ struct target *target_open(pid_t root, struct model *m, const struct target_opts
 	t->sock = -1;
 	if (opts)
 		t->opts = *opts;
+	t->tracks = mmap(NULL, sizeof(*t->tracks), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (t->tracks == MAP_FAILED) {
+		err_set(err, errno, "reserve memory shared with the guardian");
+		free(t);
+		return NULL;
+	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
 		err_set(err, errno, "socket to the guardian");
-		free(t);
+		target_free(t);
 		return NULL;
 	}
 	t->sock = fds[0];
@@ -46,13 +61,13 @@ struct target *target_open(pid_t root, struct model *m, const struct target_opts
 		err_set(err, errno, "fork the guardian");
 		close(fds[0]);
 		close(fds[1]);
-		free(t);
+		target_free(t);
 		return NULL;
 	}
 	if (t->guardian == 0) {
 		/* Ours alone: while the guardian held this end it would never see ours close. */
 		close(fds[0]);
-		guard_main(fds[1], root, m, &t->opts);
+		guard_main(fds[1], root, m, t->tracks, &t->opts);
 	}
 	close(fds[1]);
 	return t;
@@ -130,7 +145,7 @@ static int command(struct target *t, enum guard_op op, uint32_t arg, struct err 
 	if (n != (ssize_t)sizeof(cmd))
 		return guard_lost(t, err);
 	/* What ends a dump that is done is done to its end. */
-	if (op != GUARD_THAW && op != GUARD_ALIVE && await_reply(t, err) < 0)
+	if (op != GUARD_THAW && op != GUARD_ALIVE && op != GUARD_UNTRACK && await_reply(t, err) < 0)
 		return -EINTR;
 	do {
 		n = recv(t->sock, &reply, sizeof(reply), 0);
@@ -148,17 +163,42 @@ int target_survey(struct target *t, struct err *err)
 	return command(t, GUARD_SURVEY, 0, err);
 }
 
-int target_freeze(struct target *t, struct err *err)
+/* The guardian ends after a freeze that failed; when it has, everything runs again. */
+static int freeze_command(struct target *t, enum guard_op op, struct err *err)
 {
-	int ret = command(t, GUARD_FREEZE, 0, err);
+	int ret = command(t, op, 0, err);
 
-	/* The guardian ends after a failed freeze; when it has, everything runs again. */
 	if (ret < 0 && t->sock >= 0) {
 		close(t->sock);
 		t->sock = -1;
 		end_guardian(t);
 	}
 	return ret;
+}
+
+int target_track(struct target *t, struct err *err)
+{
+	return freeze_command(t, GUARD_TRACK, err);
+}
+
+const struct target_tracks *target_tracks(const struct target *t)
+{
+	return t->tracks;
+}
+
+int target_track_new(struct target *t, struct err *err)
+{
+	return command(t, GUARD_TRACK_NEW, 0, err);
+}
+
+int target_untrack(struct target *t, struct err *err)
+{
+	return command(t, GUARD_UNTRACK, 0, err);
+}
+
+int target_freeze(struct target *t, struct err *err)
+{
+	return freeze_command(t, GUARD_FREEZE, err);
 }
 
 int target_collect(struct target *t, struct err *err)
@@ -184,7 +224,7 @@ void target_release(struct target *t)
 	if (t->sock >= 0)
 		close(t->sock);
 	end_guardian(t);
-	free(t);
+	target_free(t);
 }
 
 const struct target_times *target_times(const struct target *t)

@@ -47,6 +47,21 @@ struct target_opts {
 	struct fileid_opts file_id; /* checksums of regular files; else none */
 };
 
+/* Whether writes to the memory of a process can be told while it runs. */
+struct target_track {
+	uint32_t pid;
+	bool on;
+	char why[123]; /* why not */
+};
+
+enum { TARGET_TRACKS = 4096 /* most processes; of more the rest is copied while frozen */ };
+
+struct target_tracks {
+	uint64_t stop_ns; /* how long the tree stood still for it */
+	uint32_t n;
+	struct target_track v[TARGET_TRACKS];
+};
+
 struct target_times {
 	uint64_t freeze_begin_ns; /* CLOCK_MONOTONIC, first INTERRUPT */
 	uint64_t frozen_ns;	  /* last thread stopped */
@@ -74,6 +89,22 @@ struct target *target_open(pid_t root, struct model *m, const struct target_opts
  * freeze. Optional. Findings (unsupported state) are appended to the model.
  */
 int target_survey(struct target *t, struct err *err);
+
+/*
+ * Pre-copy: stops the tree for a moment and arms write tracking in every process that has memory
+ * worth it (userfaultfd WP_ASYNC, Linux 6.7); target_tracks() tells where it works. The memory is
+ * then looked at with MD_PICK_TRACK, MD_PICK_DIRTY and MD_PICK_TRACKED (memdump.h). On failure
+ * everything is running, and the guardian has ended.
+ */
+int target_track(struct target *t, struct err *err);
+const struct target_tracks *target_tracks(const struct target *t);
+/* The memory of @pid that is worth tracking: private, without a file. @emit: 0, or -errno to end. */
+int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t end), void *arg,
+		   struct err *err);
+/* While the tree runs: tracks the mappings that have come since, and surveys once more. */
+int target_track_new(struct target *t, struct err *err);
+/* Takes the tracking away, while the tree runs; target_release() does so, too. */
+int target_untrack(struct target *t, struct err *err);
 
 /* Stops every thread of the tree. On failure everything is running again. */
 int target_freeze(struct target *t, struct err *err);

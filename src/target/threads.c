@@ -177,6 +177,18 @@ static void rseq_read(struct task *task, struct m_thread *t)
 	rseq_abort(task, &t->rseq);
 }
 
+int threads_ready(struct task *task, struct err *err)
+{
+	struct m_thread drop = {0};
+	int ret = remote_save(task, err);
+
+	if (ret < 0)
+		return ret;
+	rseq_read(task, &drop);
+	threads_wait_again(task);
+	return 0;
+}
+
 int threads_collect(struct model *m, struct task *task, struct m_thread *t, struct err *err)
 {
 	const struct arch_desc *arch = arch_host();

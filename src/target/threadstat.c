@@ -110,8 +110,24 @@ static int creds_read(struct threadstat *s, struct err *err)
 	return 0;
 }
 
+/* Whether tasks have labels here at all: a question that need not be asked of every thread. */
+static bool lsm_labels(void)
+{
+	static int known; /* 1: yes, -1: no */
+
+	if (!known) {
+		char byte;
+		cleanup_fd int fd = open("/proc/self/attr/current", O_RDONLY | O_CLOEXEC);
+
+		known = fd >= 0 && read(fd, &byte, 1) < 0 && errno == EINVAL ? -1 : 1;
+	}
+	return known > 0;
+}
+
 static int lsm_read(struct threadstat *s, struct err *err)
 {
+	if (!lsm_labels())
+		return 0;
 	/* EINVAL: no security module that labels tasks. */
 	ssize_t n = proctext_read(&s->text, s->dir, "attr/current");
 
@@ -168,23 +184,29 @@ static int affinity_read(struct threadstat *s, struct err *err)
 
 static void rest_read(struct threadstat *s)
 {
-	char path[40];
 	void *head = NULL;
 	size_t len = 0;
-	const char *p;
-	uint64_t v;
 
 	/* -EPERM leaves it zero: kernel.c tells what that loses. */
 	if (syscall(SYS_get_robust_list, s->t->tid, &head, &len) == 0 && head) {
 		s->t->robust_addr = (uint64_t)(uintptr_t)head;
 		s->t->robust_len = len;
 	}
-	/* Not below task/. */
-	snprintf(path, sizeof(path), "/proc/%u/timerslack_ns", s->t->tid);
-	if (proctext_read(&s->text, AT_FDCWD, path) > 0) {
-		p = s->text.data;
-		if (procfs_dec(&p, &v))
-			s->t->timerslack_ns = v;
+}
+
+void proc_collect_slack(struct m_proc *p)
+{
+	char text[32];
+
+	for (uint32_t i = 0; i < p->nthreads; i++) {
+		const char *at = text;
+		uint64_t v;
+
+		/* Not below task/. */
+		if (procfs_read(text, sizeof(text), "/proc/%u/timerslack_ns", p->threads[i].tid) >
+			    0 &&
+		    procfs_dec(&at, &v))
+			p->threads[i].timerslack_ns = v;
 	}
 }
 

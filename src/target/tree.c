@@ -77,6 +77,15 @@ void tree_deinit(struct tree *t)
 	t->wake_fd = t->stop_fd = -1;
 }
 
+void tree_reset(struct tree *t)
+{
+	idmap_deinit(&t->by_tid);
+	idmap_deinit(&t->by_pid);
+	t->ntasks = t->nprocs = 0;
+	t->nlive = t->nlive_procs = 0;
+	t->freeze_begin_ns = t->frozen_ns = t->thaw_end_ns = 0;
+}
+
 struct task *tree_task(struct tree *t, pid_t tid)
 {
 	size_t pos = idmap_start(&t->by_tid, (uint64_t)tid);

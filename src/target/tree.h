@@ -80,6 +80,8 @@ struct tree {
 
 int tree_init(struct tree *t, pid_t root, struct err *err);
 void tree_deinit(struct tree *t);
+/* After tree_thaw(): forgets all, for another tree_freeze(). */
+void tree_reset(struct tree *t);
 
 /* 0 or -ENOMEM. */
 int tree_add_proc(struct tree *t, pid_t pid, uint32_t *ret_index);

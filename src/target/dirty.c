@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/* Write tracking of a running tree by userfaultfd: armed and taken away. */
+#include "src/target/dirty.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/userfaultfd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fault.h"
+#include "binlog/pr.h"
+#include "src/target/gather.h"
+#include "src/target/procfs.h"
+#include "src/target/remote.h"
+#include "src/target/smaps.h"
+
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_ASYNC (1 << 15) /* Linux 6.7 */
+#endif
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1 /* Linux 5.11 */
+#endif
+
+enum {
+	/* Below this a process is copied while frozen sooner than it is armed. */
+	WORTH_KB = 2048,
+	/* One unregistering holds the lock of the address space about a third of a millisecond. */
+	SLICE = 16 << 20,
+	MOST_SLICES = 4096, /* of one mapping */
+};
+
+struct armed {
+	pid_t pid;
+	int uffd; /* -1: gone */
+	struct target_track *report;
+};
+
+struct dirty {
+	struct target_tracks *report;
+	struct armed *v;
+	uint32_t n;
+	struct smaps smaps;
+};
+
+struct dirty *dirty_new(struct target_tracks *report, struct err *err)
+{
+	struct dirty *d = calloc(1, sizeof(*d));
+
+	if (d)
+		d->v = calloc(TARGET_TRACKS, sizeof(*d->v));
+	if (!d || !d->v) {
+		free(d);
+		err_set(err, ENOMEM, "reserve memory for write tracking");
+		return NULL;
+	}
+	d->report = report;
+	return d;
+}
+
+void dirty_close(struct dirty *d)
+{
+	if (!d)
+		return;
+	dirty_disarm(d);
+	smaps_deinit(&d->smaps);
+	free(d->v);
+	free(d);
+}
+
+/* --- arming ----------------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 2, 3))) static void why_not(struct target_track *r, const char *fmt,
+							  ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	r->on = false;
+	vsnprintf(r->why, sizeof(r->why), fmt, ap);
+	va_end(ap);
+}
+
+/* One call in @r's process: its result, or -errno of it or of the run. */
+static int64_t call(struct remote *r, uint64_t nr, uint64_t arg, struct err *err)
+{
+	struct arch_call calls[SLOT_CALLS];
+	uint8_t data[SLOT_DATA];
+	struct batch b;
+	int ret;
+
+	batch_init(&b, r, 0, calls, data);
+	ret = batch_call(&b, nr, arg, 0, 0, 0, 0);
+	if (ret == 0)
+		ret = remote_run(r, &r->first, &b, 1, err);
+	return ret < 0 ? ret : b.calls[0].ret;
+}
+
+/* Made by the process, so that it is of its memory, and then ours alone. */
+static int fetch(struct remote *r, pid_t pid, const char **ret_what, struct err *err)
+{
+	cleanup_fd int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int64_t made, closed;
+	int fd, errnum;
+
+	*ret_what = "userfaultfd";
+	made = call(r, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY, err);
+	if (made < 0)
+		return (int)made;
+	*ret_what = "pidfd_getfd";
+	fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)made, 0);
+	errnum = errno;
+	if (FAULT("target.track_fetched"))
+		raise(SIGKILL);
+	closed = call(r, SYS_close, (uint64_t)made, err);
+	if (closed < 0 && fd >= 0) {
+		close(fd);
+		*ret_what = "close";
+		return (int)closed;
+	}
+	return fd >= 0 ? fd : -errnum;
+}
+
+/* Every task's true state must be known before one of them is used for a call. */
+static int prepare(struct tree *t, const struct proc *p, struct err *err)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; ret == 0 && i < p->ntasks; i++)
+		ret = threads_ready(tree_proc_task(t, p, i), err);
+	return ret;
+}
+
+static int arm_in(struct dirty *d, struct tree *t, struct proc *p, struct target_track *rep,
+		  struct err *err)
+{
+	/* WP_ASYNC alone: memory without pages is not looked at, so it needs no marks. */
+	struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC};
+	struct procfs_status st;
+	struct remote r = {.mem_fd = -1};
+	const char *what = "status";
+	int fd, ret;
+
+	ret = prepare(t, p, err);
+	if (ret == 0)
+		ret = procfs_status(tree_proc_task(t, p, 0)->tid, t->text, TREE_TEXT, &st);
+	if (ret < 0)
+		return ret;
+	for (uint32_t i = 0; i < p->ntasks; i++)
+		tree_proc_task(t, p, i)->seccomp = st.seccomp != 0;
+	ret = remote_open(&r, t, p, st.sig_caught, 1, err);
+	fd = ret < 0 ? ret : fetch(&r, p->pid, &what, err);
+	remote_close(&r);
+	if (ret < 0)
+		return ret;
+	if (fd < 0) {
+		why_not(rep, "%s: %s", what, strerrordesc_np(-fd));
+		return 0;
+	}
+	if (ioctl(fd, UFFDIO_API, &api) < 0) {
+		why_not(rep, "userfaultfd without WP_ASYNC (Linux 6.7): %s",
+			strerrordesc_np(errno));
+		close(fd);
+		return 0;
+	}
+	d->v[d->n++] = (struct armed){p->pid, fd, rep};
+	rep->on = true;
+	return 0;
+}
+
+static uint64_t status_kb(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
+}
+
+static bool worth_it(const struct tree *t, pid_t pid)
+{
+	if (procfs_read(t->text, TREE_TEXT, "/proc/%d/status", pid) <= 0)
+		return false;
+	return status_kb(t->text, "\nRssAnon:") + status_kb(t->text, "\nVmSwap:") >= WORTH_KB;
+}
+
+int dirty_arm(struct dirty *d, struct tree *t, struct err *err)
+{
+	for (uint32_t i = 0; i < t->nprocs && d->report->n < TARGET_TRACKS; i++) {
+		struct proc *p = &t->procs[i];
+		struct target_track *rep = &d->report->v[d->report->n];
+		struct err why = {0};
+		int ret;
+
+		if (p->state != PROC_LIVE || p->headless || !worth_it(t, p->pid))
+			continue;
+		*rep = (struct target_track){.pid = (uint32_t)p->pid};
+		d->report->n++;
+		ret = arm_in(d, t, p, rep, &why);
+		if (ret < 0 && (why.class == ERR_TARGET_GONE || why.class == ERR_TIMEOUT))
+			return err_take(err, &why);
+		if (ret < 0)
+			why_not(rep, "%s", why.errnum ? why.msg : strerrordesc_np(-ret));
+	}
+	return 0;
+}
+
+/* --- registering, unregistering --------------------------------------------------------------- */
+
+/* Private memory without a file: what only writes of this process itself change, and PTEs see. */
+static bool trackable(const struct smaps *s, const struct smaps_vma *v)
+{
+	const char *name = smaps_string(s, v->name);
+
+	return !v->shared && !v->ino &&
+	       (!*name || !strcmp(name, "[heap]") || !strncmp(name, "[stack", 6) ||
+		!strncmp(name, "[anon:", 6));
+}
+
+int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t end), void *arg,
+		   struct err *err)
+{
+	struct smaps s = {0};
+	int ret = smaps_read(&s, pid, "maps");
+
+	if (ret < 0)
+		err_set(err, -ret, "read /proc/%d/maps", pid);
+	for (uint32_t i = 0; ret == 0 && i < s.n; i++)
+		if (trackable(&s, &s.v[i]))
+			ret = emit(arg, s.v[i].start, s.v[i].end);
+	smaps_deinit(&s);
+	return ret;
+}
+
+static void drop(struct armed *a)
+{
+	close(a->uffd);
+	a->uffd = -1;
+}
+
+static void register_in(struct dirty *d, struct armed *a)
+{
+	uint32_t done = 0, busy = 0;
+
+	if (smaps_read(&d->smaps, a->pid, "maps") < 0)
+		return;
+	for (uint32_t i = 0; i < d->smaps.n; i++) {
+		const struct smaps_vma *v = &d->smaps.v[i];
+		struct uffdio_register reg = {
+			.range = {v->start, v->end - v->start},
+			.mode = UFFDIO_REGISTER_MODE_WP,
+		};
+
+		if (!trackable(&d->smaps, v))
+			continue;
+		if (ioctl(a->uffd, UFFDIO_REGISTER, &reg) == 0)
+			done++;
+		else if (errno == EBUSY)
+			busy++;
+		/* Else: gone, or of a kind the kernel refuses. It is copied while frozen. */
+	}
+	if (!done && busy) {
+		why_not(a->report, "another userfaultfd has its memory");
+		drop(a);
+	}
+}
+
+void dirty_register(struct dirty *d)
+{
+	for (uint32_t i = 0; i < d->n; i++)
+		if (d->v[i].uffd >= 0)
+			register_in(d, &d->v[i]);
+}
+
+bool dirty_tracks(const struct dirty *d, pid_t pid)
+{
+	for (uint32_t i = 0; i < d->n; i++)
+		if (d->v[i].pid == pid)
+			return d->v[i].uffd >= 0;
+	return false;
+}
+
+static void unregister_in(struct dirty *d, const struct armed *a)
+{
+	uint64_t slice;
+
+	if (smaps_read(&d->smaps, a->pid, "maps") < 0)
+		return;
+	for (uint32_t i = 0; i < d->smaps.n; i++) {
+		const struct smaps_vma *v = &d->smaps.v[i];
+
+		if (!trackable(&d->smaps, v))
+			continue;
+		/* What is that large is mostly empty, and emptiness takes no time. */
+		slice = (v->end - v->start) / MOST_SLICES & ~((uint64_t)SLICE - 1);
+		slice = slice ? slice : SLICE;
+		for (uint64_t at = v->start; at < v->end; at += slice) {
+			uint64_t len = v->end - at < slice ? v->end - at : slice;
+			struct uffdio_range range = {at, len};
+
+			/* What fails here goes when the descriptor does. */
+			if (ioctl(a->uffd, UFFDIO_UNREGISTER, &range) < 0)
+				break;
+		}
+	}
+}
+
+void dirty_disarm(struct dirty *d)
+{
+	for (uint32_t i = 0; i < d->n; i++) {
+		if (d->v[i].uffd < 0)
+			continue;
+		unregister_in(d, &d->v[i]);
+		drop(&d->v[i]);
+	}
+	d->n = 0;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which pages of a running tree are written: tracking is armed and taken away here.
+ *
+ *	guardian                                   target
+ *	dirty_arm() ── freeze, one batch each ───▶ userfaultfd() made, fetched, closed: runs on
+ *	UFFDIO_REGISTER of private memory ───────▶ (runs)
+ *	                  tool: PAGEMAP_SCAN protects and tells (memdump/scan.c)
+ *	dirty_disarm(): UFFDIO_UNREGISTER, slices ▶ (runs) nothing is left
+ *
+ * The userfaultfd has WP_ASYNC (Linux 6.7): a write to a protected page costs the target one fault
+ * that the kernel settles by itself; nobody has to answer, and should we die the kernel takes the
+ * protection away with the descriptor. Only the guardian holds it.
+ *
+ * Guardian only, one thread.
+ */
+#ifndef TARGET_DIRTY_H
+#define TARGET_DIRTY_H
+
+#include "base/err.h"
+#include "src/target/target.h"
+#include "src/target/tree.h"
+
+struct dirty;
+
+/* @report is shared with the tool; it is filled by dirty_arm(). */
+struct dirty *dirty_new(struct target_tracks *report, struct err *err);
+void dirty_close(struct dirty *d);
+
+/*
+ * @t is frozen: makes a userfaultfd in every process that has memory worth it. A process where that
+ * does not work is no error: it is noted with the reason.
+ */
+int dirty_arm(struct dirty *d, struct tree *t, struct err *err);
+
+/* The tree runs: registers what private memory has come since. */
+void dirty_register(struct dirty *d);
+
+/* The same for @pid: true when writes to its memory are tracked by us. */
+bool dirty_tracks(const struct dirty *d, pid_t pid);
+
+/* The tree runs: takes everything away, in slices that no page fault waits for long. */
+void dirty_disarm(struct dirty *d);
+
+#endif
