@@ -108,6 +108,7 @@ struct md_block *md_pool_get(struct md_pool *p)
 	b->space_off = 0;
 	b->raw_len = 0;
 	b->nextents = 0;
+	b->round = 0;
 	b->codec = MD_CODEC_NONE;
 	b->packed_len = 0;
 	b->data = NULL;

@@ -40,6 +40,7 @@ void md_put_file_head(uint8_t *start, const struct md_file_head *h)
 	p = bytes_put_u32(p, h->align);
 	p = bytes_put_u32(p, h->flags);
 	p = bytes_put_u64(p, h->file_id);
+	p = bytes_put_u64(p, h->parent_id);
 	p = put_zero(p, sizeof(h->reserved));
 	assert(p == start + MD_HEAD_LEN);
 	put_sum(start, MD_HEAD_LEN);
@@ -66,6 +67,7 @@ void md_put_block_head(uint8_t *start, const struct md_block_head *h,
 	p = bytes_put_u64(p, h->payload_sum);
 	p = bytes_put_u16(p, h->codec);
 	p = bytes_put_u16(p, h->nextents);
+	p = bytes_put_u32(p, h->round);
 	p = put_zero(p, sizeof(h->reserved));
 	assert(p == start + MD_HEAD_LEN);
 	p = md_put_extents(p, extents, h->nextents);
@@ -92,7 +94,7 @@ uint8_t *md_put_index_entry(uint8_t *p, const struct md_index_entry *e)
 	p = bytes_put_u32(p, e->packed_len);
 	p = bytes_put_u16(p, e->codec);
 	p = bytes_put_u16(p, e->nextents);
-	return bytes_put_u32(p, 0);
+	return bytes_put_u32(p, e->round);
 }
 
 void md_put_trailer(uint8_t *start, const struct md_trailer *t)
@@ -167,6 +169,7 @@ int md_take_file_head(const uint8_t *p, size_t len, struct md_file_head *ret, st
 	h.align = bytes_u32(&b);
 	h.flags = bytes_u32(&b);
 	h.file_id = bytes_u64(&b);
+	h.parent_id = bytes_u64(&b);
 	zero = take_zero(&b, sizeof(h.reserved));
 	if (!sum_fits(p, MD_HEAD_LEN, h.sum))
 		return bad(err, 0, "checksum of the file head");
@@ -174,8 +177,10 @@ int md_take_file_head(const uint8_t *p, size_t len, struct md_file_head *ret, st
 		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
 				"block file has format %u.%u, this program reads up to %u.%u",
 				h.major, h.minor, MD_FORMAT_MAJOR, MD_FORMAT_MINOR);
-	if (!zero || h.flags)
+	if (!zero || (h.flags & ~(h.minor ? MD_FLAG_PARENT : 0u)) || (!h.flags && h.parent_id))
 		return bad(err, 0, "reserved fields of the file head are not zero");
+	if (h.flags && h.parent_id == h.file_id)
+		return bad(err, 0, "the file is its own parent");
 	if (!power_of_two(h.page_size, 4096, 65536) || !power_of_two(h.align, MD_ALIGN, 65536))
 		return bad(err, 0, "page size or alignment out of bounds");
 	*ret = h;
@@ -183,14 +188,20 @@ int md_take_file_head(const uint8_t *p, size_t len, struct md_file_head *ret, st
 }
 
 /* What holds for a block in its head and in the index alike; NULL when all is well. */
-static const char *block_wrong(uint16_t codec, uint16_t nextents, uint32_t raw_len,
-			       uint32_t packed_len, uint32_t page_size)
+static const char *block_wrong(const struct md_file_head *fh, uint16_t codec, uint16_t nextents,
+			       uint32_t raw_len, uint32_t packed_len, uint32_t round)
 {
+	if (!fh->minor && round)
+		return "reserved field of a block is not zero";
+	if (codec == MD_CODEC_MAP && fh->minor)
+		return raw_len || nextents || packed_len % MD_EXTENT_LEN || packed_len > MD_MAP_LEN
+			       ? "map record out of bounds"
+			       : NULL;
 	if (codec > MD_CODEC_ZERO)
 		return "unknown codec";
 	if (!nextents || nextents > MD_BLOCK_EXTENTS)
 		return "number of extents out of bounds";
-	if (!raw_len || raw_len > MD_BLOCK_MAX || raw_len % page_size)
+	if (!raw_len || raw_len > MD_BLOCK_MAX || raw_len % fh->page_size)
 		return "raw length out of bounds";
 	if (codec == MD_CODEC_ZERO ? packed_len != 0
 				   : !packed_len || packed_len > raw_len ||
@@ -217,10 +228,11 @@ int md_take_block_head(const uint8_t *p, size_t len, uint64_t off, const struct 
 	h.payload_sum = bytes_u64(&b);
 	h.codec = bytes_u16(&b);
 	h.nextents = bytes_u16(&b);
+	h.round = bytes_u32(&b);
 	zero = take_zero(&b, sizeof(h.reserved));
 	if (h.file_id != fh->file_id)
 		return bad(err, off, "block of another file");
-	wrong = block_wrong(h.codec, h.nextents, h.raw_len, h.packed_len, fh->page_size);
+	wrong = block_wrong(fh, h.codec, h.nextents, h.raw_len, h.packed_len, h.round);
 	if (wrong || !zero)
 		return bad(err, off, wrong ? wrong : "reserved field of a block is not zero");
 	*ret = h;
@@ -250,6 +262,27 @@ int md_take_extents(const uint8_t *p, size_t len, uint64_t off, uint32_t page_si
 	}
 	if (sum != raw_len)
 		return bad(err, off, "extents and raw length differ");
+	return 0;
+}
+
+int md_take_map(const uint8_t *p, size_t len, uint64_t off, uint32_t page_size, unsigned n,
+		struct md_extent *ret, struct err *err)
+{
+	struct bytes b = bytes_of(p, len);
+	uint64_t last = 0; /* address of the byte before */
+
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t addr = bytes_u64(&b);
+		uint64_t elen = bytes_u64(&b);
+
+		if (!bytes_ok(&b))
+			return bad(err, off, "map is cut off");
+		if (addr % page_size || elen % page_size || !elen || addr + (elen - 1) < addr ||
+		    (i && addr <= last))
+			return bad(err, off + i * MD_EXTENT_LEN, "map out of bounds");
+		last = addr + (elen - 1);
+		ret[i] = (struct md_extent){addr, elen};
+	}
 	return 0;
 }
 
@@ -299,11 +332,11 @@ int md_take_index_entry(const uint8_t *p, size_t len, uint64_t off, const struct
 	e.packed_len = bytes_u32(&b);
 	e.codec = bytes_u16(&b);
 	e.nextents = bytes_u16(&b);
-	e.reserved = bytes_u32(&b);
+	e.round = bytes_u32(&b);
 	if (!bytes_ok(&b))
 		return bad(err, off, "index is cut off");
-	wrong = block_wrong(e.codec, e.nextents, e.raw_len, e.packed_len, fh->page_size);
-	if (wrong || e.reserved || e.off % fh->align)
+	wrong = block_wrong(fh, e.codec, e.nextents, e.raw_len, e.packed_len, e.round);
+	if (wrong || e.off % fh->align)
 		return bad(err, off, wrong ? wrong : "entry of the index");
 	*ret = e;
 	return 0;

@@ -18,11 +18,13 @@
 
 enum {
 	MD_FORMAT_MAJOR = 1,
-	MD_FORMAT_MINOR = 0,
-	MD_HEAD_LEN = 64,   /* file head, block head, index head and trailer */
-	MD_EXTENT_LEN = 16, /* one extent */
-	MD_ENTRY_LEN = 32,  /* one block's entry in the index, without its extents */
-	MD_ALIGN = 64,	    /* of records in a file written without O_DIRECT */
+	MD_FORMAT_MINOR = 1,
+	MD_HEAD_LEN = 64,	/* file head, block head, index head and trailer */
+	MD_EXTENT_LEN = 16,	/* one extent */
+	MD_ENTRY_LEN = 32,	/* one block's entry in the index, without its extents */
+	MD_MAP_LEN = 256 << 10, /* most bytes of one map record */
+	MD_FLAG_PARENT = 1,	/* of the file head */
+	MD_ALIGN = 64,		/* of records in a file written without O_DIRECT */
 	MD_ALIGN_DIRECT = 4096,
 };
 
@@ -43,7 +45,8 @@ struct md_file_head {
 	uint32_t align;
 	uint32_t flags;
 	uint64_t file_id;
-	uint8_t reserved[24];
+	uint64_t parent_id; /* with MD_FLAG_PARENT: file_id of the parent's file */
+	uint8_t reserved[16];
 };
 static_assert(sizeof(struct md_file_head) == MD_HEAD_LEN, "file head");
 
@@ -56,7 +59,9 @@ struct md_block_head {
 	uint64_t payload_sum;
 	uint16_t codec;
 	uint16_t nextents;
-	uint8_t reserved[12];
+	/* of a map record: how many more of its space follow, in ascending order of addresses */
+	uint32_t round;
+	uint8_t reserved[8];
 };
 static_assert(sizeof(struct md_block_head) == MD_HEAD_LEN, "block head");
 static_assert(sizeof(struct md_extent) == MD_EXTENT_LEN, "extent");
@@ -76,7 +81,7 @@ struct md_index_entry {
 	uint32_t raw_len, packed_len;
 	uint16_t codec;
 	uint16_t nextents;
-	uint32_t reserved;
+	uint32_t round;
 };
 static_assert(sizeof(struct md_index_entry) == MD_ENTRY_LEN, "index entry");
 
@@ -125,6 +130,9 @@ int md_take_index_entry(const uint8_t *p, size_t len, uint64_t off, const struct
 /* @n extents that must be ascending, page aligned and @raw_len bytes in all. */
 int md_take_extents(const uint8_t *p, size_t len, uint64_t off, uint32_t page_size, unsigned n,
 		    uint32_t raw_len, struct md_extent *ret, struct err *err);
+/* @n extents of a map record: ascending, page aligned, not overlapping; of any length. */
+int md_take_map(const uint8_t *p, size_t len, uint64_t off, uint32_t page_size, unsigned n,
+		struct md_extent *ret, struct err *err);
 int md_take_trailer(const uint8_t *p, size_t len, uint64_t off, const struct md_file_head *fh,
 		    struct md_trailer *ret, struct err *err);
 

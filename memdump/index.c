@@ -38,7 +38,8 @@ int md_index_list_add(struct md_index_list *l, const struct md_index_entry *e,
 	    reserve(&l->extents, sizeof(*l->extents), l->nextents, e->nextents, &l->cap_extents))
 		return -ENOMEM;
 	l->blocks[l->nblocks++] = (struct md_index_block){*e, l->nextents};
-	memcpy(l->extents + l->nextents, extents, e->nextents * sizeof(*extents));
+	if (e->nextents)
+		memcpy(l->extents + l->nextents, extents, e->nextents * sizeof(*extents));
 	l->nextents += e->nextents;
 	return 0;
 }
@@ -48,13 +49,24 @@ static int cmp(uint64_t a, uint64_t b)
 	return a < b ? -1 : a > b;
 }
 
+static bool is_map(const struct md_index_block *b)
+{
+	return b->entry.codec == MD_CODEC_MAP;
+}
+
 static int cmp_blocks(const void *va, const void *vb, void *arg)
 {
 	const struct md_index_list *l = arg;
 	const struct md_index_block *a = va, *b = vb;
 	int c = cmp(a->entry.space, b->entry.space);
 
-	return c ? c : cmp(l->extents[a->first].addr, l->extents[b->first].addr);
+	if (!c)
+		c = cmp(!is_map(a), !is_map(b));
+	if (!c && is_map(a))
+		return cmp(b->entry.round, a->entry.round);
+	if (!c)
+		c = cmp(l->extents[a->first].addr, l->extents[b->first].addr);
+	return c ? c : cmp(a->entry.round, b->entry.round);
 }
 
 void md_index_list_sort(struct md_index_list *l)

@@ -37,7 +37,7 @@ void md_index_list_deinit(struct md_index_list *l);
 /* -ENOMEM. */
 int md_index_list_add(struct md_index_list *l, const struct md_index_entry *e,
 		      const struct md_extent *extents);
-/* By space, then by first address. */
+/* By space; in it the maps in their order, then blocks by first address, then by round. */
 void md_index_list_sort(struct md_index_list *l);
 
 struct md_index_map {

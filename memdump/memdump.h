@@ -53,6 +53,7 @@ enum md_codec_id {
 	MD_CODEC_LZ4 = 1,  /* one LZ4 block, no frame */
 	MD_CODEC_ZSTD = 2, /* one zstd frame */
 	MD_CODEC_ZERO = 3, /* all bytes zero, no payload */
+	MD_CODEC_MAP = 4,  /* no pages: a record that says which pages a space has */
 };
 
 /* A space: one address space (the pid) or one shared segment (the shmid). On disk as is. */
@@ -105,6 +106,16 @@ struct md_opts {
 	 * the pool grows up to MD_MOST_POOL_BYTES first.
 	 */
 	size_t pool_bytes;
+	/*
+	 * Stored with every block of the run: of several copies of a page in one file the one of
+	 * the highest round counts. Within one round no page may be read twice.
+	 */
+	uint32_t round;
+	/*
+	 * Further runs to the same writer follow: it pauses instead of completing its output.
+	 * Whoever asks for that ends the writer with a run without it, or with md_writer_finish().
+	 */
+	bool more;
 	/* Asked between blocks, by one thread at a time; true: stop with -EINTR. May be NULL. */
 	bool (*stop)(void *arg);
 	void *stop_arg;
@@ -155,6 +166,7 @@ struct md_block {
 	 * codec is NONE or ZERO (with md_opts.codec NONE always), else they are lost.
 	 */
 	uint8_t *raw;
+	uint32_t round; /* md_opts.round, by the pipe */
 	/* set by the pack stage */
 	enum md_codec_id codec;
 	uint32_t packed_len; /* 0 for a zero block */
@@ -181,13 +193,24 @@ struct md_reader {
 	uint64_t vanished_bytes; /* read after the run */
 };
 
-/* One thread at a time; all that called put() live until flush() or abandon() has returned. */
+/*
+ * One thread at a time; all that called put() live until pause(), flush() or abandon() has
+ * returned.
+ *
+ *	start put ... pause	start put ... pause	start put ... flush	sync
+ *	└ run with more ──┘	└ run with more ──┘	└ the last run ───┘
+ */
 struct md_writer {
 	unsigned holds; /* most blocks kept after put() returned */
-	/* The pool's memory, before the first put(), for registered buffers. May be NULL. */
+	/* The pool's memory, before a run's first put(), for registered buffers. May be NULL. */
 	int (*start)(struct md_writer *w, void *mem, size_t len, size_t buf_size, struct err *err);
 	/* Takes @b in every case, success or not. */
 	int (*put)(struct md_writer *w, struct md_block *b, struct err *err);
+	/*
+	 * The end of a run after which another comes. Returns, success or not, only when no taken
+	 * block is in use and the pool's memory is let go. NULL: one run is all it can take.
+	 */
+	int (*pause)(struct md_writer *w, struct err *err);
 	/*
 	 * Completes the output, as far as the kernel. Returns, success or not, only when no taken
 	 * block is in use.
@@ -204,7 +227,7 @@ struct md_writer {
 	 */
 	int (*sync)(struct md_writer *w, struct err *err);
 	void (*close)(struct md_writer *w);
-	/* filled by the writer, read after flush() */
+	/* filled by the writer, read after pause() or flush() */
 	uint64_t file_bytes;
 	bool io_uring;
 	char io_uring_reason[96];
@@ -219,6 +242,12 @@ struct md_writer {
  */
 int md_run(struct md_reader *r, struct md_writer *w, const struct md_opts *opts,
 	   struct md_stats *stats, struct err *err);
+
+/*
+ * Completes the output after a last run that was told of more. No run may be going on; after a
+ * failed one this fails. Then sync() and close() as ever.
+ */
+int md_writer_finish(struct md_writer *w, struct err *err);
 
 /*
  * Whether md_run() would take these options: -EINVAL with the reason, for a look before anything is
@@ -266,15 +295,27 @@ struct md_file_opts {
 	bool direct;   /* O_DIRECT; where the filesystem refuses, plain writes and direct_reason */
 	bool no_uring; /* pwrite from the start */
 	uint32_t page_size; /* of the target; written in the file header */
+	/* Pages that a map names and the file does not store are in the file of this id. */
+	bool has_parent;
+	uint64_t parent_id;
 };
 
 /*
  * Writes a block file (docs/FORMAT.md), created with O_EXCL and mode 0600 as @name below @dirfd.
  * flush() writes index and trailer, sync() is an fsync. close() before a successful flush() leaves
- * a torn file.
+ * a torn file. Takes any number of runs.
  */
 struct md_writer *md_writer_file_open(int dirfd, const char *name, const struct md_file_opts *opts,
 				      struct err *err);
+
+/*
+ * Says which pages @space has, all of them: @n extents, page aligned, ascending, not overlapping; 0
+ * for a space without a page. What is stored but not named does not count, and what is named but
+ * not stored comes from the parent. Once per space, at any time before flush() but not during a
+ * run. -EINVAL when @map is none, -EEXIST when the space has one.
+ */
+int md_writer_file_map(struct md_writer *w, uint64_t space, const struct md_extent *map, size_t n,
+		       struct err *err);
 
 /*
  * A block file for random access. Threads: one object belongs to one thread at a time. Every block
@@ -287,6 +328,8 @@ enum {
 struct md_file *md_file_open(int dirfd, const char *name, unsigned flags, struct err *err);
 void md_file_close(struct md_file *f);
 uint32_t md_file_page_size(const struct md_file *f);
+/* What a child names its parent by: md_file_opts.parent_id. */
+uint64_t md_file_id(const struct md_file *f);
 /* Spaces in ascending order; false at the end. */
 bool md_file_space(const struct md_file *f, size_t i, uint64_t *ret_space);
 struct md_stored {

@@ -267,6 +267,16 @@ void md_out_register(struct md_out *o, void *mem, size_t len, size_t buf_size)
 	o->piece_len = piece;
 }
 
+void md_out_unregister(struct md_out *o)
+{
+	assert(!o->inflight);
+	if (!o->fixed_mem)
+		return;
+	io_uring_unregister_buffers(&o->ring);
+	o->fixed_mem = NULL;
+	o->fixed_len = 0;
+}
+
 int md_out_write(struct md_out *o, struct md_block *b, const uint8_t *buf, size_t len, uint64_t off,
 		 struct err *err)
 {

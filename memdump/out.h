@@ -51,6 +51,8 @@ void md_out_init(struct md_out *o, int fd, const char *name, uint32_t align, boo
 void md_out_deinit(struct md_out *o);
 /* Registers the memory that writes will come from, in units of @buf_size. Best effort. */
 void md_out_register(struct md_out *o, void *mem, size_t len, size_t buf_size);
+/* No write may be in flight: the memory is the caller's alone again. */
+void md_out_unregister(struct md_out *o);
 /* Takes @b in every case. The bytes must stay until it is given back. */
 int md_out_write(struct md_out *o, struct md_block *b, const uint8_t *buf, size_t len, uint64_t off,
 		 struct err *err);

@@ -104,6 +104,7 @@ static void step_read(struct pipe *p, struct md_block *b)
 	}
 	assert(b->raw_len && b->raw_len <= p->plan.block_size);
 	assert(b->nextents && b->nextents <= MD_BLOCK_EXTENTS);
+	b->round = p->opts->round;
 	p->raw_bytes += b->raw_len;
 	if (pr)
 		progress(&pr->raw_bytes, b->raw_len);
@@ -149,7 +150,8 @@ static void step_finish(struct pipe *p, bool failed)
 	int ret = 0;
 
 	if (!failed)
-		ret = p->writer->flush(p->writer, &err);
+		ret = p->opts->more ? p->writer->pause(p->writer, &err)
+				    : p->writer->flush(p->writer, &err);
 	else if (p->writer->abandon)
 		p->writer->abandon(p->writer);
 	if (ret < 0)
@@ -413,11 +415,24 @@ static void fill_stats(const struct pipe *p, uint64_t wall_ns, struct md_stats *
 	st->bottleneck = bottleneck(st);
 }
 
+static int check(struct plan *pl, const struct md_writer *w, const struct md_opts *opts,
+		 struct err *err)
+{
+	if (opts->more && !w->pause)
+		return err_fail(err, EINVAL, ERR_USAGE, "this output takes its pages in one run");
+	return make_plan(pl, opts, w->holds, err);
+}
+
 int md_run_check(const struct md_writer *w, const struct md_opts *opts, struct err *err)
 {
 	struct plan plan;
 
-	return make_plan(&plan, opts, w->holds, err);
+	return check(&plan, w, opts, err);
+}
+
+int md_writer_finish(struct md_writer *w, struct err *err)
+{
+	return w->flush(w, err);
 }
 
 int md_run(struct md_reader *r, struct md_writer *w, const struct md_opts *opts,
@@ -427,7 +442,7 @@ int md_run(struct md_reader *r, struct md_writer *w, const struct md_opts *opts,
 	uint64_t t0 = md_now_ns();
 	int ret;
 
-	ret = make_plan(&p.plan, opts, w->holds, err);
+	ret = check(&p.plan, w, opts, err);
 	if (ret < 0)
 		return ret;
 	ret = md_pool_init(&p.pool, p.plan.nblocks, p.plan.nworkers, p.plan.block_size, err);

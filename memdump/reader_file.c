@@ -283,7 +283,7 @@ int md_block_check(const struct md_raw_file *f, const struct md_index_entry *e,
 	if (ret < 0)
 		return ret;
 	if (h.nextents != e->nextents || h.raw_len != e->raw_len || h.codec != e->codec ||
-	    h.packed_len != e->packed_len || h.space != e->space)
+	    h.packed_len != e->packed_len || h.space != e->space || h.round != e->round)
 		return bad_at(err, e->off, "block head and index differ");
 	ret = md_take_block_extents(record, len, e->off, &f->head, &h, found, err);
 	if (ret < 0)
@@ -330,7 +330,9 @@ int md_block_read(struct md_block_reader *br, const struct md_raw_file *f,
 	const uint8_t *payload;
 	int ret = md_block_fetch(br, f, e, extents, &payload, err);
 
-	return ret < 0 ? ret : md_block_unpack(br, f, e, payload, raw, err);
+	if (ret < 0 || e->codec == MD_CODEC_MAP)
+		return ret;
+	return md_block_unpack(br, f, e, payload, raw, err);
 }
 
 /* --- random access ------------------------------------------------------------------------- */
@@ -390,6 +392,11 @@ void md_file_close(struct md_file *f)
 uint32_t md_file_page_size(const struct md_file *f)
 {
 	return f->raw.head.page_size;
+}
+
+uint64_t md_file_id(const struct md_file *f)
+{
+	return f->raw.head.file_id;
 }
 
 bool md_file_space(const struct md_file *f, size_t i, uint64_t *ret_space)

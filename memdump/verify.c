@@ -248,6 +248,8 @@ static void count(const struct md_index_list *l, struct md_verify *ret)
 	for (size_t i = 0; i < l->nblocks; i++) {
 		const struct md_index_entry *e = &l->blocks[i].entry;
 
+		if (e->codec == MD_CODEC_MAP)
+			continue;
 		ret->blocks++;
 		ret->raw_bytes += e->raw_len;
 		ret->packed_bytes += e->packed_len;

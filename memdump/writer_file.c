@@ -16,6 +16,7 @@
 #include "memdump/format.h"
 #include "memdump/index.h"
 #include "memdump/out.h"
+#include "memdump/sum.h"
 
 static_assert((MD_HEAD_LEN + MD_BLOCK_EXTENTS * MD_EXTENT_LEN + MD_ALIGN_DIRECT - 1) /
 			      MD_ALIGN_DIRECT * MD_ALIGN_DIRECT <=
@@ -32,9 +33,13 @@ struct file_writer {
 	char name[96];
 	uint32_t align;
 	uint64_t file_id;
+	uint32_t page_size;
+	bool ended;   /* flushed or abandoned: nothing more is written */
 	uint64_t pos; /* where the next record goes */
 	uint64_t raw_bytes;
 	struct md_index_list list;
+	uint64_t *mapped; /* spaces that have a map, as many as a power of two has room for */
+	size_t nmapped;
 	struct md_out out;
 };
 
@@ -43,11 +48,22 @@ static struct file_writer *of(struct md_writer *w)
 	return (struct file_writer *)w;
 }
 
+/* A file with a failed run's blocks missing must not be made to look whole. */
+static int ended(const struct file_writer *f, struct err *err)
+{
+	return err_fail(err, EINVAL, ERR_OTHER, "%s takes no more: it is complete, or a run failed",
+			f->name);
+}
+
 /* --- blocks -------------------------------------------------------------------------------- */
 
 static int file_start(struct md_writer *w, void *mem, size_t len, size_t buf_size, struct err *err)
 {
-	md_out_register(&of(w)->out, mem, len, buf_size);
+	struct file_writer *f = of(w);
+
+	if (f->ended)
+		return ended(f, err);
+	md_out_register(&f->out, mem, len, buf_size);
 	return 0;
 }
 
@@ -62,6 +78,7 @@ static int file_put(struct md_writer *w, struct md_block *b, struct err *err)
 		.payload_sum = b->sum,
 		.codec = (uint16_t)b->codec,
 		.nextents = (uint16_t)b->nextents,
+		.round = b->round,
 	};
 	struct md_index_entry e = {
 		.off = f->pos,
@@ -70,6 +87,7 @@ static int file_put(struct md_writer *w, struct md_block *b, struct err *err)
 		.packed_len = b->packed_len,
 		.codec = h.codec,
 		.nextents = h.nextents,
+		.round = b->round,
 	};
 	uint32_t head = md_head_span(b->nextents, f->align);
 	size_t payload = md_align_up(b->packed_len, f->align);
@@ -87,9 +105,120 @@ static int file_put(struct md_writer *w, struct md_block *b, struct err *err)
 	return md_out_write(&f->out, b, start, head + payload, e.off, err);
 }
 
+static int file_pause(struct md_writer *w, struct err *err)
+{
+	struct file_writer *f = of(w);
+	int ret = md_out_drain(&f->out, err);
+
+	md_out_unregister(&f->out);
+	w->file_bytes = f->pos;
+	return ret;
+}
+
 static void file_abandon(struct md_writer *w)
 {
 	md_out_drain(&of(w)->out, NULL);
+	of(w)->ended = true;
+}
+
+/* --- maps ---------------------------------------------------------------------------------- */
+
+static int map_allowed(const struct file_writer *f, uint64_t space, const struct md_extent *map,
+		       size_t n, struct err *err)
+{
+	uint64_t last = 0; /* address of the byte before */
+
+	if (f->ended)
+		return ended(f, err);
+	for (size_t i = 0; i < f->nmapped; i++)
+		if (f->mapped[i] == space)
+			return err_fail(err, EEXIST, ERR_OTHER,
+					"space %#" PRIx64 " has a map in %s already", space,
+					f->name);
+	for (size_t i = 0; i < n; i++) {
+		if (map[i].addr % f->page_size || map[i].len % f->page_size || !map[i].len ||
+		    map[i].addr + (map[i].len - 1) < map[i].addr || (i && map[i].addr <= last))
+			return err_fail(err, EINVAL, ERR_OTHER,
+					"map of space %#" PRIx64 ": extent %zu, %#" PRIx64
+					"+%#" PRIx64
+					", is not aligned or not behind the one before",
+					space, i, map[i].addr, map[i].len);
+		last = map[i].addr + (map[i].len - 1);
+	}
+	return 0;
+}
+
+static int remember_map(struct file_writer *f, uint64_t space)
+{
+	if (!(f->nmapped & (f->nmapped - 1))) {
+		uint64_t *p = reallocarray(f->mapped, f->nmapped ? f->nmapped * 2 : 1, sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		f->mapped = p;
+	}
+	f->mapped[f->nmapped++] = space;
+	return 0;
+}
+
+/* One record, written when this returns: @buf is one for all. */
+static int put_map(struct file_writer *f, uint64_t space, const struct md_extent *map, unsigned n,
+		   uint32_t follow, uint8_t *buf, struct err *err)
+{
+	uint32_t head = md_head_span(0, f->align), len = n * MD_EXTENT_LEN;
+	size_t payload = md_align_up(len, f->align);
+	struct md_block_head h = {
+		.file_id = f->file_id,
+		.space = space,
+		.packed_len = len,
+		.codec = MD_CODEC_MAP,
+		.round = follow,
+	};
+	struct md_index_entry e = {
+		.off = f->pos,
+		.space = space,
+		.packed_len = len,
+		.codec = MD_CODEC_MAP,
+		.round = follow,
+	};
+	int ret;
+
+	memset(buf, 0, head + payload);
+	md_put_extents(buf + head, map, n);
+	h.payload_sum = md_sum_payload(buf + head, len);
+	md_put_block_head(buf, &h, NULL);
+	if (md_index_list_add(&f->list, &e, NULL))
+		return err_set(err, ENOMEM, "reserve memory for the index of %s", f->name);
+	ret = md_out_write(&f->out, NULL, buf, head + payload, f->pos, err);
+	f->pos += head + payload;
+	return ret < 0 ? ret : md_out_drain(&f->out, err);
+}
+
+int md_writer_file_map(struct md_writer *w, uint64_t space, const struct md_extent *map, size_t n,
+		       struct err *err)
+{
+	enum { MOST = MD_MAP_LEN / MD_EXTENT_LEN };
+	struct file_writer *f = of(w);
+	cleanup_free uint8_t *buf = aligned_alloc(MD_ALIGN_DIRECT, MD_ALIGN_DIRECT + MD_MAP_LEN);
+	size_t follow = n ? (n - 1) / MOST : 0;
+	int ret;
+
+	assert(w->put == file_put);
+	ret = map_allowed(f, space, map, n, err);
+	if (ret < 0)
+		return ret;
+	if (!buf || remember_map(f, space))
+		return err_set(err, ENOMEM, "write a map to %s", f->name);
+	do {
+		unsigned k = n < MOST ? (unsigned)n : MOST;
+
+		ret = put_map(f, space, map, k, (uint32_t)follow, buf, err);
+		map += k;
+		n -= k;
+	} while (ret == 0 && follow--);
+	/* A map that is not whole would name too little. */
+	f->ended = ret < 0;
+	return ret;
 }
 
 /* --- head and tail ------------------------------------------------------------------------- */
@@ -208,10 +337,11 @@ static int file_flush(struct md_writer *w, struct err *err)
 {
 	struct file_writer *f = of(w);
 	struct tail t = {.f = f};
-	int ret = md_out_drain(&f->out, err);
+	int ret = f->ended ? ended(f, err) : md_out_drain(&f->out, err);
 
 	if (ret < 0)
 		return ret;
+	f->ended = true;
 	t.buf = aligned_alloc(MD_ALIGN_DIRECT, TAIL_BUF);
 	t.sum = XXH3_createState();
 	if (t.buf && t.sum)
@@ -231,14 +361,16 @@ static int file_sync(struct md_writer *w, struct err *err)
 	return fsync(of(w)->fd) < 0 ? err_set(err, errno, "fsync %s", of(w)->name) : 0;
 }
 
-static int put_file_head(struct file_writer *f, uint32_t page_size, struct err *err)
+static int put_file_head(struct file_writer *f, const struct md_file_opts *opts, struct err *err)
 {
 	struct md_file_head h = {
 		.major = MD_FORMAT_MAJOR,
 		.minor = MD_FORMAT_MINOR,
-		.page_size = page_size,
+		.page_size = opts->page_size,
 		.align = f->align,
+		.flags = opts->has_parent ? MD_FLAG_PARENT : 0,
 		.file_id = f->file_id,
+		.parent_id = opts->has_parent ? opts->parent_id : 0,
 	};
 	cleanup_free uint8_t *buf = aligned_alloc(MD_ALIGN_DIRECT, MD_ALIGN_DIRECT);
 	int ret;
@@ -263,6 +395,7 @@ static void file_close(struct md_writer *w)
 	md_out_drain(&f->out, NULL);
 	md_out_deinit(&f->out);
 	md_index_list_deinit(&f->list);
+	free(f->mapped);
 	close(f->fd);
 	free(f);
 }
@@ -303,7 +436,7 @@ static int begin(struct file_writer *f, const struct md_file_opts *opts, struct 
 	f->w.direct = opts->direct && go_direct(f);
 	f->align = f->w.direct ? MD_ALIGN_DIRECT : MD_ALIGN;
 	md_out_init(&f->out, f->fd, f->name, f->w.direct ? f->align : 1, opts->no_uring);
-	ret = put_file_head(f, opts->page_size, &e);
+	ret = put_file_head(f, opts, &e);
 	if (ret == -EINVAL && f->w.direct) {
 		leave_direct(f, &e);
 		f->w.direct = false;
@@ -311,7 +444,7 @@ static int begin(struct file_writer *f, const struct md_file_opts *opts, struct 
 		md_out_deinit(&f->out);
 		md_out_init(&f->out, f->fd, f->name, 1, opts->no_uring);
 		err_clear(&e);
-		ret = put_file_head(f, opts->page_size, &e);
+		ret = put_file_head(f, opts, &e);
 	}
 	f->w.io_uring = f->out.uring;
 	memcpy(f->w.io_uring_reason, f->out.uring_reason, sizeof(f->w.io_uring_reason));
@@ -335,11 +468,13 @@ struct md_writer *md_writer_file_open(int dirfd, const char *name, const struct 
 		return NULL;
 	}
 	f->fd = fd;
+	f->page_size = opts->page_size;
 	snprintf(f->name, sizeof(f->name), "%s", name);
 	f->w = (struct md_writer){
 		.holds = MD_OUT_DEPTH,
 		.start = file_start,
 		.put = file_put,
+		.pause = file_pause,
 		.flush = file_flush,
 		.abandon = file_abandon,
 		.sync = file_sync,
