@@ -191,6 +191,9 @@ struct md_reader {
 	int (*next)(struct md_reader *r, struct md_block *b, uint32_t block_size, struct err *err);
 	void (*close)(struct md_reader *r);
 	uint64_t vanished_bytes; /* read after the run */
+	/* Told of each run of pages that was left out. NULL: nobody asks. */
+	void (*vanished)(void *arg, uint64_t space, uint64_t addr, uint64_t len);
+	void *vanished_arg;
 };
 
 /*

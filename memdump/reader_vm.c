@@ -103,6 +103,10 @@ static void take(struct vm_reader *r, struct md_block *b, uint64_t len)
 
 static void vanish(struct vm_reader *r, uint64_t len)
 {
+	const struct md_piece *p = &r->queue[r->head];
+
+	if (r->r.vanished)
+		r->r.vanished(r->r.vanished_arg, p->space, p->addr + p->shift, len);
 	r->r.vanished_bytes += len;
 	drop(r, len);
 }

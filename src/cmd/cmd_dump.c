@@ -69,7 +69,7 @@ static const struct argp_option options[] = {
 	{"strict-freeze", OPT_STRICT, NULL, 0,
 	 "Rather no dump than a longer stop than --max-freeze", 1},
 	{"nice", OPT_NICE, "N", 0,
-	 "Priority of the threads that copy while the tree runs, 0 to 19; default 19", 1},
+	 "Priority of the threads that copy while the tree runs, 0 to 19; default 10", 1},
 	{"compress", OPT_COMPRESS, "CODEC[:LEVEL]", 0,
 	 "lz4[:ACCELERATION], zstd[:LEVEL] (negative levels too) or none; default lz4:1", 2},
 	{"threads", OPT_THREADS, "N", 0, "Compressing threads; default: every CPU we may use", 2},
@@ -377,6 +377,30 @@ static void print_findings(const struct dump_result *r)
 			r->findings[i].fatal ? " (cannot be restored)" : "");
 }
 
+/* How the memory was copied while the tree ran, or why it was not. */
+static void print_precopy(const struct dump_cmd *c, const struct precopy_result *p)
+{
+	char rest[24], rate[24], arm[24], guess[24], bytes[24];
+
+	if (!p->on && p->reason[0])
+		fprintf(stderr, "note: no pre-copy: %s\n", p->reason);
+	if (!p->on)
+		return;
+	fprintf(stderr, "pre-copy: %u round%s of", p->rounds, p->rounds == 1 ? "" : "s");
+	for (unsigned i = 0; i < p->rounds; i++)
+		fprintf(stderr, "%s %s", i ? "," : "",
+			cmd_bytes(bytes, sizeof(bytes), p->round_bytes[i]));
+	fprintf(stderr,
+		"; %s copied while frozen, which was to take %s; %s/s written; %s to arm tracking\n",
+		cmd_bytes(rest, sizeof(rest), p->frozen_bytes),
+		cmd_time(guess, sizeof(guess), p->predicted_ns),
+		cmd_bytes(rate, sizeof(rate), p->dirty_bytes_s),
+		cmd_time(arm, sizeof(arm), p->arm_ns));
+	if (p->predicted_ns && c->opts.max_freeze_ns && p->predicted_ns > c->opts.max_freeze_ns)
+		fprintf(stderr, "note: --max-freeze %" PRIu64 " could not be kept\n",
+			c->opts.max_freeze_ns / 1000000);
+}
+
 /* The last line a person sees: size, ratio, time frozen, total time, GB/s. */
 static void print_result(const struct dump_cmd *c, const struct dump_result *r)
 {
@@ -388,6 +412,7 @@ static void print_result(const struct dump_cmd *c, const struct dump_result *r)
 		fprintf(stderr,
 			"note: io_uring is not available (%s): pages were written with pwrite\n",
 			r->mem.io_uring_reason);
+	print_precopy(c, &r->precopy);
 	if (r->lost_bytes)
 		fprintf(stderr, "note: %s of memory could not be read and are not in the image\n",
 			cmd_bytes(raw, sizeof(raw), r->lost_bytes));
@@ -416,7 +441,7 @@ int cmd_dump(int argc, char **argv)
 {
 	struct dump_cmd c = {
 		.opts = {.end = TARGET_KILL, .codec = MD_DEFAULT_CODEC, .level = MD_DEFAULT_LEVEL,
-			 .nice = 19},
+			 	.nice = 10},
 		.log = LOG_OPTS_DEFAULT,
 	};
 	struct sigaction sa = {.sa_handler = on_signal};

@@ -19,6 +19,8 @@ enum {
 	DEFAULT_FREEZE_MS = 50,
 	/* So little is read in a time that nobody sees: no further round. */
 	LITTLE = 256 << 10,
+	/* What takes longer than this is not done at the tree's expense. */
+	MUCH = 32 << 20,
 	/* Memory made ready for the stop: twice what was predicted, and never less than the first. */
 	CAPTURE_LEAST = 4 << 20,
 	CAPTURE_MOST = 96 << 20,
@@ -44,6 +46,8 @@ struct precopy {
 	struct extents clean;  /* of that what still counts, seen while frozen */
 	struct extents taken;  /* read while frozen */
 	struct extents todo;   /* to be read while frozen */
+	struct extents gone;   /* could not be read in this round: not stored, whatever was before */
+	bool gone_lost;	       /* there was no memory to note them */
 	struct md_range *todo_ranges;
 	struct md_capture *capture;
 	const struct model *model; /* while frozen */
@@ -114,6 +118,7 @@ void precopy_free(struct precopy *p)
 	extents_free(&p->clean);
 	extents_free(&p->taken);
 	extents_free(&p->todo);
+	extents_free(&p->gone);
 	md_capture_free(p->capture);
 	free(p);
 }
@@ -240,8 +245,57 @@ static int run_pipe(struct precopy *p, struct md_reader *reader, struct md_write
 	return r.ret < 0 ? err_take(err, &r.err) : 0;
 }
 
+static void note_gone(void *arg, uint64_t space, uint64_t addr, uint64_t len)
+{
+	struct precopy *p = arg;
+
+	if (extents_add(&p->gone, space, addr, len) < 0)
+		p->gone_lost = true;
+}
+
+/*
+ * Pages that were written and then could not be read. Most are not there any more; the others are
+ * read again while frozen.
+ */
+static int forget_gone(struct precopy *p, struct err *err)
+{
+	struct extents left = {0};
+	size_t k = 0;
+	int ret = p->gone_lost ? -ENOMEM : 0;
+
+	if (!p->gone.n && ret == 0)
+		return 0;
+	extents_settle(&p->gone);
+	for (size_t i = 0; ret == 0 && i < p->stored.n; i++) {
+		struct space_extent e = p->stored.v[i];
+		uint64_t end = e.addr + e.len;
+
+		for (k = extents_find(&p->gone, e.space, e.addr);
+		     ret == 0 && k < p->gone.n && p->gone.v[k].space == e.space &&
+		     p->gone.v[k].addr < end;
+		     k++) {
+			const struct space_extent *g = &p->gone.v[k];
+
+			if (g->addr > e.addr)
+				ret = extents_add(&left, e.space, e.addr, g->addr - e.addr);
+			e.addr = g->addr + g->len < end ? g->addr + g->len : end;
+		}
+		if (ret == 0 && e.addr < end)
+			ret = extents_add(&left, e.space, e.addr, end - e.addr);
+	}
+	p->gone.n = 0;
+	if (ret < 0) {
+		extents_free(&left);
+		return err_set(err, ENOMEM, "list of %zu pieces of memory", p->stored.n);
+	}
+	extents_free(&p->stored);
+	p->stored = left;
+	return 0;
+}
+
+/* @much: so much to copy that the tree's own threads go first. */
 static int one_round(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
-		     uint64_t *ret_bytes, struct err *err)
+		     bool much, uint64_t *ret_bytes, struct err *err)
 {
 	uint64_t t0 = now_ns();
 	struct noting_reader noting;
@@ -254,14 +308,19 @@ static int one_round(struct precopy *p, struct md_writer *writer, const struct m
 	reader = md_reader_vm_new(p->ranges, p->nranges, err);
 	if (!reader)
 		return -err->errnum;
+	reader->vanished = note_gone;
+	reader->vanished_arg = p;
 	noting_reader_init(&noting, reader, &p->stored);
-	ret = run_pipe(p, &noting.r, writer, mopts, true, err);
+	ret = run_pipe(p, &noting.r, writer, mopts, much, err);
 	reader->close(reader);
 	if (ret == -ESRCH)
 		err->class = ERR_TARGET_GONE;
 	if (ret < 0)
 		return ret;
 	extents_settle(&p->stored);
+	ret = forget_gone(p, err);
+	if (ret < 0)
+		return ret;
 	p->round++;
 	*ret_bytes = noting.bytes;
 	p->res->round_bytes[i] = noting.bytes;
@@ -362,7 +421,7 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 	do {
 		uint64_t t0 = now_ns();
 
-		ret = one_round(p, writer, mopts, &bytes, err);
+		ret = one_round(p, writer, mopts, !p->round || dirty > MUCH, &bytes, err);
 		if (ret == 0 && p->round > 1 && began)
 			p->res->dirty_bytes_s =
 				(uint64_t)((double)bytes / (double)(t0 - began) * 1e9);
@@ -376,7 +435,7 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 	if (ret == 0)
 		ret = target_track_new(p->target, err);
 	if (ret == 0)
-		ret = one_round(p, writer, mopts, &bytes, err);
+		ret = one_round(p, writer, mopts, dirty > MUCH, &bytes, err);
 	if (ret == 0)
 		ret = predict(p, &dirty, err);
 	if (ret == 0 && p->opts->strict_freeze && p->res->predicted_ns > max_freeze_ns(p))
@@ -521,7 +580,7 @@ int precopy_frozen(struct precopy *p, const struct model *m, const struct ranges
 		   struct md_writer *writer, const struct md_opts *mopts, struct err *err)
 {
 	uint64_t t0 = now_ns();
-	size_t ntracked, n;
+	size_t ntracked = 0, n = 0;
 	int ret;
 
 	p->model = m;
@@ -567,7 +626,7 @@ int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_
 
 	if (!reader)
 		return -err->errnum;
-	ret = run_pipe(p, reader, writer, mopts, p->opts->end == TARGET_RUN, err);
+	ret = run_pipe(p, reader, writer, mopts, false, err);
 	reader->close(reader);
 	for (size_t i = 0; ret == 0 && i < p->taken.n; i++)
 		if (extents_add(&p->clean, p->taken.v[i].space, p->taken.v[i].addr,
