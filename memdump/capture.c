@@ -89,8 +89,8 @@ int md_capture_fill(struct md_capture *c, struct md_reader *r, struct err *err)
 
 		if (ret <= 0)
 			return ret;
-		c->kept[c->nkept++] = (struct kept){b.space, b.space_off, b.raw_len, b.nextents,
-						    c->nextents};
+		c->kept[c->nkept++] =
+			(struct kept){b.space, b.space_off, b.raw_len, b.nextents, c->nextents};
 		c->nextents += b.nextents;
 		c->used += b.raw_len;
 	}

@@ -48,7 +48,7 @@ struct pm_scan {
 enum {
 	MAX_SCAN_PAGES = 1 << 18, /* of one ioctl: keeps a look at 1 GiB of heap below a few ms */
 	MAX_PROTECT_PAGES = 1 << 12, /* likewise: a page fault meanwhile waits half a ms at most */
-	ENTRIES = 4096,		  /* pagemap words of one read */
+	ENTRIES = 4096,		     /* pagemap words of one read */
 };
 
 void md_scanner_init(struct md_scanner *s, const struct md_range *ranges, size_t n, bool no_ioctl)

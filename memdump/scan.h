@@ -23,7 +23,7 @@ struct md_piece {
 	uint64_t space;
 	uint64_t addr, len;
 	uint64_t shift; /* stored address = addr + shift, modulo 2^64 */
-	bool clean; /* MD_PICK_TRACKED: not written since it was last looked at */
+	bool clean;	/* MD_PICK_TRACKED: not written since it was last looked at */
 	int pid;
 	int fd; /* the scanner's own; open until the next range with a descriptor is reached */
 };

@@ -34,6 +34,8 @@ enum {
 	OPT_MAX_FREEZE,
 	OPT_STRICT,
 	OPT_NICE,
+	OPT_PREV,
+	OPT_TRACK_MEM,
 };
 
 struct dump_cmd {
@@ -64,8 +66,13 @@ static const struct argp_option options[] = {
 	 "Copy memory while the tree runs and track what it writes meanwhile: uffd, or none (stop "
 	 "and copy); default with -R: uffd where it works, else none",
 	 1},
-	{"max-freeze", OPT_MAX_FREEZE, "MS", 0,
-	 "How long the tree may stand still; default 50", 1},
+	{"prev-images-dir", OPT_PREV, "DIR", 0,
+	 "An earlier image of the tree, as seen from the new one (../NAME for one beside it): store "
+	 "only what has changed since",
+	 1},
+	{"track-mem", OPT_TRACK_MEM, NULL, 0,
+	 "Go on tracking writes for the next dump with --prev-images-dir", 1},
+	{"max-freeze", OPT_MAX_FREEZE, "MS", 0, "How long the tree may stand still; default 50", 1},
 	{"strict-freeze", OPT_STRICT, NULL, 0,
 	 "Rather no dump than a longer stop than --max-freeze", 1},
 	{"nice", OPT_NICE, "N", 0,
@@ -143,6 +150,13 @@ static void check_opts(struct argp_state *state, const struct dump_cmd *c)
 	if (o->format == IMAGE_CRIU && o->tracking == TRACKING_UFFD)
 		argp_error(state, "--tracking uffd is for the stasis format, not for "
 				  "--image-format criu");
+	if (o->format == IMAGE_CRIU && (o->prev_dir || o->track_mem))
+		argp_error(state, "%s is for the stasis format, not for --image-format criu",
+			   o->prev_dir ? "--prev-images-dir" : "--track-mem");
+	if (o->track_mem && o->end != TARGET_RUN)
+		argp_error(state, "--track-mem is for a tree that runs on: add -R");
+	if (o->track_mem && o->tracking == TRACKING_NONE)
+		argp_error(state, "--track-mem and --tracking none contradict each other");
 	if (o->format == IMAGE_CRIU && c->codec_given && o->codec != MD_CODEC_NONE)
 		argp_error(state,
 			   "--compress: pages of --image-format criu are not compressed: leave it "
@@ -232,8 +246,13 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		parse_tracking(state, o, arg);
 		return 0;
 	case OPT_MAX_FREEZE:
-		o->max_freeze_ns =
-			cmd_number(state, "--max-freeze", arg, 1, 3600000) * 1000000ull;
+		o->max_freeze_ns = cmd_number(state, "--max-freeze", arg, 1, 3600000) * 1000000ull;
+		return 0;
+	case OPT_PREV:
+		o->prev_dir = arg;
+		return 0;
+	case OPT_TRACK_MEM:
+		o->track_mem = true;
 		return 0;
 	case OPT_STRICT:
 		o->strict_freeze = true;
@@ -272,15 +291,13 @@ static const struct argp argp = {
 static void on_phase(void *arg, enum dump_phase phase, uint64_t estimate)
 {
 	static const char *const name[] = {
-		[DUMP_SURVEY] = "survey",
-		[DUMP_PRECOPY] = "pre-copy",
-		[DUMP_FREEZE] = "freeze",
-		[DUMP_MEMORY] = "memory",
-		[DUMP_COMMIT] = "commit",
+		[DUMP_SURVEY] = "survey", [DUMP_PRECOPY] = "pre-copy", [DUMP_FREEZE] = "freeze",
+		[DUMP_MEMORY] = "memory", [DUMP_COMMIT] = "commit",
 	};
 	struct dump_cmd *c = arg;
 
-	progress_phase(c->progress, name[phase], phase == DUMP_MEMORY || phase == DUMP_PRECOPY, estimate);
+	progress_phase(c->progress, name[phase], phase == DUMP_MEMORY || phase == DUMP_PRECOPY,
+		       estimate);
 }
 
 static bool on_stop(void *arg)
@@ -302,14 +319,15 @@ static json_t *json_precopy(const struct precopy_result *p)
 		json_array_append_new(bytes, json_integer((json_int_t)p->round_bytes[i]));
 		json_array_append_new(ns, json_integer((json_int_t)p->round_ns[i]));
 	}
-	return json_pack("{s:s, s:o, s:i, s:i, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "tracking",
-			 p->on ? "uffd" : "none", "reason", cmd_json_text(p->reason), "processes",
-			 (int)p->tracked, "rounds", (int)p->rounds, "round_bytes", bytes, "round_ns",
-			 ns, "arm_ns", (json_int_t)p->arm_ns, "predicted_ns",
-			 (json_int_t)p->predicted_ns, "dirty_bytes_per_s",
-			 (json_int_t)p->dirty_bytes_s, "scan_ns", (json_int_t)p->scan_ns,
-			 "frozen_bytes", (json_int_t)p->frozen_bytes, "map_bytes",
-			 (json_int_t)p->map_bytes);
+	return json_pack(
+		"{s:s, s:o, s:i, s:i, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b}",
+		"tracking", p->on ? "uffd" : "none", "reason", cmd_json_text(p->reason),
+		"processes", (int)p->tracked, "rounds", (int)p->rounds, "round_bytes", bytes,
+		"round_ns", ns, "arm_ns", (json_int_t)p->arm_ns, "predicted_ns",
+		(json_int_t)p->predicted_ns, "dirty_bytes_per_s", (json_int_t)p->dirty_bytes_s,
+		"scan_ns", (json_int_t)p->scan_ns, "frozen_bytes", (json_int_t)p->frozen_bytes,
+		"map_bytes", (json_int_t)p->map_bytes, "parent_bytes", (json_int_t)p->parent_bytes,
+		"compared", p->compared, "kept", p->kept);
 }
 
 static void print_json(const struct dump_cmd *c, const struct dump_result *r, const struct err *err)
@@ -340,10 +358,10 @@ static void print_json(const struct dump_cmd *c, const struct dump_result *r, co
 				      (json_int_t)m->blocks[MD_CODEC_ZSTD], "zero",
 				      (json_int_t)m->blocks[MD_CODEC_ZERO]));
 	json_object_set_new(o, "frozen_ns", json_integer((json_int_t)r->frozen_ns));
-	json_object_set_new(o, "longest_stop_ns",
-			    json_integer((json_int_t)(r->frozen_ns > r->precopy.arm_ns
-							      ? r->frozen_ns
-							      : r->precopy.arm_ns)));
+	json_object_set_new(
+		o, "longest_stop_ns",
+		json_integer((json_int_t)(r->frozen_ns > r->precopy.arm_ns ? r->frozen_ns
+									   : r->precopy.arm_ns)));
 	json_object_set_new(o, "precopy", json_precopy(&r->precopy));
 	json_object_set_new(o, "freezing_ns", json_integer((json_int_t)r->freezing_ns));
 	json_object_set_new(o, "collect_ns", json_integer((json_int_t)r->collect_ns));
@@ -440,8 +458,10 @@ static bool is_filled(const char *path)
 int cmd_dump(int argc, char **argv)
 {
 	struct dump_cmd c = {
-		.opts = {.end = TARGET_KILL, .codec = MD_DEFAULT_CODEC, .level = MD_DEFAULT_LEVEL,
-			 	.nice = 10},
+		.opts = {.end = TARGET_KILL,
+			 .codec = MD_DEFAULT_CODEC,
+			 .level = MD_DEFAULT_LEVEL,
+			 .nice = 10},
 		.log = LOG_OPTS_DEFAULT,
 	};
 	struct sigaction sa = {.sa_handler = on_signal};

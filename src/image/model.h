@@ -468,7 +468,8 @@ void model_free(struct model *m);
 /* Zeroed, aligned to 16. NULL only when the arena is full. */
 void *model_alloc(struct model *m, size_t len);
 char *model_strdup(struct model *m, const char *s);
-/* The next @len bytes are touched now: later nobody has the time to wait for page faults. A hint. */
+/* The next @len bytes are touched now: later nobody has the time to wait for page faults. A hint.
+ */
 void model_ready(struct model *m, size_t len);
 /*
  * Appends one zeroed element to the array at *@array with *@n elements of @size bytes; the array

@@ -24,7 +24,8 @@ struct dump {
 	struct md_writer *writer;
 	struct image_criu_pages *criu;
 	struct precopy *precopy; /* NULL: stop and copy */
-	int stats_fd; /* opts->stats_dir, or -1 */
+	struct md_file *parent;	 /* opts->prev_dir; NULL: none */
+	int stats_fd;		 /* opts->stats_dir, or -1 */
 };
 
 static uint64_t now_ns(void)
@@ -38,11 +39,8 @@ static uint64_t now_ns(void)
 static void dump_phase(struct dump *d, enum dump_phase phase, uint64_t estimate)
 {
 	static const char *const name[] = {
-		[DUMP_SURVEY] = "survey",
-		[DUMP_PRECOPY] = "pre-copy",
-		[DUMP_FREEZE] = "freeze",
-		[DUMP_MEMORY] = "memory",
-		[DUMP_COMMIT] = "commit",
+		[DUMP_SURVEY] = "survey", [DUMP_PRECOPY] = "pre-copy", [DUMP_FREEZE] = "freeze",
+		[DUMP_MEMORY] = "memory", [DUMP_COMMIT] = "commit",
 	};
 
 	pr_info("dump of pid %d: %s, about %" PRIu64 " bytes to read\n", d->opts->pid, name[phase],
@@ -107,6 +105,41 @@ static int dump_refuse(struct dump *d, struct err *err)
 	return -EOPNOTSUPP;
 }
 
+/* The earlier image: opened, seen to be of this process, and linked to. */
+static int dump_parent(struct dump *d, struct err *err)
+{
+	const struct dump_opts *o = d->opts;
+	cleanup_fd int dir =
+		openat(image_dirfd(d->image), o->prev_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t space;
+	struct err why = {0};
+
+	if (dir < 0) {
+		err_set(err, errno, "open the earlier image %s, as seen from %s", o->prev_dir,
+			o->dir);
+		err_hint(err, "--prev-images-dir is relative to the new image, as in criu: "
+			      "../NAME for one beside it");
+		return -err->errnum;
+	}
+	d->parent = md_file_open(dir, IMAGE_BLOCK_FILE, 0, &why);
+	if (!d->parent)
+		return err_fail(err, why.errnum, why.class, "the earlier image %s: %s", o->prev_dir,
+				why.msg);
+	for (size_t i = 0; md_file_space(d->parent, i, &space); i++) {
+		if (space != MD_SPACE_PROC(o->pid))
+			continue;
+		return symlinkat(o->prev_dir, image_dirfd(d->image), "parent") < 0
+			       ? err_set(err, errno, "link to the earlier image %s", o->prev_dir)
+			       : 0;
+	}
+	err_fail(err, EINVAL, ERR_USAGE,
+		 "the earlier image %s is of another process: it has no "
+		 "memory of pid %d",
+		 o->prev_dir, o->pid);
+	err_hint(err, "name the last image of this process, or leave --prev-images-dir out");
+	return -EINVAL;
+}
+
 /* Everything that may fail or take time without the target standing still. */
 static int dump_prepare(struct dump *d, struct err *err)
 {
@@ -146,6 +179,13 @@ static int dump_prepare(struct dump *d, struct err *err)
 	if (!d->image)
 		return -err->errnum;
 	fopts.page_size = (uint32_t)sysconf(_SC_PAGESIZE);
+	if (o->prev_dir) {
+		ret = dump_parent(d, err);
+		if (ret < 0)
+			return ret;
+		fopts.has_parent = true;
+		fopts.parent_id = md_file_id(d->parent);
+	}
 	if (o->format == IMAGE_CRIU)
 		d->criu = image_criu_pages_new(d->image, fopts.page_size, err);
 	else
@@ -243,10 +283,11 @@ static int dump_precopy(struct dump *d, struct err *err)
 	bool must = o->tracking == TRACKING_UFFD;
 	int ret;
 
-	if (o->tracking == TRACKING_NONE || d->criu || (!must && o->end != TARGET_RUN))
+	if (!d->parent && (o->tracking == TRACKING_NONE || d->criu ||
+			   (!must && !o->track_mem && o->end != TARGET_RUN)))
 		return 0;
 	dump_phase(d, DUMP_PRECOPY, 0);
-	d->precopy = precopy_begin(d->target, o, &d->res->precopy, err);
+	d->precopy = precopy_begin(d->target, o, d->parent, &d->res->precopy, err);
 	if (!d->precopy && err->errnum)
 		return -err->errnum;
 	if (!d->precopy && must)
@@ -437,6 +478,23 @@ static int dump_end(struct dump *d, struct err *err)
 	return ret;
 }
 
+/* The image is there: should this fail, the next dump compares contents. */
+static void dump_keep(struct dump *d)
+{
+	struct err e = {0};
+	struct md_file *f;
+	int ret;
+
+	if (!d->res->precopy.on)
+		return;
+	f = md_file_open(image_dirfd(d->image), IMAGE_BLOCK_FILE, 0, &e);
+	ret = f ? target_track_keep(d->target, md_file_id(f), &e) : -e.errnum;
+	md_file_close(f);
+	d->res->precopy.kept = ret == 0;
+	if (ret < 0)
+		pr_warn("writes are not tracked any longer: %s\n", e.msg);
+}
+
 static void dump_account(struct dump *d)
 {
 	const struct model *m = d->model;
@@ -494,7 +552,7 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 	 */
 	if (ret == 0 && opts->end == TARGET_RUN)
 		ret = dump_thaw(&d, TARGET_RUN, err);
-	if (ret == 0 && d.precopy && opts->end == TARGET_RUN)
+	if (ret == 0 && d.precopy && opts->end == TARGET_RUN && !opts->track_mem)
 		ret = target_untrack(d.target, err);
 	if (ret == 0 && d.precopy)
 		ret = dump_precopied(&d, err);
@@ -502,6 +560,8 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 		ret = dump_commit(&d, err);
 	if (ret == 0 && opts->end != TARGET_RUN)
 		ret = dump_end(&d, err);
+	if (ret == 0 && d.precopy && opts->track_mem)
+		dump_keep(&d);
 	dump_account(&d);
 	log_result(&d, ret, err);
 	if (!d.committed)
@@ -511,6 +571,7 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 	image_criu_pages_free(d.criu);
 	target_release(d.target);
 	precopy_free(d.precopy);
+	md_file_close(d.parent);
 	image_close(d.image);
 	model_free(d.model);
 	if (d.stats_fd >= 0)

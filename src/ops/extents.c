@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 int extents_reserve(struct extents *x, size_t more)
 {
@@ -104,4 +105,120 @@ static int noting_next(struct md_reader *reader, struct md_block *b, uint32_t bl
 void noting_reader_init(struct noting_reader *n, struct md_reader *from, struct extents *to)
 {
 	*n = (struct noting_reader){.r = {.next = noting_next}, .from = from, .to = to};
+}
+
+/* --- what a parent has already ------------------------------------------------------------------
+ */
+
+/* Drops pages from a block that is being gone through from front to back. */
+struct sieve {
+	struct md_block *b;
+	struct md_extent old[MD_BLOCK_EXTENTS];
+	uint32_t at;   /* where the next page that stays goes */
+	uint32_t left; /* extents still to come, this one too: there is room for them */
+};
+
+static void sieve_keep(struct sieve *s, uint64_t addr, uint32_t from, uint32_t len)
+{
+	struct md_block *b = s->b;
+	struct md_extent *last = b->nextents ? &b->extents[b->nextents - 1] : NULL;
+
+	if (s->at != from)
+		memmove(b->raw + s->at, b->raw + from, len);
+	s->at += len;
+	if (last && last->addr + last->len == addr)
+		last->len += len;
+	else
+		b->extents[b->nextents++] = (struct md_extent){addr, len};
+}
+
+static bool is_own(const struct parting_reader *p, uint64_t space, uint64_t addr)
+{
+	size_t i = p->own ? extents_find(p->own, space, addr) : 0;
+
+	return p->own && i < p->own->n && p->own->v[i].space == space && p->own->v[i].addr <= addr;
+}
+
+/* One extent of the block: compared with as much of the parent as is there in one piece. */
+static int part_extent(struct parting_reader *p, struct sieve *s, const struct md_extent *e,
+		       uint32_t off, struct err *err)
+{
+	uint64_t space = s->b->space, done = 0;
+
+	while (done < e->len) {
+		ssize_t n =
+			md_file_read(p->parent, space, e->addr + done, p->buf, e->len - done, err);
+		uint64_t have = n > 0 ? (uint64_t)n - (uint64_t)n % p->page_size : 0;
+		uint64_t step = have ? have : p->page_size;
+
+		if (n < 0)
+			return (int)n;
+		for (uint64_t i = 0; i < step; i += p->page_size) {
+			uint64_t addr = e->addr + done + i;
+			uint32_t at = off + (uint32_t)(done + i);
+
+			if (i < have && s->b->nextents + s->left < MD_BLOCK_EXTENTS &&
+			    !memcmp(s->b->raw + at, p->buf + i, p->page_size) &&
+			    !is_own(p, space, addr))
+				continue;
+			sieve_keep(s, addr, at, p->page_size);
+		}
+		done += step;
+	}
+	return 0;
+}
+
+static int part_block(struct parting_reader *p, struct md_block *b, struct err *err)
+{
+	struct sieve s = {.b = b};
+	uint32_t n = b->nextents, off = 0;
+	int ret = 0;
+
+	memcpy(s.old, b->extents, n * sizeof(*s.old));
+	b->nextents = 0;
+	for (uint32_t i = 0; ret == 0 && i < n; i++) {
+		s.left = n - i;
+		ret = part_extent(p, &s, &s.old[i], off, err);
+		off += (uint32_t)s.old[i].len;
+	}
+	b->raw_len = s.at;
+	return ret;
+}
+
+static int parting_next(struct md_reader *reader, struct md_block *b, uint32_t block_size,
+			struct err *err)
+{
+	struct parting_reader *p = (struct parting_reader *)reader;
+
+	for (;;) {
+		int ret = p->from->next(p->from, b, block_size, err);
+
+		p->r.vanished_bytes = p->from->vanished_bytes;
+		if (ret > 0 && part_block(p, b, err) < 0)
+			return -err->errnum;
+		if (ret <= 0)
+			return ret;
+		if (!b->raw_len)
+			continue;
+		if (b->space != p->space)
+			p->space_off = 0;
+		p->space = b->space;
+		b->space_off = p->space_off;
+		p->space_off += b->raw_len;
+		return 1;
+	}
+}
+
+int parting_reader_init(struct parting_reader *p, struct md_reader *from, struct md_file *parent,
+			const struct extents *own, struct err *err)
+{
+	*p = (struct parting_reader){
+		.r = {.next = parting_next},
+		.from = from,
+		.parent = parent,
+		.own = own,
+		.buf = malloc(MD_BLOCK_MAX),
+		.page_size = md_file_page_size(parent),
+	};
+	return p->buf ? 0 : err_set(err, ENOMEM, "reserve memory to compare pages");
 }

@@ -40,4 +40,20 @@ struct noting_reader {
 };
 void noting_reader_init(struct noting_reader *n, struct md_reader *from, struct extents *to);
 
+/*
+ * A reader that leaves out the pages of @from that are the same in @parent, but for those in
+ * @own, which is settled. Closes neither.
+ */
+struct parting_reader {
+	struct md_reader r;
+	struct md_reader *from;
+	struct md_file *parent;
+	const struct extents *own;
+	uint8_t *buf; /* a block's worth, free() it */
+	uint32_t page_size;
+	uint64_t space, space_off;
+};
+int parting_reader_init(struct parting_reader *p, struct md_reader *from, struct md_file *parent,
+			const struct extents *own, struct err *err);
+
 #endif

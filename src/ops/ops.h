@@ -19,11 +19,11 @@
 #include "src/target/target.h"
 
 enum dump_phase {
-	DUMP_SURVEY, /* the target runs, nothing is stopped yet */
+	DUMP_SURVEY,  /* the target runs, nothing is stopped yet */
 	DUMP_PRECOPY, /* its memory is copied while it runs */
-	DUMP_FREEZE, /* being stopped and looked at */
-	DUMP_MEMORY, /* pages */
-	DUMP_COMMIT, /* metadata, fsync, rename */
+	DUMP_FREEZE,  /* being stopped and looked at */
+	DUMP_MEMORY,  /* pages */
+	DUMP_COMMIT,  /* metadata, fsync, rename */
 };
 
 enum tracking {
@@ -55,6 +55,10 @@ struct dump_opts {
 	struct fileid_opts file_id; /* checksums to put into the image; else none */
 	const char *stats_dir;	    /* CRIU's stats-dump goes here; NULL: not written */
 	enum tracking tracking;
+	/* An earlier image of the tree, relative to dir: only what has changed since is stored. */
+	const char *prev_dir;
+	bool track_mem; /* the next dump can tell what was written since this one; with TARGET_RUN
+			 */
 	uint64_t max_freeze_ns; /* how long the tree may stand still; 0: the default */
 	bool strict_freeze;	/* rather no dump than a longer stop */
 	int nice;		/* of the threads that copy while the tree runs, 0 to 19 */
@@ -68,7 +72,7 @@ struct dump_opts {
 };
 
 struct precopy_result {
-	bool on; /* memory was copied while the tree ran */
+	bool on;	  /* memory was copied while the tree ran */
 	char reason[160]; /* why not, where that was wanted */
 	unsigned rounds;
 	uint64_t round_bytes[PRECOPY_ROUNDS], round_ns[PRECOPY_ROUNDS];
@@ -78,6 +82,9 @@ struct precopy_result {
 	uint64_t scan_ns;	/* of the look at the page tables, frozen */
 	uint64_t frozen_bytes;	/* read while it stood still */
 	uint64_t map_bytes;	/* of memory in the image: each page once */
+	uint64_t parent_bytes;	/* of that what the earlier image has */
+	bool kept;		/* the next dump can tell what was written since this one */
+	bool compared;		/* by contents, where writes since then had not been tracked */
 	unsigned tracked;	/* processes */
 };
 

@@ -21,7 +21,8 @@ enum {
 	LITTLE = 256 << 10,
 	/* What takes longer than this is not done at the tree's expense. */
 	MUCH = 32 << 20,
-	/* Memory made ready for the stop: twice what was predicted, and never less than the first. */
+	/* Memory made ready for the stop: twice what was predicted, and never less than the first.
+	 */
 	CAPTURE_LEAST = 4 << 20,
 	CAPTURE_MOST = 96 << 20,
 	/*
@@ -38,7 +39,9 @@ struct precopy {
 	const struct dump_opts *opts;
 	struct precopy_result *res;
 	const struct target_tracks *tracks;
-	uint32_t round; /* the next one's */
+	struct md_file *parent; /* NULL: none */
+	bool since;		/* writes have been tracked since it was made */
+	uint32_t round;		/* the next one's */
 	/* ranges of the round that is being made */
 	struct md_range *ranges;
 	size_t nranges, room;
@@ -46,8 +49,9 @@ struct precopy {
 	struct extents clean;  /* of that what still counts, seen while frozen */
 	struct extents taken;  /* read while frozen */
 	struct extents todo;   /* to be read while frozen */
-	struct extents gone;   /* could not be read in this round: not stored, whatever was before */
-	bool gone_lost;	       /* there was no memory to note them */
+	struct extents own;    /* settled: stored in this image, whatever the parent has */
+	struct extents gone; /* could not be read in this round: not stored, whatever was before */
+	bool gone_lost;	     /* there was no memory to note them */
 	struct md_range *todo_ranges;
 	struct md_capture *capture;
 	const struct model *model; /* while frozen */
@@ -82,8 +86,29 @@ static void say_why(struct precopy *p)
 			 "no process has enough memory for it to be worth it");
 }
 
+/* What the earlier image has counts as stored: of processes that have been tracked ever since. */
+static int adopt_parent(struct precopy *p, struct err *err)
+{
+	uint64_t space;
+
+	p->since = p->tracks->since && p->tracks->since == md_file_id(p->parent);
+	if (!p->since) {
+		p->res->compared = true;
+		return 0;
+	}
+	for (size_t i = 0; md_file_space(p->parent, i, &space); i++) {
+		struct md_extent e = {0};
+
+		while (md_file_extent(p->parent, space, e.addr + e.len, &e) > 0)
+			if (extents_add(&p->stored, space, e.addr, e.len) < 0)
+				return err_set(err, ENOMEM, "list of what the parent has");
+	}
+	extents_settle(&p->stored);
+	return 0;
+}
+
 struct precopy *precopy_begin(struct target *t, const struct dump_opts *opts,
-			      struct precopy_result *ret, struct err *err)
+			      struct md_file *parent, struct precopy_result *ret, struct err *err)
 {
 	struct precopy *p = calloc(1, sizeof(*p));
 
@@ -93,16 +118,19 @@ struct precopy *precopy_begin(struct target *t, const struct dump_opts *opts,
 	}
 	p->target = t;
 	p->opts = opts;
+	p->parent = parent;
 	p->res = ret;
 	p->tracks = target_tracks(t);
-	if (target_track(t, err) < 0) {
+	if ((opts->tracking != TRACKING_NONE && target_track(t, err) < 0) ||
+	    (parent && adopt_parent(p, err) < 0)) {
 		precopy_free(p);
 		return NULL;
 	}
 	ret->arm_ns = p->tracks->stop_ns;
-	say_why(p);
+	if (opts->tracking != TRACKING_NONE)
+		say_why(p);
 	ret->on = ret->tracked > 0;
-	if (ret->on)
+	if (ret->on || parent)
 		return p;
 	precopy_free(p);
 	return NULL;
@@ -119,11 +147,14 @@ void precopy_free(struct precopy *p)
 	extents_free(&p->taken);
 	extents_free(&p->todo);
 	extents_free(&p->gone);
+	extents_free(&p->own);
 	md_capture_free(p->capture);
 	free(p);
 }
 
 /* --- rounds ----------------------------------------------------------------------------------- */
+
+enum list_for { LOOK_ROUND, LOOK_PREDICT };
 
 struct list_arg {
 	struct precopy *p;
@@ -156,12 +187,20 @@ static int list_range(void *varg, uint64_t start, uint64_t end)
 	return 0;
 }
 
+static enum md_pick pick_for(const struct precopy *p, const struct target_track *t,
+			     enum list_for look)
+{
+	if (look == LOOK_PREDICT)
+		return MD_PICK_TRACKED;
+	return p->round || (p->since && t->kept) ? MD_PICK_DIRTY : MD_PICK_TRACK;
+}
+
 /* The private memory of all tracked processes that are still there. */
-static int list_ranges(struct precopy *p, enum md_pick pick, struct err *err)
+static int list_ranges(struct precopy *p, enum list_for look, struct err *err)
 {
 	p->nranges = 0;
 	for (uint32_t i = 0; i < p->tracks->n; i++) {
-		struct list_arg arg = {p, p->tracks->v[i].pid, pick};
+		struct list_arg arg = {p, p->tracks->v[i].pid, pick_for(p, &p->tracks->v[i], look)};
 		struct err e = {0};
 		int ret;
 
@@ -245,6 +284,43 @@ static int run_pipe(struct precopy *p, struct md_reader *reader, struct md_write
 	return r.ret < 0 ? err_take(err, &r.err) : 0;
 }
 
+/* What is stored in this image is noted, if it matters: only a parent makes a difference. */
+static int run_own(struct precopy *p, struct md_reader *reader, struct md_writer *writer,
+		   const struct md_opts *mopts, bool nice, struct err *err)
+{
+	struct noting_reader noting;
+
+	if (!p->parent)
+		return run_pipe(p, reader, writer, mopts, nice, err);
+	noting_reader_init(&noting, reader, &p->own);
+	return run_pipe(p, &noting.r, writer, mopts, nice, err);
+}
+
+/* The same but for what the parent has. */
+static int run_parted(struct precopy *p, struct md_reader *reader, struct md_writer *writer,
+		      const struct md_opts *mopts, bool nice, struct err *err)
+{
+	struct extents own = {0};
+	struct parting_reader parting;
+	struct noting_reader noting;
+	int ret;
+
+	if (!p->parent)
+		return run_pipe(p, reader, writer, mopts, nice, err);
+	ret = parting_reader_init(&parting, reader, p->parent, &p->own, err);
+	if (ret < 0)
+		return ret;
+	/* Noted beside the list that is being searched. */
+	noting_reader_init(&noting, &parting.r, &own);
+	ret = run_pipe(p, &noting.r, writer, mopts, nice, err);
+	for (size_t i = 0; ret == 0 && i < own.n; i++)
+		if (extents_add(&p->own, own.v[i].space, own.v[i].addr, own.v[i].len) < 0)
+			ret = err_set(err, ENOMEM, "list of %zu pieces of memory", own.n);
+	extents_free(&own);
+	free(parting.buf);
+	return ret;
+}
+
 static void note_gone(void *arg, uint64_t space, uint64_t addr, uint64_t len)
 {
 	struct precopy *p = arg;
@@ -301,7 +377,7 @@ static int one_round(struct precopy *p, struct md_writer *writer, const struct m
 	struct noting_reader noting;
 	struct md_reader *reader;
 	unsigned i = p->res->rounds;
-	int ret = list_ranges(p, p->round ? MD_PICK_DIRTY : MD_PICK_TRACK, err);
+	int ret = list_ranges(p, LOOK_ROUND, err);
 
 	if (ret < 0)
 		return ret;
@@ -311,13 +387,17 @@ static int one_round(struct precopy *p, struct md_writer *writer, const struct m
 	reader->vanished = note_gone;
 	reader->vanished_arg = p;
 	noting_reader_init(&noting, reader, &p->stored);
-	ret = run_pipe(p, &noting.r, writer, mopts, much, err);
+	/* Of a later round: the parent's page may be right again, but is not the one that counts.
+	 */
+	ret = p->round || p->since ? run_own(p, &noting.r, writer, mopts, much, err)
+				   : run_parted(p, &noting.r, writer, mopts, much, err);
 	reader->close(reader);
 	if (ret == -ESRCH)
 		err->class = ERR_TARGET_GONE;
 	if (ret < 0)
 		return ret;
 	extents_settle(&p->stored);
+	extents_settle(&p->own);
 	ret = forget_gone(p, err);
 	if (ret < 0)
 		return ret;
@@ -350,7 +430,7 @@ static int predict(struct precopy *p, uint64_t *ret_dirty, struct err *err)
 {
 	struct look l = {0};
 	uint64_t t0 = now_ns(), scan_ns;
-	int ret = list_ranges(p, MD_PICK_TRACKED, err);
+	int ret = list_ranges(p, LOOK_PREDICT, err);
 
 	if (ret == 0)
 		ret = md_scan_tracked(p->ranges, p->nranges, look_emit, &l, err);
@@ -359,8 +439,7 @@ static int predict(struct precopy *p, uint64_t *ret_dirty, struct err *err)
 	if (ret < 0)
 		return ret;
 	scan_ns = now_ns() - t0;
-	p->res->predicted_ns = scan_ns + p->res->arm_ns +
-			       p->tracks->n * (uint64_t)PROC_NS +
+	p->res->predicted_ns = scan_ns + p->res->arm_ns + p->tracks->n * (uint64_t)PROC_NS +
 			       l.bytes / READ_BYTES_US * 1000;
 	*ret_dirty = l.bytes;
 	return 0;
@@ -418,6 +497,8 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 	uint64_t bytes, dirty = 0, began = 0;
 	int ret;
 
+	if (!p->res->on)
+		return reserve_capture(p, 0, err);
 	do {
 		uint64_t t0 = now_ns();
 
@@ -517,7 +598,8 @@ static int split_ranges(struct precopy *p, const struct ranges *r, size_t *ret_t
 		if (range.fd == -1 && range.pick == MD_PICK_PRESENT) {
 			if (!proc || proc->pid != (uint32_t)range.pid) {
 				proc = model_proc(p->model, (uint32_t)range.pid);
-				devices = !proc || written_by_devices(p->model, proc);
+				devices =
+					!p->res->on || !proc || written_by_devices(p->model, proc);
 			}
 			range.pick = devices ? MD_PICK_PRESENT : MD_PICK_TRACKED;
 		}
@@ -535,7 +617,8 @@ static int list_todo(struct precopy *p, const struct ranges *r, size_t ntracked,
 {
 	size_t n = 0;
 
-	p->todo_ranges = reallocarray(NULL, p->todo.n + r->n - ntracked + 1, sizeof(*p->todo_ranges));
+	p->todo_ranges =
+		reallocarray(NULL, p->todo.n + r->n - ntracked + 1, sizeof(*p->todo_ranges));
 	if (!p->todo_ranges)
 		return -ENOMEM;
 	for (size_t i = 0; i < p->todo.n; i++) {
@@ -569,7 +652,8 @@ static int read_todo(struct precopy *p, size_t n, struct md_writer *writer,
 	ret = md_capture_fill(p->capture, &noting.r, err);
 	/* More than was made ready for: it goes through the pipe, and the tree waits for it. */
 	if (ret > 0)
-		ret = run_pipe(p, &noting.r, writer, mopts, false, err);
+		ret = run_parted(p, &noting.r, writer, mopts, false, err);
+	extents_settle(&p->own);
 	p->stats.vanished_bytes = reader->vanished_bytes;
 	p->res->frozen_bytes = noting.bytes;
 	reader->close(reader);
@@ -595,27 +679,63 @@ int precopy_frozen(struct precopy *p, const struct model *m, const struct ranges
 
 /* --- finish ----------------------------------------------------------------------------------- */
 
-/* Every space of which a round stored something: which pages of it count, perhaps none. */
+/* Which pages of @space count, perhaps none. */
+static int write_map(struct precopy *p, struct md_writer *writer, uint64_t space,
+		     struct md_extent *room, struct err *err)
+{
+	size_t n = 0;
+
+	for (size_t k = extents_find(&p->clean, space, 0);
+	     k < p->clean.n && p->clean.v[k].space == space; k++)
+		room[n++] = (struct md_extent){p->clean.v[k].addr, p->clean.v[k].len};
+	return md_writer_file_map(writer, space, room, n, err);
+}
+
+/* Of every space that has pages here or in the parent. Both lists are in the order of spaces. */
 static int write_maps(struct precopy *p, struct md_writer *writer, struct err *err)
 {
-	struct md_extent *map = reallocarray(NULL, p->clean.n + 1, sizeof(*map));
+	struct md_extent *room = reallocarray(NULL, p->clean.n + 1, sizeof(*room));
+	const struct extents *a = &p->stored, *b = &p->clean;
+	size_t i = 0, k = 0;
 	int ret = 0;
 
-	if (!map)
+	if (!room)
 		return err_set(err, ENOMEM, "map of %zu pieces of memory", p->clean.n);
-	for (size_t i = 0; ret == 0 && i < p->stored.n;) {
-		uint64_t space = p->stored.v[i].space;
-		size_t n = 0;
+	while (ret == 0 && (i < a->n || k < b->n)) {
+		uint64_t space = i == a->n || (k < b->n && b->v[k].space < a->v[i].space)
+					 ? b->v[k].space
+					 : a->v[i].space;
 
-		for (size_t k = extents_find(&p->clean, space, 0);
-		     k < p->clean.n && p->clean.v[k].space == space; k++)
-			map[n++] = (struct md_extent){p->clean.v[k].addr, p->clean.v[k].len};
-		ret = md_writer_file_map(writer, space, map, n, err);
-		while (i < p->stored.n && p->stored.v[i].space == space)
+		ret = write_map(p, writer, space, room, err);
+		while (i < a->n && a->v[i].space == space)
 			i++;
+		while (k < b->n && b->v[k].space == space)
+			k++;
 	}
-	free(map);
+	free(room);
 	return ret;
+}
+
+/* Bytes that count and are not stored here. */
+static uint64_t not_own(const struct precopy *p)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < p->clean.n; i++) {
+		const struct space_extent *e = &p->clean.v[i];
+		uint64_t end = e->addr + e->len;
+
+		sum += e->len;
+		for (size_t k = extents_find(&p->own, e->space, e->addr);
+		     k < p->own.n && p->own.v[k].space == e->space && p->own.v[k].addr < end; k++) {
+			const struct space_extent *o = &p->own.v[k];
+			uint64_t from = o->addr > e->addr ? o->addr : e->addr;
+			uint64_t to = o->addr + o->len < end ? o->addr + o->len : end;
+
+			sum -= to - from;
+		}
+	}
+	return sum;
 }
 
 int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
@@ -626,7 +746,7 @@ int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_
 
 	if (!reader)
 		return -err->errnum;
-	ret = run_pipe(p, reader, writer, mopts, false, err);
+	ret = run_parted(p, reader, writer, mopts, false, err);
 	reader->close(reader);
 	for (size_t i = 0; ret == 0 && i < p->taken.n; i++)
 		if (extents_add(&p->clean, p->taken.v[i].space, p->taken.v[i].addr,
@@ -635,8 +755,11 @@ int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_
 	if (ret < 0)
 		return ret;
 	extents_settle(&p->clean);
+	extents_settle(&p->own);
 	for (size_t i = 0; i < p->clean.n; i++)
 		p->res->map_bytes += p->clean.v[i].len;
+	if (p->parent)
+		p->res->parent_bytes = not_own(p);
 	ret = write_maps(p, writer, err);
 	if (ret == 0)
 		ret = writer->flush(writer, err);

@@ -27,10 +27,11 @@
 struct precopy;
 
 /*
- * NULL without @err set when no process of the tree can be tracked: @ret->reason tells why.
+ * NULL without @err set when no process of the tree can be tracked and there is no @parent:
+ * @ret->reason tells why. @parent: the memory of an earlier image, or NULL; it outlives the result.
  */
 struct precopy *precopy_begin(struct target *t, const struct dump_opts *opts,
-			      struct precopy_result *ret, struct err *err);
+			      struct md_file *parent, struct precopy_result *ret, struct err *err);
 void precopy_free(struct precopy *p); /* NULL is allowed */
 
 /*

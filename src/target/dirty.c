@@ -189,6 +189,38 @@ static bool worth_it(const struct tree *t, pid_t pid)
 	return status_kb(t->text, "\nRssAnon:") + status_kb(t->text, "\nVmSwap:") >= WORTH_KB;
 }
 
+bool dirty_armed(const struct dirty *d, uint32_t i, pid_t *ret_pid, int *ret_uffd)
+{
+	if (i >= d->n)
+		return false;
+	*ret_pid = d->v[i].pid;
+	*ret_uffd = d->v[i].uffd;
+	return true;
+}
+
+void dirty_adopt(struct dirty *d, pid_t pid, int uffd, uint64_t since)
+{
+	struct target_tracks *rep = d->report;
+
+	if (rep->n == TARGET_TRACKS) {
+		close(uffd);
+		return;
+	}
+	rep->since = since;
+	rep->v[rep->n] = (struct target_track){.pid = (uint32_t)pid, .on = true, .kept = true};
+	d->v[d->n++] = (struct armed){pid, uffd, &rep->v[rep->n++]};
+}
+
+uint64_t dirty_since(const struct dirty *d)
+{
+	return d->report->since;
+}
+
+void dirty_forget_since(struct dirty *d)
+{
+	d->report->since = 0;
+}
+
 int dirty_arm(struct dirty *d, struct tree *t, struct err *err)
 {
 	for (uint32_t i = 0; i < t->nprocs && d->report->n < TARGET_TRACKS; i++) {
@@ -197,7 +229,8 @@ int dirty_arm(struct dirty *d, struct tree *t, struct err *err)
 		struct err why = {0};
 		int ret;
 
-		if (p->state != PROC_LIVE || p->headless || !worth_it(t, p->pid))
+		if (p->state != PROC_LIVE || p->headless || dirty_tracks(d, p->pid) ||
+		    !worth_it(t, p->pid))
 			continue;
 		*rep = (struct target_track){.pid = (uint32_t)p->pid};
 		d->report->n++;

@@ -39,6 +39,13 @@ void dirty_register(struct dirty *d);
 /* The same for @pid: true when writes to its memory are tracked by us. */
 bool dirty_tracks(const struct dirty *d, pid_t pid);
 
+/* What a keeper hands on: @i-th process that is tracked, its userfaultfd; false at the end. */
+bool dirty_armed(const struct dirty *d, uint32_t i, pid_t *ret_pid, int *ret_uffd);
+/* What was handed on to us: tracked since the image @since. Takes @uffd. */
+void dirty_adopt(struct dirty *d, pid_t pid, int uffd, uint64_t since);
+uint64_t dirty_since(const struct dirty *d);
+void dirty_forget_since(struct dirty *d);
+
 /* The tree runs: takes everything away, in slices that no page fault waits for long. */
 void dirty_disarm(struct dirty *d);
 

@@ -17,6 +17,7 @@
 #include "src/target/collect.h"
 #include "src/target/dirty.h"
 #include "src/target/gather.h"
+#include "src/target/keeper.h"
 #include "src/target/remote.h"
 #include "src/target/tree.h"
 
@@ -33,6 +34,7 @@ struct guard {
 	struct model *model;
 	struct target_tracks *tracks;
 	struct dirty *dirty; /* NULL: nothing is tracked */
+	struct keeper keeper;
 	bool frozen;
 };
 
@@ -120,6 +122,7 @@ static int guard_track(struct guard *g, struct err *err)
 	g->dirty = dirty_new(g->tracks, err);
 	if (!g->dirty)
 		return -err->errnum;
+	keeper_take_over(t->root, g->dirty);
 	ret = tree_freeze(t, err);
 	/* Those that did not stop would stop later: see what follows a failed freeze. */
 	if (ret < 0)
@@ -201,6 +204,10 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 	case GUARD_UNTRACK:
 		guard_untrack(g);
 		return 0;
+	case GUARD_KEEP:
+		if (g->frozen || !g->dirty)
+			return err_set(err, EINVAL, "keep tracking process %d", g->tree.root);
+		return keeper_listen(g->tree.root, &g->keeper, err);
 	case GUARD_FREEZE:
 		return guard_freeze(g, err);
 	case GUARD_COLLECT:
@@ -246,8 +253,9 @@ static bool next_command(struct guard *g, struct guard_cmd *cmd)
 static const char *const op_name[] = {
 	[GUARD_SURVEY] = "survey",	 [GUARD_TRACK] = "track",
 	[GUARD_TRACK_NEW] = "track new", [GUARD_UNTRACK] = "untrack",
-	[GUARD_FREEZE] = "freeze",	 [GUARD_COLLECT] = "collect",
-	[GUARD_ALIVE] = "alive",	 [GUARD_THAW] = "thaw",
+	[GUARD_KEEP] = "keep tracking",	 [GUARD_FREEZE] = "freeze",
+	[GUARD_COLLECT] = "collect",	 [GUARD_ALIVE] = "alive",
+	[GUARD_THAW] = "thaw",
 };
 
 static void log_command(struct guard *g, uint32_t op, int ret, const struct err *err)
@@ -272,14 +280,15 @@ static void guard_reply(struct guard *g, int ret, const struct err *err)
 		.nthreads = g->tree.nlive,
 		.nprocs = g->tree.nlive_procs,
 	};
-	gather_times(g->gather, &r.times);
+	if (r.ret < 0 || !g->keeper.root)
+		gather_times(g->gather, &r.times);
 	send(SOCK_FD, &r, sizeof(r), MSG_NOSIGNAL);
 }
 
 void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tracks,
 		const struct target_opts *opts)
 {
-	struct guard g = {.opts = opts, .model = m, .tracks = tracks};
+	struct guard g = {.opts = opts, .model = m, .tracks = tracks, .keeper = KEEPER_NONE};
 	struct guard_cmd cmd;
 	struct err err = {0};
 	int ret;
@@ -310,6 +319,13 @@ void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tra
 			_exit(0);
 		}
 		log_command(&g, cmd.op, ret, &err);
+		if (ret == 0 && cmd.op == GUARD_KEEP) {
+			binlog_close();
+			gather_close(g.gather);
+			guard_reply(&g, ret, &err);
+			close(SOCK_FD);
+			keeper_main(&g.keeper, g.dirty);
+		}
 		guard_reply(&g, ret, &err);
 		err_clear(&err);
 		ret = 0;

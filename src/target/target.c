@@ -191,6 +191,21 @@ int target_track_new(struct target *t, struct err *err)
 	return command(t, GUARD_TRACK_NEW, 0, err);
 }
 
+int target_track_keep(struct target *t, uint64_t image, struct err *err)
+{
+	int ret;
+
+	t->tracks->since = image;
+	ret = command(t, GUARD_KEEP, 0, err);
+	/* It goes on without us: not ours to wait for. */
+	if (ret == 0) {
+		close(t->sock);
+		t->sock = -1;
+		t->guardian = 0;
+	}
+	return ret;
+}
+
 int target_untrack(struct target *t, struct err *err)
 {
 	return command(t, GUARD_UNTRACK, 0, err);

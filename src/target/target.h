@@ -51,13 +51,15 @@ struct target_opts {
 struct target_track {
 	uint32_t pid;
 	bool on;
-	char why[123]; /* why not */
+	bool kept;     /* tracked since the image target_tracks.since, and not from now on only */
+	char why[122]; /* why not */
 };
 
 enum { TARGET_TRACKS = 4096 /* most processes; of more the rest is copied while frozen */ };
 
 struct target_tracks {
 	uint64_t stop_ns; /* how long the tree stood still for it */
+	uint64_t since;	  /* of what an earlier dump kept: the number of its memory file; 0: none */
 	uint32_t n;
 	struct target_track v[TARGET_TRACKS];
 };
@@ -98,11 +100,18 @@ int target_survey(struct target *t, struct err *err);
  */
 int target_track(struct target *t, struct err *err);
 const struct target_tracks *target_tracks(const struct target *t);
-/* The memory of @pid that is worth tracking: private, without a file. @emit: 0, or -errno to end. */
+/* The memory of @pid that is worth tracking: private, without a file. @emit: 0, or -errno to end.
+ */
 int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t end), void *arg,
 		   struct err *err);
 /* While the tree runs: tracks the mappings that have come since, and surveys once more. */
 int target_track_new(struct target *t, struct err *err);
+/*
+ * Instead of target_untrack(): the guardian stays as a keeper, so that the next dump of the tree
+ * can tell what was written since this one, whose memory file has number @image. It ends with the
+ * root of the tree, or when a later target_track() takes over.
+ */
+int target_track_keep(struct target *t, uint64_t image, struct err *err);
 /* Takes the tracking away, while the tree runs; target_release() does so, too. */
 int target_untrack(struct target *t, struct err *err);
 

@@ -189,7 +189,8 @@ static void scan_pages(const struct md_range *ranges, size_t n, bool no_ioctl, b
 	free(s);
 }
 
-__attribute__((unused)) static void expect(const struct md_range *ranges, size_t n, bool (*want)(size_t page))
+__attribute__((unused)) static void expect(const struct md_range *ranges, size_t n,
+					   bool (*want)(size_t page))
 {
 	bool by_ioctl[NPAGES], by_pagemap[NPAGES];
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Looks at memory whose writes are tracked, and what is kept of it: MD_PICK_TRACK, _DIRTY, _TRACKED. */
+/* Looks at memory whose writes are tracked, and what is kept of it: MD_PICK_TRACK, _DIRTY,
+ * _TRACKED. */
 #include "tests/unit/memdump/reader_child.h"
 
 #include <fcntl.h>
@@ -14,7 +15,8 @@
 
 enum { HUGE = 512 };
 
-/* --- a child that does as it is told ------------------------------------------------------------ */
+/* --- a child that does as it is told ------------------------------------------------------------
+ */
 
 static int orders[2];
 
@@ -143,7 +145,8 @@ static void stop(pid_t pid)
 	close(orders[1]);
 }
 
-/* --- looking ------------------------------------------------------------------------------------ */
+/* --- looking ------------------------------------------------------------------------------------
+ */
 
 static bool seen[NPAGES];
 
@@ -201,7 +204,8 @@ static void expect_tracked(pid_t pid, const char *what, uint8_t (*want)(size_t p
 			fail_msg("%s: page %zu is %d, want %d", what, i, t.kind[i], want(i));
 }
 
-/* --- tests -------------------------------------------------------------------------------------- */
+/* --- tests --------------------------------------------------------------------------------------
+ */
 
 static uint8_t all_dirty(size_t i)
 {
@@ -412,10 +416,10 @@ static int make_area(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_writes),	 cmocka_unit_test(test_written_by_the_kernel),
-		cmocka_unit_test(test_dropped),	 cmocka_unit_test(test_mapped_anew),
-		cmocka_unit_test(test_moved),	 cmocka_unit_test(test_protected),
-		cmocka_unit_test(test_huge),	 cmocka_unit_test(test_capture),
+		cmocka_unit_test(test_writes),	cmocka_unit_test(test_written_by_the_kernel),
+		cmocka_unit_test(test_dropped), cmocka_unit_test(test_mapped_anew),
+		cmocka_unit_test(test_moved),	cmocka_unit_test(test_protected),
+		cmocka_unit_test(test_huge),	cmocka_unit_test(test_capture),
 	};
 
 	if (!have_wp_async()) {
