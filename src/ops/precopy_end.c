@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* Pre-copy: the one look while the tree is frozen, and the map of what counts. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "src/ops/precopy_priv.h"
+
+/* --- frozen ----------------------------------------------------------------------------------- */
+
+/* A device may write into the memory of such a process past every page table. */
+static bool written_by_devices(const struct model *m, const struct m_proc *p)
+{
+	const struct m_fdtable *t = model_fdtable(m, p->fdtable_id);
+
+	for (uint32_t i = 0; i < p->mm.nvmas; i++)
+		if (p->mm.vmas[i].flags & M_VMF_AIORING)
+			return true;
+	for (uint32_t i = 0; t && i < t->n; i++) {
+		const struct m_file *f = model_file(m, t->fds[i].file_id);
+
+		if (f && f->flags & O_DIRECT)
+			return true;
+	}
+	return false;
+}
+
+/* What is clean and stored counts; what is clean and was never stored is read, as all else. */
+static int sort_out(struct precopy *p, uint64_t space, uint64_t addr, uint64_t len)
+{
+	const struct extents *s = &p->stored;
+	uint64_t end = addr + len;
+	int ret = 0;
+
+	for (size_t i = extents_find(s, space, addr); ret == 0 && addr < end; i++) {
+		uint64_t from = end, to = end;
+
+		if (i < s->n && s->v[i].space == space && s->v[i].addr < end) {
+			from = s->v[i].addr > addr ? s->v[i].addr : addr;
+			to = s->v[i].addr + s->v[i].len < end ? s->v[i].addr + s->v[i].len : end;
+		}
+		if (from > addr)
+			ret = extents_add(&p->todo, space, addr, from - addr);
+		if (ret == 0 && from < to)
+			ret = extents_add(&p->clean, space, from, to - from);
+		addr = to;
+	}
+	return ret;
+}
+
+static int frozen_emit(void *arg, const struct md_range *range, const struct md_extent *e,
+		       bool clean)
+{
+	struct precopy *p = arg;
+
+	return clean ? sort_out(p, range->space, e->addr, e->len)
+		     : extents_add(&p->todo, range->space, e->addr, e->len);
+}
+
+/* The ranges that page tables are asked about first, those to be read as they are behind them. */
+static int split_ranges(struct precopy *p, const struct ranges *r, size_t *ret_tracked)
+{
+	const struct m_proc *proc = NULL;
+	bool devices = false;
+	size_t n = 0, end = r->n;
+
+	if (p->room < r->n) {
+		struct md_range *v = reallocarray(p->ranges, r->n, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		p->ranges = v;
+		p->room = r->n;
+	}
+	for (size_t i = 0; i < r->n; i++) {
+		struct md_range range = r->v[i];
+
+		if (range.fd == -1 && range.pick == MD_PICK_PRESENT) {
+			if (!proc || proc->pid != (uint32_t)range.pid) {
+				proc = model_proc(p->model, (uint32_t)range.pid);
+				devices =
+					!p->res->on || !proc || written_by_devices(p->model, proc);
+			}
+			range.pick = devices ? MD_PICK_PRESENT : MD_PICK_TRACKED;
+		}
+		if (range.pick == MD_PICK_TRACKED)
+			p->ranges[n++] = range;
+		else
+			p->ranges[--end] = range;
+	}
+	*ret_tracked = n;
+	return 0;
+}
+
+/* What the look found to be read, and then the others, in their order. */
+static int list_todo(struct precopy *p, const struct ranges *r, size_t ntracked, size_t *ret_n)
+{
+	size_t n = 0;
+
+	p->todo_ranges =
+		reallocarray(NULL, p->todo.n + r->n - ntracked + 1, sizeof(*p->todo_ranges));
+	if (!p->todo_ranges)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->todo.n; i++) {
+		const struct space_extent *e = &p->todo.v[i];
+
+		p->todo_ranges[n++] = (struct md_range){
+			.space = e->space,
+			.addr = e->addr,
+			.len = e->len,
+			.pid = (int)MD_SPACE_ID(e->space),
+			.fd = -1,
+			.pick = MD_PICK_ALL,
+		};
+	}
+	for (size_t i = r->n; i > ntracked; i--)
+		p->todo_ranges[n++] = p->ranges[i - 1];
+	*ret_n = n;
+	return 0;
+}
+
+static int read_todo(struct precopy *p, size_t n, struct md_writer *writer,
+		     const struct md_opts *mopts, struct err *err)
+{
+	struct md_reader *reader = md_reader_vm_new(p->todo_ranges, n, err);
+	struct noting_reader noting;
+	int ret;
+
+	if (!reader)
+		return -err->errnum;
+	noting_reader_init(&noting, reader, &p->taken);
+	ret = md_capture_fill(p->capture, &noting.r, err);
+	/* More than was made ready for: it goes through the pipe, and the tree waits for it. */
+	if (ret > 0)
+		ret = precopy_run_parted(p, &noting.r, writer, mopts, false, err);
+	extents_settle(&p->own);
+	p->stats.vanished_bytes = reader->vanished_bytes;
+	p->res->frozen_bytes = noting.bytes;
+	reader->close(reader);
+	return ret;
+}
+
+int precopy_frozen(struct precopy *p, const struct model *m, const struct ranges *r,
+		   struct md_writer *writer, const struct md_opts *mopts, struct err *err)
+{
+	uint64_t t0 = precopy_now_ns();
+	size_t ntracked = 0, n = 0;
+	int ret;
+
+	p->model = m;
+	if (split_ranges(p, r, &ntracked) < 0)
+		return err_set(err, ENOMEM, "list of %zu memory ranges", r->n);
+	ret = md_scan_tracked(p->ranges, ntracked, frozen_emit, p, err);
+	if (ret == -ENOMEM || (ret == 0 && list_todo(p, r, ntracked, &n) < 0))
+		return err_set(err, ENOMEM, "list of written memory");
+	p->res->scan_ns = precopy_now_ns() - t0;
+	return ret < 0 ? ret : read_todo(p, n, writer, mopts, err);
+}
+
+/* --- finish ----------------------------------------------------------------------------------- */
+
+/* Which pages of @space count, perhaps none. */
+static int write_map(struct precopy *p, struct md_writer *writer, uint64_t space,
+		     struct md_extent *room, struct err *err)
+{
+	size_t n = 0;
+
+	for (size_t k = extents_find(&p->clean, space, 0);
+	     k < p->clean.n && p->clean.v[k].space == space; k++)
+		room[n++] = (struct md_extent){p->clean.v[k].addr, p->clean.v[k].len};
+	return md_writer_file_map(writer, space, room, n, err);
+}
+
+/* Of every space that has pages here or in the parent. Both lists are in the order of spaces. */
+static int write_maps(struct precopy *p, struct md_writer *writer, struct err *err)
+{
+	struct md_extent *room = reallocarray(NULL, p->clean.n + 1, sizeof(*room));
+	const struct extents *a = &p->stored, *b = &p->clean;
+	size_t i = 0, k = 0;
+	int ret = 0;
+
+	if (!room)
+		return err_set(err, ENOMEM, "map of %zu pieces of memory", p->clean.n);
+	while (ret == 0 && (i < a->n || k < b->n)) {
+		uint64_t space = i == a->n || (k < b->n && b->v[k].space < a->v[i].space)
+					 ? b->v[k].space
+					 : a->v[i].space;
+
+		ret = write_map(p, writer, space, room, err);
+		while (i < a->n && a->v[i].space == space)
+			i++;
+		while (k < b->n && b->v[k].space == space)
+			k++;
+	}
+	free(room);
+	return ret;
+}
+
+/* Bytes that count and are not stored here. */
+static uint64_t not_own(const struct precopy *p)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < p->clean.n; i++) {
+		const struct space_extent *e = &p->clean.v[i];
+		uint64_t end = e->addr + e->len;
+
+		sum += e->len;
+		for (size_t k = extents_find(&p->own, e->space, e->addr);
+		     k < p->own.n && p->own.v[k].space == e->space && p->own.v[k].addr < end; k++) {
+			const struct space_extent *o = &p->own.v[k];
+			uint64_t from = o->addr > e->addr ? o->addr : e->addr;
+			uint64_t to = o->addr + o->len < end ? o->addr + o->len : end;
+
+			sum -= to - from;
+		}
+	}
+	return sum;
+}
+
+int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
+		   struct md_stats *stats, struct err *err)
+{
+	struct md_reader *reader = md_capture_reader(p->capture, err);
+	int ret;
+
+	if (!reader)
+		return -err->errnum;
+	ret = precopy_run_parted(p, reader, writer, mopts, false, err);
+	reader->close(reader);
+	for (size_t i = 0; ret == 0 && i < p->taken.n; i++)
+		if (extents_add(&p->clean, p->taken.v[i].space, p->taken.v[i].addr,
+				p->taken.v[i].len) < 0)
+			ret = err_set(err, ENOMEM, "map of the memory");
+	if (ret < 0)
+		return ret;
+	extents_settle(&p->clean);
+	extents_settle(&p->own);
+	for (size_t i = 0; i < p->clean.n; i++)
+		p->res->map_bytes += p->clean.v[i].len;
+	if (p->parent)
+		p->res->parent_bytes = not_own(p);
+	ret = write_maps(p, writer, err);
+	if (ret == 0)
+		ret = writer->flush(writer, err);
+	p->stats.file_bytes = writer->file_bytes;
+	*stats = p->stats;
+	stats->raw_bytes = p->res->map_bytes;
+	return ret;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What precopy.c (rounds), precopy_run.c (the pipe) and precopy_end.c (frozen, and after) share.
+ */
+#ifndef OPS_PRECOPY_PRIV_H
+#define OPS_PRECOPY_PRIV_H
+
+#include "src/ops/extents.h"
+#include "src/ops/precopy.h"
+
+struct precopy {
+	struct target *target;
+	const struct dump_opts *opts;
+	struct precopy_result *res;
+	const struct target_tracks *tracks;
+	struct md_file *parent; /* NULL: none */
+	bool since;		/* writes have been tracked since it was made */
+	uint32_t round;		/* the next one's */
+	/* ranges of the round that is being made */
+	struct md_range *ranges;
+	size_t nranges, room;
+	struct extents stored; /* settled: what rounds have stored */
+	struct extents clean;  /* of that what still counts, seen while frozen */
+	struct extents taken;  /* read while frozen */
+	struct extents todo;   /* to be read while frozen */
+	struct extents own;    /* settled: stored in this image, whatever the parent has */
+	struct extents gone; /* could not be read in this round: not stored, whatever was before */
+	bool gone_lost;	     /* there was no memory to note them */
+	struct md_range *todo_ranges;
+	struct md_capture *capture;
+	const struct model *model; /* while frozen */
+	struct md_stats stats;
+};
+
+/* One run of the pipe; with @nice at low priority: the tree's own threads come first. */
+int precopy_run(struct precopy *p, struct md_reader *reader, struct md_writer *writer,
+		const struct md_opts *mopts, bool nice, struct err *err);
+/* The same, and what is stored in this image is noted, if it matters: for a parent. */
+int precopy_run_own(struct precopy *p, struct md_reader *reader, struct md_writer *writer,
+		    const struct md_opts *mopts, bool nice, struct err *err);
+/* The same but for what the parent has, if there is one. */
+int precopy_run_parted(struct precopy *p, struct md_reader *reader, struct md_writer *writer,
+		       const struct md_opts *mopts, bool nice, struct err *err);
+
+/* Notes of @reader what could not be read; and then takes it out of what is stored. */
+void precopy_note_gone(struct precopy *p, struct md_reader *reader);
+int precopy_forget_gone(struct precopy *p, struct err *err);
+
+uint64_t precopy_now_ns(void);
+
+#endif
