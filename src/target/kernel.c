@@ -89,7 +89,7 @@ static struct target_feature features[F_END + 1] = {
 			.without = "pages are written with pwrite, one at a time"},
 	[F_UFFD_WP_ASYNC] =
 		{"userfaultfd WP_ASYNC", .since = "Linux 6.7",
-		 .without = "changed pages cannot be tracked this way (pre-copy, to come)"},
+		 .without = "no pre-copy: the target is stopped while its memory is read"},
 	[F_SOFT_DIRTY] = {"soft-dirty", .since = "Linux 3.11 with CONFIG_MEM_SOFT_DIRTY",
 			  .without =
 				  "changed pages cannot be tracked this way (pre-copy, to come)"},
