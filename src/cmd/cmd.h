@@ -26,6 +26,7 @@ struct cmd {
 int cmd_dump(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
+int cmd_squash(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_core(int argc, char **argv);
 int cmd_bt(int argc, char **argv);

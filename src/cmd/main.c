@@ -11,6 +11,7 @@ static const struct cmd cmds[] = {
 	{"dump", "dump a running process tree into an image", cmd_dump},
 	{"restore", "bring the process tree of an image back", cmd_restore},
 	{"verify", "check every checksum and cross-reference of an image", cmd_verify},
+	{"squash", "make one whole image of an incremental one and its parents", cmd_squash},
 	{"show", "print an image, or one file of it, as JSON", cmd_show},
 	{"core", "make an ELF core file of an image", cmd_core},
 	{"bt", "print the stacks of every thread in an image", cmd_bt},

@@ -108,6 +108,18 @@ struct dump_result {
  */
 int dump_run(const struct dump_opts *opts, struct dump_result *ret, struct err *err);
 
+struct squash_opts {
+	const char *dir, *out;
+	enum md_codec_id codec;
+	int level;
+	unsigned threads;
+	bool (*stop)(void *arg); /* as in dump_opts */
+	void *arg;
+};
+
+/* Makes one whole image opts->out of the image opts->dir and all that it refers to. */
+int squash_run(const struct squash_opts *opts, struct md_stats *ret_stats, struct err *err);
+
 enum restore_phase {
 	RESTORE_READ,	/* the image's metadata, its files */
 	RESTORE_SPAWN,	/* empty processes */
