@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "memdump/block.h"
+#include "memdump/chain.h"
 #include "memdump/cpus.h"
-#include "memdump/reader_file.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */
@@ -22,7 +22,9 @@ struct run {
 	/* immutable while threads run */
 	struct md_raw_file file;
 	struct md_index_list list;
-	uint32_t *order; /* of the blocks in the file */
+	struct md_live live; /* what counts of the list's blocks; first NULL: all of them */
+	const char *where;   /* begins messages */
+	uint32_t *order;     /* of the blocks in the file */
 	uint32_t raw_max;
 	uint8_t *map; /* the file, NULL: pread instead */
 	size_t page;
@@ -99,13 +101,40 @@ static int take_block(struct run *r, struct worker *w, const struct md_index_blo
 	return got;
 }
 
+static uint64_t live_len(const struct run *r, const struct md_index_block *b)
+{
+	size_t i = (size_t)(b - r->list.blocks);
+	uint64_t len = 0;
+
+	if (!r->live.first)
+		return b->entry.raw_len;
+	for (size_t k = r->live.first[i]; k < r->live.first[i + 1]; k++)
+		len += r->live.pieces[k].len;
+	return len;
+}
+
+static int write_live(struct run *r, const struct md_index_block *b, const uint8_t *raw,
+		      struct err *err)
+{
+	size_t i = (size_t)(b - r->list.blocks);
+	int ret = 0;
+
+	for (size_t k = r->live.first[i]; ret == 0 && k < r->live.first[i + 1]; k++) {
+		const struct md_index_piece *p = &r->live.pieces[k];
+
+		ret = r->sink->write(r->sink->arg, b->entry.space, p->addr,
+				     raw ? raw + p->raw_off : NULL, p->len, err);
+	}
+	return ret;
+}
+
 static int write_block(struct run *r, struct worker *w, const struct md_index_block *b,
 		       const uint8_t *raw, struct err *err)
 {
 	uint64_t t0 = md_now_ns();
-	int ret = 0;
+	int ret = r->live.first ? write_live(r, b, raw, err) : 0;
 
-	for (uint32_t i = 0; ret == 0 && i < b->entry.nextents; i++) {
+	for (uint32_t i = 0; !r->live.first && ret == 0 && i < b->entry.nextents; i++) {
 		const struct md_extent *x = &r->list.extents[b->first + i];
 
 		ret = r->sink->write(r->sink->arg, b->entry.space, x->addr, raw, x->len, err);
@@ -120,19 +149,22 @@ static int fill_block(struct run *r, struct worker *w, const struct md_index_blo
 {
 	struct md_progress *pr = r->opts->progress;
 	const uint8_t *raw;
+	struct err e = {0};
 	int ret;
 
 	if (r->opts->stop && r->opts->stop(r->opts->stop_arg))
 		return err_fail(err, EINTR, ERR_INTERRUPTED, "stopped on request");
-	ret = take_block(r, w, b, &raw, err);
-	if (ret == 0)
+	ret = take_block(r, w, b, &raw, &e);
+	if (ret < 0)
+		md_err_where(err, r->where, &e);
+	else
 		ret = write_block(r, w, b, raw, err);
 	if (r->map && b->entry.codec == MD_CODEC_NONE)
 		drop_mapped(r, &b->entry);
 	if (ret < 0)
 		return ret;
 	w->stats.blocks++;
-	w->stats.raw_bytes += b->entry.raw_len;
+	w->stats.raw_bytes += live_len(r, b);
 	w->stats.packed_bytes += b->entry.packed_len;
 	if (pr) {
 		__atomic_fetch_add(&pr->raw_bytes, b->entry.raw_len, __ATOMIC_RELAXED);
@@ -225,37 +257,102 @@ static int run_prepare(struct run *r, struct err *err)
 			r->raw_max = r->list.blocks[i].entry.raw_len;
 	}
 	if (r->opts->progress)
-		__atomic_store_n(&r->opts->progress->raw_total, total, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&r->opts->progress->raw_total, total, __ATOMIC_RELAXED);
 	qsort_r(r->order, r->list.nblocks, sizeof(*r->order), by_offset, r->list.blocks);
 	return 0;
+}
+
+static void run_end(struct run *r)
+{
+	if (r->map)
+		munmap(r->map, r->file.len);
+	md_live_deinit(&r->live);
+	free(r->order);
+}
+
+/* --- a file and its parents ------------------------------------------------------------------ */
+
+/* Leaves the blocks of which something counts. */
+static void drop_stale(struct run *r, struct md_index_list *l)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->nblocks; i++) {
+		if (r->live.first[i] == r->live.first[i + 1])
+			continue;
+		l->blocks[n] = l->blocks[i];
+		r->live.first[n++] = r->live.first[i];
+	}
+	r->live.first[n] = r->live.first[l->nblocks];
+	l->nblocks = n;
+}
+
+/* A file without rounds, maps and parent is not resolved: all that it stores counts. */
+static int prepare_all(struct run *runs, const struct run *like, struct md_chain *c,
+		       struct err *err)
+{
+	bool plain = c->n == 1 && !c->files[0].list.layered;
+	struct md_index x = {0};
+	int ret = plain ? 0 : md_chain_resolve(c, &x, err);
+
+	for (unsigned i = 0; ret == 0 && i < c->n; i++) {
+		struct run *r = &runs[i];
+
+		*r = *like;
+		r->file = c->files[i].raw;
+		r->where = c->files[i].where;
+		if (!plain)
+			ret = md_live_init(&r->live, c, &x, i, err);
+		if (ret == 0 && !plain)
+			drop_stale(r, &c->files[i].list);
+		r->list = c->files[i].list;
+		if (ret == 0)
+			ret = run_prepare(r, err);
+	}
+	md_index_deinit(&x);
+	return ret;
+}
+
+static void sum_stats(struct md_fill_stats *sum, const struct md_fill_stats *s)
+{
+	sum->blocks += s->blocks;
+	sum->raw_bytes += s->raw_bytes;
+	sum->packed_bytes += s->packed_bytes;
+	sum->read_ns += s->read_ns;
+	sum->unpack_ns += s->unpack_ns;
+	sum->write_ns += s->write_ns;
+	if (s->threads > sum->threads)
+		sum->threads = s->threads;
 }
 
 int md_file_fill(int dirfd, const char *name, const struct md_fill_opts *opts,
 		 const struct md_sink *sink, struct md_fill_stats *stats, struct err *err)
 {
-	struct run r = {.opts = opts, .sink = sink, .lock = PTHREAD_MUTEX_INITIALIZER};
+	const struct run like = {.opts = opts, .sink = sink, .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct md_fill_stats sum = {0};
 	uint64_t t0 = md_now_ns();
-	struct md_trailer t;
-	int ret = md_raw_file_open(&r.file, dirfd, name, err);
+	struct run *runs;
+	struct md_chain c;
+	int ret = md_chain_open(&c, dirfd, name, 0, err);
 
 	if (ret < 0)
 		return ret;
-	ret = md_raw_file_trailer(&r.file, &t, err);
-	if (ret == 0)
-		ret = md_raw_file_index(&r.file, &t, &r.list, err);
-	if (ret == 0)
-		ret = run_prepare(&r, err);
-	if (ret == 0) {
-		run_threads(&r);
-		ret = err_take(err, &r.err);
+	if (opts->progress)
+		__atomic_store_n(&opts->progress->raw_total, 0, __ATOMIC_RELAXED);
+	runs = calloc(c.n, sizeof(*runs));
+	ret = runs ? prepare_all(runs, &like, &c, err)
+		   : err_set(err, ENOMEM, "fill from %u files", c.n);
+	for (unsigned i = 0; ret == 0 && i < c.n; i++) {
+		run_threads(&runs[i]);
+		sum_stats(&sum, &runs[i].stats);
+		ret = err_take(err, &runs[i].err);
 	}
-	if (r.map)
-		munmap(r.map, r.file.len);
-	r.stats.wall_ns = md_now_ns() - t0;
+	for (unsigned i = 0; runs && i < c.n; i++)
+		run_end(&runs[i]);
+	sum.wall_ns = md_now_ns() - t0;
 	if (stats)
-		*stats = r.stats;
-	free(r.order);
-	md_index_list_deinit(&r.list);
-	md_raw_file_close(&r.file);
+		*stats = sum;
+	free(runs);
+	md_chain_close(&c);
 	return ret;
 }

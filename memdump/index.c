@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Address → block of this file. */
+/* Lists of blocks as they are collected, and looking up what came of them. */
 #include "memdump/index.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +9,7 @@ void md_index_list_deinit(struct md_index_list *l)
 {
 	free(l->blocks);
 	free(l->extents);
+	free(l->maps);
 	*l = (struct md_index_list){0};
 }
 
@@ -41,7 +41,13 @@ int md_index_list_add(struct md_index_list *l, const struct md_index_entry *e,
 	if (e->nextents)
 		memcpy(l->extents + l->nextents, extents, e->nextents * sizeof(*extents));
 	l->nextents += e->nextents;
+	l->layered |= e->round || md_index_is_map(e);
 	return 0;
+}
+
+int md_index_list_reserve_maps(struct md_index_list *l, size_t n)
+{
+	return reserve(&l->maps, sizeof(*l->maps), l->nmaps, n, &l->cap_maps);
 }
 
 static int cmp(uint64_t a, uint64_t b)
@@ -49,20 +55,16 @@ static int cmp(uint64_t a, uint64_t b)
 	return a < b ? -1 : a > b;
 }
 
-static bool is_map(const struct md_index_block *b)
-{
-	return b->entry.codec == MD_CODEC_MAP;
-}
-
 static int cmp_blocks(const void *va, const void *vb, void *arg)
 {
 	const struct md_index_list *l = arg;
 	const struct md_index_block *a = va, *b = vb;
+	bool map = md_index_is_map(&a->entry);
 	int c = cmp(a->entry.space, b->entry.space);
 
 	if (!c)
-		c = cmp(!is_map(a), !is_map(b));
-	if (!c && is_map(a))
+		c = cmp(!map, !md_index_is_map(&b->entry));
+	if (!c && map)
 		return cmp(b->entry.round, a->entry.round);
 	if (!c)
 		c = cmp(l->extents[a->first].addr, l->extents[b->first].addr);
@@ -79,104 +81,30 @@ void md_index_list_sort(struct md_index_list *l)
 
 void md_index_deinit(struct md_index *x)
 {
-	md_index_list_deinit(&x->list);
-	free(x->map);
+	free(x->pieces);
 	free(x->spaces);
 	*x = (struct md_index){0};
 }
 
-static int cmp_map(const void *va, const void *vb, void *arg)
+const struct md_index_space *md_index_space_in(const struct md_index_space *v, size_t n,
+					       uint64_t space)
 {
-	const struct md_index *x = arg;
-	const struct md_index_map *a = va, *b = vb;
-	int c = cmp(x->list.blocks[a->block].entry.space, x->list.blocks[b->block].entry.space);
-
-	return c ? c : cmp(a->addr, b->addr);
-}
-
-static void fill_map(struct md_index *x)
-{
-	const struct md_index_list *l = &x->list;
-	size_t n = 0;
-
-	for (size_t i = 0; i < l->nblocks; i++) {
-		const struct md_extent *e = l->extents + l->blocks[i].first;
-		uint32_t raw_off = 0;
-
-		for (unsigned k = 0; k < l->blocks[i].entry.nextents; k++) {
-			x->map[n++] = (struct md_index_map){e[k].addr, e[k].len, i, raw_off};
-			raw_off += (uint32_t)e[k].len;
-		}
-	}
-	if (n)
-		qsort_r(x->map, n, sizeof(*x->map), cmp_map, x);
-}
-
-static int fill_spaces(struct md_index *x, struct err *err)
-{
-	size_t cap = 0;
-
-	for (size_t i = 0; i < x->list.nextents; i++) {
-		const struct md_index_map *m = &x->map[i];
-		uint64_t space = x->list.blocks[m->block].entry.space;
-		struct md_index_space *s = x->nspaces ? &x->spaces[x->nspaces - 1] : NULL;
-
-		if (!s || s->space != space) {
-			if (reserve(&x->spaces, sizeof(*x->spaces), x->nspaces, 1, &cap))
-				return err_set(err, ENOMEM, "reserve memory for the index");
-			x->spaces[x->nspaces++] = (struct md_index_space){space, i, 1};
-			continue;
-		}
-		if (m[-1].addr + (m[-1].len - 1) >= m->addr)
-			return err_fail(err, EBADMSG, ERR_IMAGE,
-					"block file damaged: address %#" PRIx64
-					" of space %#" PRIx64
-					" is stored twice, at offsets %#" PRIx64 " and %#" PRIx64,
-					m->addr, space, x->list.blocks[m[-1].block].entry.off,
-					x->list.blocks[m->block].entry.off);
-		s->n++;
-	}
-	return 0;
-}
-
-int md_index_init(struct md_index *x, struct md_index_list *list, struct err *err)
-{
-	int ret;
-
-	*x = (struct md_index){.list = *list};
-	*list = (struct md_index_list){0};
-	x->map = calloc(x->list.nextents + 1, sizeof(*x->map));
-	if (!x->map) {
-		md_index_deinit(x);
-		return err_set(err, ENOMEM, "reserve memory for the index");
-	}
-	fill_map(x);
-	ret = fill_spaces(x, err);
-	if (ret < 0)
-		md_index_deinit(x);
-	return ret;
-}
-
-static const struct md_index_space *find_space(const struct md_index *x, uint64_t space)
-{
-	size_t lo = 0, hi = x->nspaces;
+	size_t lo = 0, hi = n;
 
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (x->spaces[mid].space == space)
-			return &x->spaces[mid];
-		if (x->spaces[mid].space < space)
+		if (v[mid].space < space)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return NULL;
+	return lo < n && v[lo].space == space ? &v[lo] : NULL;
 }
 
-const struct md_index_map *md_index_find(const struct md_index *x, uint64_t space, uint64_t addr)
+const struct md_index_piece *md_index_find(const struct md_index *x, uint64_t space, uint64_t addr)
 {
-	const struct md_index_space *s = find_space(x, space);
+	const struct md_index_space *s = md_index_space_in(x->spaces, x->nspaces, space);
 	size_t lo, hi;
 
 	if (!s)
@@ -186,20 +114,19 @@ const struct md_index_map *md_index_find(const struct md_index *x, uint64_t spac
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (x->map[mid].addr + (x->map[mid].len - 1) < addr)
+		if (x->pieces[mid].addr + (x->pieces[mid].len - 1) < addr)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return lo < s->first + s->n ? &x->map[lo] : NULL;
+	return lo < s->first + s->n ? &x->pieces[lo] : NULL;
 }
 
-const struct md_index_map *md_index_next(const struct md_index *x, uint64_t space,
-					 const struct md_index_map *m)
+const struct md_index_piece *md_index_next(const struct md_index *x, uint64_t space,
+					   const struct md_index_piece *p)
 {
-	size_t i = (size_t)(m - x->map) + 1;
+	const struct md_index_space *s = md_index_space_in(x->spaces, x->nspaces, space);
+	size_t i = (size_t)(p - x->pieces) + 1;
 
-	if (i >= x->list.nextents || x->list.blocks[x->map[i].block].entry.space != space)
-		return NULL;
-	return &x->map[i];
+	return s && i < s->first + s->n ? &x->pieces[i] : NULL;
 }

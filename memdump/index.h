@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Address → block of this file.
+ * Address → block, in a file or in one of its parents.
  *
  * The writer collects one entry per block while blocks go by, and sorts once, at the end. The
- * reader turns the stored index, or the heads of a torn file, into a map of extents:
+ * reader turns the stored index, or the heads of a torn file, into pieces of blocks: those that
+ * count, by address. Rounds, maps and parents are settled here, in O(n log n) of all extents.
  *
- *	blocks   │ 0: off 0x40 │ 1: off 0x9c0 │
- *	map      │ 0x1000..0x3000 → 0 at 0 │ 0x3000..0x4000 → 1 at 0 │ 0x9000..0xa000 → 0 at 0x2000
- *│
+ *	block 0, round 0  │ 0x1000..0x4000                  │  at 0
+ *	block 1, round 1             │ 0x2000..0x3000 │        at 0
+ *	map               │ 0x1000..0x4000, 0x8000..0x9000  │
+ *	parent's block 7      0x8000..0xa000                   at 0x5000
+ *	pieces            0x1000..0x2000 → 0 at 0        0x2000..0x3000 → 1 at 0
+ *	                  0x3000..0x4000 → 0 at 0x2000   0x8000..0x9000 → parent's 7 at 0x5000
  *
  * Memory of the writing side: 40 bytes per block and 16 per extent, doubled while it sorts.
  */
@@ -22,49 +26,95 @@
 
 struct md_index_block {
 	struct md_index_entry entry;
-	uint64_t first; /* of its extents */
+	uint64_t first; /* of its extents; of a map record's in the list's maps */
 };
 
-/* Blocks and their extents, in any order. */
+/* One file's blocks and map records and their extents, in any order. */
 struct md_index_list {
 	struct md_index_block *blocks;
 	size_t nblocks, cap_blocks;
 	struct md_extent *extents;
 	size_t nextents, cap_extents;
+	struct md_extent *maps; /* the reader's alone */
+	size_t nmaps, cap_maps;
+	bool layered; /* has a map or rounds: what is stored is not yet what counts */
 };
 
 void md_index_list_deinit(struct md_index_list *l);
 /* -ENOMEM. */
 int md_index_list_add(struct md_index_list *l, const struct md_index_entry *e,
 		      const struct md_extent *extents);
+/* Room for @n more extents of maps, behind the nmaps there are. -ENOMEM. */
+int md_index_list_reserve_maps(struct md_index_list *l, size_t n);
 /* By space; in it the maps in their order, then blocks by first address, then by round. */
 void md_index_list_sort(struct md_index_list *l);
 
-struct md_index_map {
+static inline bool md_index_is_map(const struct md_index_entry *e)
+{
+	return e->codec == MD_CODEC_MAP;
+}
+
+struct md_index_piece {
 	uint64_t addr, len;
-	uint64_t block;	  /* number of the block in list.blocks */
-	uint32_t raw_off; /* of this extent in the block */
+	uint32_t file;	  /* 0: the file itself, then its parent, ... */
+	uint32_t block;	  /* number of the block in that file's list */
+	uint32_t raw_off; /* of this piece in the block */
 };
 
 struct md_index_space {
 	uint64_t space;
-	size_t first, n; /* of its map entries */
+	size_t first, n;
 };
 
 struct md_index {
-	struct md_index_list list;
-	struct md_index_map *map; /* by space, then by address */
-	struct md_index_space *spaces;
+	struct md_index_piece *pieces; /* by space, then by address */
+	size_t npieces;
+	struct md_index_space *spaces; /* of the file itself, also those without a page */
 	size_t nspaces;
 };
 
+/* The one of the @n sorted ones at @v that is @space, or NULL. */
+const struct md_index_space *md_index_space_in(const struct md_index_space *v, size_t n,
+					       uint64_t space);
+
+/* A file of a chain. */
+struct md_index_file {
+	const struct md_index_list *list;
+	const char *where; /* begins every message about it */
+	bool torn;	   /* pages that nobody has are left out */
+};
+
 void md_index_deinit(struct md_index *x);
-/* Takes over @list, in success and failure. -EBADMSG when a page is stored twice. */
-int md_index_init(struct md_index *x, struct md_index_list *list, struct err *err);
-/* The first map entry of @space that ends above @addr; NULL when there is none. */
-const struct md_index_map *md_index_find(const struct md_index *x, uint64_t space, uint64_t addr);
-/* The entry after @m in the same space, or NULL. */
-const struct md_index_map *md_index_next(const struct md_index *x, uint64_t space,
-					 const struct md_index_map *m);
+/*
+ * @files are a file, its parent, and so on; they are not kept. -EBADMSG when a page is stored twice
+ * in one round, a map is none, or nobody has a page that a map names.
+ */
+int md_index_init(struct md_index *x, const struct md_index_file *files, unsigned n,
+		  struct err *err);
+/* The first piece of @space that ends above @addr; NULL when there is none. */
+const struct md_index_piece *md_index_find(const struct md_index *x, uint64_t space, uint64_t addr);
+/* The one after @p in the same space, or NULL. */
+const struct md_index_piece *md_index_next(const struct md_index *x, uint64_t space,
+					   const struct md_index_piece *p);
+
+/* Pages that come from the parent, by space, then by address. */
+struct md_index_want {
+	uint64_t space;
+	struct md_extent extent;
+};
+struct md_index_wants {
+	struct md_index_want *v;
+	size_t n, cap;
+};
+
+/*
+ * For verifying a chain link by link: what @f wants of its parent, and bytes that are stored in it
+ * and do not count. The caller frees ret_wants->v. -EBADMSG as above.
+ */
+int md_index_wants(const struct md_index_file *f, struct md_index_wants *ret_wants,
+		   uint64_t *ret_stale_bytes, struct err *err);
+/* -EBADMSG with the first page that @parent does not have, neither stored nor by its map. */
+int md_index_has(const struct md_index_file *parent, const struct md_index_wants *wants,
+		 struct err *err);
 
 #endif

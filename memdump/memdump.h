@@ -323,34 +323,48 @@ int md_writer_file_map(struct md_writer *w, uint64_t space, const struct md_exte
 /*
  * A block file for random access. Threads: one object belongs to one thread at a time. Every block
  * is checked against its checksum before a byte of it is handed out.
+ *
+ * What it shows is what counts: of each page the copy of the highest round, no page that a map does
+ * not name, and from the parents what is not stored here. A file with a parent opens only with all
+ * of the chain, up to 256 files: @dirfd/parent/@name, @dirfd/parent/parent/@name, ... whose ids are
+ * as the children have them; "parent" may be a symbolic link. -EBADMSG when one is missing, is
+ * another file, or lacks a page that is needed.
  */
 struct md_file;
 enum {
-	MD_FILE_REBUILD = 1, /* a torn file: rebuild the index from the block headers */
+	/*
+	 * A torn file: rebuild the index from the block headers. Its pages may be older than they
+	 * should be, or missing, where a later copy was lost.
+	 */
+	MD_FILE_REBUILD = 1,
 };
 struct md_file *md_file_open(int dirfd, const char *name, unsigned flags, struct err *err);
 void md_file_close(struct md_file *f);
 uint32_t md_file_page_size(const struct md_file *f);
 /* What a child names its parent by: md_file_opts.parent_id. */
 uint64_t md_file_id(const struct md_file *f);
-/* Spaces in ascending order; false at the end. */
+/* Spaces in ascending order, those without a page too; false at the end. */
 bool md_file_space(const struct md_file *f, size_t i, uint64_t *ret_space);
 struct md_stored {
 	uint64_t space;
 	enum md_codec_id codec;
-	uint32_t raw_len, packed_len, nextents;
+	uint32_t raw_len, packed_len, nextents, round;
+	uint32_t live_len; /* of raw_len what counts */
 };
-/* Blocks as the index lists them, space by space; false at the end. */
+/*
+ * Records of this file alone as the index lists them, space by space, maps (MD_CODEC_MAP) among
+ * them; false at the end.
+ */
 bool md_file_block(const struct md_file *f, size_t i, struct md_stored *ret);
 /*
- * The first stored extent of @space that ends above @addr, cut at @addr, merged with its
+ * The first extent of pages of @space that ends above @addr, cut at @addr, merged with its
  * neighbours; 1 found, 0 none.
  */
 int md_file_extent(const struct md_file *f, uint64_t space, uint64_t addr,
 		   struct md_extent *ret_extent);
 /*
- * Copies stored bytes from @addr on, at most @len; the number copied, 0 when the page at @addr is
- * not stored, -EBADMSG when its block is damaged.
+ * Copies bytes from @addr on, at most @len; the number copied, 0 when @space has no page at @addr,
+ * -EBADMSG when its block is damaged.
  */
 ssize_t md_file_read(struct md_file *f, uint64_t space, uint64_t addr, void *buf, size_t len,
 		     struct err *err);
@@ -378,9 +392,11 @@ struct md_fill_stats {
 };
 
 /*
- * The other way round: every block of a whole file to @sink, each checked against its checksum and
- * unpacked on the way, on all threads at once, in the order of the file. After the first error no
- * block is begun; that error returns. @stats may be NULL.
+ * The other way round: every page of a whole file and its parents to @sink, once, each block
+ * checked against its checksum and unpacked on the way, on all threads at once, file by file and
+ * each in its order. Blocks of which nothing counts are not read. After the first error no block is
+ * begun; that error returns. @stats, which may be NULL, counts blocks that were read and the bytes
+ * of them that count.
  */
 int md_file_fill(int dirfd, const char *name, const struct md_fill_opts *opts,
 		 const struct md_sink *sink, struct md_fill_stats *stats, struct err *err);
@@ -388,12 +404,16 @@ int md_file_fill(int dirfd, const char *name, const struct md_fill_opts *opts,
 struct md_verify {
 	uint64_t blocks, raw_bytes, packed_bytes;
 	uint64_t blocks_by_codec[4];
-	unsigned bad; /* damaged places found */
+	uint64_t maps;	      /* map records */
+	uint64_t stale_bytes; /* raw bytes that do not count: older rounds, dropped pages */
+	unsigned parents;     /* verified too; counted in bad alone */
+	unsigned bad;	      /* damaged places found */
 };
 /*
- * Reads every byte of the file: headers, index, payload checksums, lengths, overlaps, unpacking,
- * on @threads threads (0: all CPUs). @report gets each finding as one line, on the calling thread.
- * 0: whole; -EBADMSG: damaged.
+ * Reads every byte of the file and of its parents: headers, index, payload checksums, lengths,
+ * overlaps, unpacking, maps, and that each file has what its child takes from it, on @threads
+ * threads (0: all CPUs). @report gets each finding as one line, on the calling thread; one about a
+ * parent begins with its number and directory. 0: whole; -EBADMSG: damaged.
  */
 int md_file_verify(int dirfd, const char *name, unsigned threads,
 		   void (*report)(void *arg, const char *line), void *arg, struct md_verify *ret,

@@ -17,21 +17,7 @@
 #include "memdump/sum.h"
 
 enum {
-	CACHED = 4,	  /* unpacked blocks kept */
 	CHUNK = 64 << 10, /* of the index while it is read */
-};
-
-struct md_file {
-	struct md_raw_file raw;
-	struct md_index index;
-	struct md_block_reader reader;
-	struct cached {
-		uint8_t *raw; /* NULL: never used */
-		uint64_t block;
-		uint64_t used; /* tick of last use; 0: holds nothing */
-	} cache[CACHED];
-	uint64_t tick;
-	uint32_t raw_max; /* of all blocks */
 };
 
 /* --- opening ------------------------------------------------------------------------------- */
@@ -159,6 +145,8 @@ static int load_extents(struct stream *s, const struct md_file_head *fh, struct 
 static int load_entries(struct stream *s, const struct md_raw_file *f, uint64_t blocks_end,
 			const struct md_index_head *h, struct md_index_list *l, struct err *err)
 {
+	uint64_t maps = 0;
+
 	for (; l->nblocks < h->nblocks; l->nblocks++) {
 		uint64_t off = stream_off(s);
 		struct md_index_entry e;
@@ -173,8 +161,13 @@ static int load_entries(struct stream *s, const struct md_raw_file *f, uint64_t 
 		    md_record_len(&e, f->head.align) > blocks_end - e.off ||
 		    e.nextents > h->nextents - l->nextents)
 			return bad_at(err, off, "entry of the index points out of bounds");
+		/* Or one record, named by many entries, would take memory many times. */
+		maps += md_index_is_map(&e) ? e.packed_len : 0;
+		if (maps > f->len)
+			return bad_at(err, off, "maps of the index are longer than the file");
 		l->blocks[l->nblocks] = (struct md_index_block){e, l->nextents};
 		l->nextents += e.nextents;
+		l->layered |= e.round || md_index_is_map(&e);
 	}
 	if (l->nextents != h->nextents)
 		return bad_at(err, stream_off(s), "number of extents in the index");
@@ -288,7 +281,7 @@ int md_block_check(const struct md_raw_file *f, const struct md_index_entry *e,
 	ret = md_take_block_extents(record, len, e->off, &f->head, &h, found, err);
 	if (ret < 0)
 		return ret;
-	if (memcmp(found, extents, e->nextents * sizeof(*extents)))
+	if (e->nextents && memcmp(found, extents, e->nextents * sizeof(*extents)))
 		return bad_at(err, e->off, "block head and index differ");
 	if (md_sum_payload(record + span, e->packed_len) != h.payload_sum)
 		return bad_at(err, e->off + span, "checksum of a payload");
@@ -335,163 +328,41 @@ int md_block_read(struct md_block_reader *br, const struct md_raw_file *f,
 	return md_block_unpack(br, f, e, payload, raw, err);
 }
 
-/* --- random access ------------------------------------------------------------------------- */
+/* --- maps ---------------------------------------------------------------------------------- */
 
-static int open_index(struct md_file *f, unsigned flags, struct err *err)
+int md_map_take(const struct md_raw_file *f, struct md_index_block *b, const uint8_t *payload,
+		struct md_index_list *l, struct err *err)
 {
-	struct md_index_list list = {0};
-	struct md_trailer t;
-	struct err e = {0};
-	int ret = md_raw_file_trailer(&f->raw, &t, &e);
+	unsigned n = b->entry.packed_len / MD_EXTENT_LEN;
+	int ret;
 
-	if (ret == 0)
-		ret = md_raw_file_index(&f->raw, &t, &list, &e);
-	if (ret == -EBADMSG && (flags & MD_FILE_REBUILD)) {
-		err_clear(&e);
-		ret = md_raw_file_rebuild(&f->raw, &f->reader, &list, &e);
-	}
+	if (md_index_list_reserve_maps(l, n))
+		return err_set(err, ENOMEM, "reserve memory for a map");
+	ret = md_take_map(payload, b->entry.packed_len,
+			  b->entry.off + md_head_span(0, f->head.align), f->head.page_size, n,
+			  l->maps + l->nmaps, err);
 	if (ret < 0)
-		return err_take(err, &e);
-	return md_index_init(&f->index, &list, err);
+		return ret;
+	b->first = l->nmaps;
+	l->nmaps += n;
+	return 0;
 }
 
-struct md_file *md_file_open(int dirfd, const char *name, unsigned flags, struct err *err)
+int md_raw_file_maps(const struct md_raw_file *f, struct md_block_reader *br,
+		     struct md_index_list *l, struct err *err)
 {
-	struct md_file *f = calloc(1, sizeof(*f));
+	for (size_t i = 0; i < l->nblocks; i++) {
+		struct md_index_block *b = &l->blocks[i];
+		const uint8_t *payload;
+		int ret = 0;
 
-	if (!f) {
-		err_set(err, ENOMEM, "open %s", name);
-		return NULL;
+		if (!md_index_is_map(&b->entry))
+			continue;
+		ret = md_block_fetch(br, f, &b->entry, NULL, &payload, err);
+		if (ret == 0)
+			ret = md_map_take(f, b, payload, l, err);
+		if (ret < 0)
+			return ret;
 	}
-	if (md_raw_file_open(&f->raw, dirfd, name, err) < 0) {
-		free(f);
-		return NULL;
-	}
-	if (open_index(f, flags, err) < 0) {
-		md_file_close(f);
-		return NULL;
-	}
-	for (size_t i = 0; i < f->index.list.nblocks; i++)
-		if (f->index.list.blocks[i].entry.raw_len > f->raw_max)
-			f->raw_max = f->index.list.blocks[i].entry.raw_len;
-	return f;
-}
-
-void md_file_close(struct md_file *f)
-{
-	if (!f)
-		return;
-	for (unsigned i = 0; i < CACHED; i++)
-		free(f->cache[i].raw);
-	md_block_reader_deinit(&f->reader);
-	md_index_deinit(&f->index);
-	md_raw_file_close(&f->raw);
-	free(f);
-}
-
-uint32_t md_file_page_size(const struct md_file *f)
-{
-	return f->raw.head.page_size;
-}
-
-uint64_t md_file_id(const struct md_file *f)
-{
-	return f->raw.head.file_id;
-}
-
-bool md_file_space(const struct md_file *f, size_t i, uint64_t *ret_space)
-{
-	if (i >= f->index.nspaces)
-		return false;
-	*ret_space = f->index.spaces[i].space;
-	return true;
-}
-
-bool md_file_block(const struct md_file *f, size_t i, struct md_stored *ret)
-{
-	const struct md_index_entry *e;
-
-	if (i >= f->index.list.nblocks)
-		return false;
-	e = &f->index.list.blocks[i].entry;
-	*ret = (struct md_stored){
-		.space = e->space,
-		.codec = (enum md_codec_id)e->codec,
-		.raw_len = e->raw_len,
-		.packed_len = e->packed_len,
-		.nextents = e->nextents,
-	};
-	return true;
-}
-
-int md_file_extent(const struct md_file *f, uint64_t space, uint64_t addr,
-		   struct md_extent *ret_extent)
-{
-	const struct md_index_map *m = md_index_find(&f->index, space, addr);
-	uint64_t start, len;
-
-	if (!m)
-		return 0;
-	start = m->addr > addr ? m->addr : addr;
-	len = m->len - (start - m->addr);
-	while ((m = md_index_next(&f->index, space, m)) && m->addr == start + len)
-		len += m->len;
-	*ret_extent = (struct md_extent){start, len};
-	return 1;
-}
-
-/* The raw bytes of block number @block, from the cache or read into its oldest place. */
-static const uint8_t *cached_block(struct md_file *f, uint64_t block, struct err *err)
-{
-	const struct md_index_block *b = &f->index.list.blocks[block];
-	struct cached *c = &f->cache[0];
-
-	for (unsigned i = 0; i < CACHED; i++) {
-		struct cached *k = &f->cache[i];
-
-		if (k->used && k->block == block) {
-			k->used = ++f->tick;
-			return k->raw;
-		}
-		if (k->used < c->used)
-			c = k;
-	}
-	if (!c->raw && !(c->raw = malloc(f->raw_max))) {
-		err_set(err, ENOMEM, "reserve %u bytes for a block", f->raw_max);
-		return NULL;
-	}
-	c->used = 0;
-	if (md_block_read(&f->reader, &f->raw, &b->entry, f->index.list.extents + b->first, c->raw,
-			  err) < 0)
-		return NULL;
-	c->block = block;
-	c->used = ++f->tick;
-	return c->raw;
-}
-
-ssize_t md_file_read(struct md_file *f, uint64_t space, uint64_t addr, void *buf, size_t len,
-		     struct err *err)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		const struct md_index_map *m = md_index_find(&f->index, space, addr + done);
-		struct err e = {0};
-		const uint8_t *raw;
-		uint64_t skip, n;
-
-		if (!m || m->addr > addr + done)
-			break;
-		raw = cached_block(f, m->block, &e);
-		if (!raw) {
-			if (done)
-				break; /* the next call tells */
-			return err_take(err, &e);
-		}
-		skip = addr + done - m->addr;
-		n = m->len - skip < len - done ? m->len - skip : len - done;
-		memcpy((uint8_t *)buf + done, raw + m->raw_off + skip, n);
-		done += n;
-	}
-	return (ssize_t)done;
+	return 0;
 }

@@ -26,6 +26,14 @@ int md_raw_file_trailer(const struct md_raw_file *f, struct md_trailer *ret, str
 int md_raw_file_index(const struct md_raw_file *f, const struct md_trailer *t,
 		      struct md_index_list *ret, struct err *err);
 
+struct md_block_reader;
+/* The maps of @l, which begins without, from their records. -EBADMSG. */
+int md_raw_file_maps(const struct md_raw_file *f, struct md_block_reader *br,
+		     struct md_index_list *l, struct err *err);
+/* That of one record, whose payload was checked. */
+int md_map_take(const struct md_raw_file *f, struct md_index_block *b, const uint8_t *payload,
+		struct md_index_list *l, struct err *err);
+
 /* Buffers and contexts for reading blocks; starts as {0}. */
 struct md_block_reader {
 	uint8_t *buf;

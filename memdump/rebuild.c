@@ -91,6 +91,49 @@ static int payload_whole(const struct md_raw_file *f, struct md_block_reader *br
 	return (size_t)n == e->packed_len && md_sum_payload(br->buf, e->packed_len) == sum;
 }
 
+/* A whole record, its payload in br->buf. A map that is none is no record. */
+static int take_block(const struct md_raw_file *f, const struct md_block_reader *br,
+		      struct md_index_list *l, const struct md_index_entry *e,
+		      const struct md_extent *extents, struct err *err)
+{
+	struct err why = {0};
+	int ret = 0;
+
+	if (md_index_list_add(l, e, extents))
+		return err_set(err, ENOMEM, "reserve memory for the index");
+	if (md_index_is_map(e))
+		ret = md_map_take(f, &l->blocks[l->nblocks - 1], br->buf, l, &why);
+	if (ret == -EBADMSG) {
+		l->nblocks--;
+		return 0;
+	}
+	return err_take(err, &why);
+}
+
+/* Maps with a record missing: @l is sorted, so the first of a space is to tell how many follow. */
+static void drop_torn_maps(struct md_index_list *l)
+{
+	size_t keep = 0, same;
+
+	for (size_t i = 0; i < l->nblocks; i += same) {
+		const struct md_index_block *b = &l->blocks[i];
+		bool whole = true;
+
+		same = 1;
+		if (md_index_is_map(&b->entry)) {
+			while (i + same < l->nblocks && md_index_is_map(&b[same].entry) &&
+			       b[same].entry.space == b->entry.space)
+				same++;
+			for (size_t k = 0; k < same; k++)
+				whole &= b[k].entry.round == same - 1 - k;
+		}
+		if (whole)
+			memmove(&l->blocks[keep], b, same * sizeof(*b));
+		keep += whole ? same : 0;
+	}
+	l->nblocks = keep;
+}
+
 static int find_blocks(struct search *s, struct md_block_reader *br, struct md_index_list *l,
 		       struct err *err)
 {
@@ -112,10 +155,9 @@ static int find_blocks(struct search *s, struct md_block_reader *br, struct md_i
 			continue;
 		}
 		ret = payload_whole(f, br, &e, h.payload_sum, err);
+		ret = ret > 0 ? take_block(f, br, l, &e, extents, err) : ret;
 		if (ret < 0)
 			return ret;
-		if (ret > 0 && md_index_list_add(l, &e, extents))
-			return err_set(err, ENOMEM, "reserve memory for the index");
 		/* A whole head tells the length even of a block whose payload is not. */
 		pos += md_record_len(&e, f->head.align);
 	}
@@ -138,6 +180,7 @@ int md_raw_file_rebuild(const struct md_raw_file *f, struct md_block_reader *br,
 		return r;
 	}
 	md_index_list_sort(&l);
+	drop_torn_maps(&l);
 	*ret = l;
 	return 0;
 }

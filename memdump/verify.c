@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* md_file_verify(): every byte of a block file is looked at. */
-#include "memdump/reader_file.h"
-
+/* md_file_verify(): every byte of a block file and of its parents is looked at. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -11,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "memdump/chain.h"
 #include "memdump/cpus.h"
 
 enum {
@@ -24,6 +23,10 @@ struct verify {
 	struct md_raw_file file;
 	struct md_index_list list;
 	uint32_t raw_max;
+	char where[MD_WHERE_LEN];    /* begins what is found: the file itself "", or which parent */
+	bool stored;		     /* the list is the file's own index */
+	struct md_index_wants wants; /* of the parent */
+	uint64_t stale_bytes;
 	/* next block to check, atomic */
 	size_t next;
 	/* protected by lock */
@@ -40,8 +43,12 @@ __attribute__((format(printf, 2, 3))) static void finding(struct verify *v, cons
 	va_start(ap, fmt);
 	pthread_mutex_lock(&v->lock);
 	v->bad++;
-	if (v->nlines < LINES_MAX)
-		vsnprintf(v->lines[v->nlines++], LINE_LEN, fmt, ap);
+	if (v->nlines < LINES_MAX) {
+		char *line = v->lines[v->nlines++];
+		int n = snprintf(line, LINE_LEN, "%s", v->where);
+
+		vsnprintf(line + n, LINE_LEN - (size_t)n, fmt, ap);
+	}
 	pthread_mutex_unlock(&v->lock);
 	va_end(ap);
 }
@@ -63,6 +70,31 @@ static int judge(struct verify *v, int ret, const struct err *e)
 
 /* --- blocks, on every thread --------------------------------------------------------------- */
 
+static int check_map(struct md_block_reader *br, const struct verify *v,
+		     const struct md_index_entry *e, struct err *err)
+{
+	unsigned n = e->packed_len / MD_EXTENT_LEN;
+	cleanup_free struct md_extent *map = reallocarray(NULL, n + 1, sizeof(*map));
+	const uint8_t *payload;
+	int ret;
+
+	if (!map)
+		return err_set(err, ENOMEM, "reserve memory for a map");
+	ret = md_block_fetch(br, &v->file, e, NULL, &payload, err);
+	if (ret < 0)
+		return ret;
+	return md_take_map(payload, e->packed_len, e->off + md_head_span(0, v->file.head.align),
+			   v->file.head.page_size, n, map, err);
+}
+
+static int check_block(struct md_block_reader *br, const struct verify *v,
+		       const struct md_index_block *b, uint8_t *raw, struct err *err)
+{
+	if (md_index_is_map(&b->entry))
+		return check_map(br, v, &b->entry, err);
+	return md_block_read(br, &v->file, &b->entry, v->list.extents + b->first, raw, err);
+}
+
 static void *check_blocks(void *arg)
 {
 	struct verify *v = arg;
@@ -74,16 +106,10 @@ static void *check_blocks(void *arg)
 		judge(v, err_set(&e, ENOMEM, "reserve %u bytes for a block", v->raw_max), &e);
 	while (raw) {
 		size_t i = __atomic_fetch_add(&v->next, 1, __ATOMIC_RELAXED);
-		const struct md_index_block *b;
-
 		if (i >= v->list.nblocks)
 			break;
-		b = &v->list.blocks[i];
 		err_clear(&e);
-		if (judge(v,
-			  md_block_read(&br, &v->file, &b->entry, v->list.extents + b->first, raw,
-					&e),
-			  &e) < 0)
+		if (judge(v, check_block(&br, v, &v->list.blocks[i], raw, &e), &e) < 0)
 			break;
 	}
 	md_block_reader_deinit(&br);
@@ -176,10 +202,10 @@ static int check_tiling(struct verify *v, const struct md_trailer *t)
 			    "padding before the trailer");
 }
 
-/* --- all of it ----------------------------------------------------------------------------- */
+/* --- one file ------------------------------------------------------------------------------ */
 
 /* The stored index, or, when that is damaged, one from the block heads, to check those at least. */
-static int get_list(struct verify *v, struct md_trailer *ret_t, bool *ret_stored)
+static int get_list(struct verify *v, struct md_trailer *ret_t)
 {
 	struct md_block_reader br = {0};
 	struct err e = {0};
@@ -187,7 +213,7 @@ static int get_list(struct verify *v, struct md_trailer *ret_t, bool *ret_stored
 
 	if (ret == 0)
 		ret = md_raw_file_index(&v->file, ret_t, &v->list, &e);
-	*ret_stored = ret == 0;
+	v->stored = ret == 0;
 	if (ret == 0)
 		return 0;
 	ret = judge(v, ret, &e);
@@ -199,57 +225,156 @@ static int get_list(struct verify *v, struct md_trailer *ret_t, bool *ret_stored
 	return judge(v, ret, &e);
 }
 
-/* Overlaps; the list comes back sorted by file offset. */
+/* The maps of a rebuilt list are there; those of a stored one are read from their records. */
+static int get_maps(struct verify *v)
+{
+	struct md_block_reader br = {0};
+	struct err e = {0};
+	int ret = v->stored ? md_raw_file_maps(&v->file, &br, &v->list, &e) : 0;
+
+	md_block_reader_deinit(&br);
+	if (ret < 0)
+		v->stored = false;
+	/* A record's own damage is found again with the other blocks, and told there. */
+	return ret == -EBADMSG ? 0 : judge(v, ret, &e);
+}
+
+/* Rounds and maps; what is left for the parent. The list comes back sorted by file offset. */
 static int check_addresses(struct verify *v)
 {
-	struct md_index index;
+	const struct md_index_file f = {.list = &v->list, .where = ""};
 	struct err e = {0};
-	struct md_index_list copy = {0};
 	int ret = 0;
 
-	for (size_t i = 0; ret == 0 && i < v->list.nblocks; i++) {
-		const struct md_index_block *b = &v->list.blocks[i];
-
-		ret = md_index_list_add(&copy, &b->entry, v->list.extents + b->first);
-		if (b->entry.raw_len > v->raw_max)
-			v->raw_max = b->entry.raw_len;
-	}
-	if (ret == 0)
-		ret = md_index_init(&index, &copy, &e);
-	else
-		err_set(&e, ENOMEM, "reserve memory for the index");
-	if (ret == 0)
-		md_index_deinit(&index);
-	md_index_list_deinit(&copy);
-	if (v->list.nblocks)
-		qsort(v->list.blocks, v->list.nblocks, sizeof(*v->list.blocks), by_offset);
+	for (size_t i = 0; i < v->list.nblocks; i++)
+		if (v->list.blocks[i].entry.raw_len > v->raw_max)
+			v->raw_max = v->list.blocks[i].entry.raw_len;
+	if (v->stored || !v->list.layered)
+		ret = md_index_wants(&f, &v->wants, &v->stale_bytes, &e);
+	if (ret < 0)
+		v->stored = false;
+	if (v->stored && v->wants.n && !(v->file.head.flags & MD_FLAG_PARENT))
+		finding(v,
+			"block file damaged: the page at %#" PRIx64 " of space %#" PRIx64
+			" is named by a map, but not stored, and there is no parent",
+			v->wants.v[0].extent.addr, v->wants.v[0].space);
 	return judge(v, ret, &e);
 }
 
+static void sort_by_offset(struct verify *v)
+{
+	if (v->list.nblocks)
+		qsort(v->list.blocks, v->list.nblocks, sizeof(*v->list.blocks), by_offset);
+}
+
+/* Everything that one file tells by itself. */
 static int check_file(struct verify *v, unsigned threads)
 {
 	struct md_trailer t;
-	bool stored;
-	int ret = get_list(v, &t, &stored);
+	int ret = get_list(v, &t);
+	bool index = v->stored;
 
 	if (ret == 0)
 		ret = zero_between(v, MD_HEAD_LEN, v->file.head.align, "padding of the file head");
 	if (ret == 0)
+		ret = get_maps(v);
+	if (ret == 0)
 		ret = check_addresses(v);
-	if (ret == 0 && stored)
+	sort_by_offset(v);
+	if (ret == 0 && index)
 		ret = check_tiling(v, &t);
 	if (ret == 0)
 		check_all_blocks(v, threads);
 	return -v->fatal.errnum;
 }
 
+/* --- parents ------------------------------------------------------------------------------- */
+
+/* Whether the file at hand has what its child wants; nothing to be said when either is damaged. */
+static int check_wants(struct verify *v, const struct md_index_wants *wants)
+{
+	const struct md_index_file f = {.list = &v->list, .where = ""};
+	struct err e = {0};
+	int ret = v->stored ? md_index_has(&f, wants, &e) : 0;
+
+	return judge(v, ret, &e);
+}
+
+/* The file at hand is done with; what it wanted stays with the caller. */
+static struct md_index_wants drop_file(struct verify *v)
+{
+	struct md_index_wants wants = v->wants;
+
+	md_index_list_deinit(&v->list);
+	v->wants = (struct md_index_wants){0};
+	v->raw_max = 0;
+	v->next = 0;
+	return wants;
+}
+
+/* The parent of the file at hand takes its place, and in @dirfd its directory, held in @own. */
+static int next_file(struct verify *v, int *dirfd, int *own, const char *name, unsigned depth,
+		     unsigned threads)
+{
+	struct md_index_wants wants = drop_file(v);
+	struct md_raw_file child = v->file, parent = {.fd = -1};
+	char where[MD_WHERE_LEN] = "";
+	struct err e = {0};
+	int fd = md_parent_dir(*dirfd, name, depth, where, &e);
+	int ret = fd < 0 ? fd : md_parent_open(&parent, fd, name, &child, "", &e);
+
+	if (*own >= 0)
+		close(*own);
+	*own = *dirfd = fd;
+	md_raw_file_close(&child);
+	v->file = parent;
+	memcpy(v->where, where, sizeof(where));
+	if (ret == 0)
+		ret = check_file(v, threads);
+	else
+		ret = judge(v, ret, &e);
+	if (ret == 0 && parent.fd >= 0)
+		ret = check_wants(v, &wants);
+	free(wants.v);
+	return ret;
+}
+
+/* As in a chain, no file comes twice. */
+static int check_parents(struct verify *v, int dirfd, const char *name, unsigned threads,
+			 unsigned *ret_parents)
+{
+	uint64_t ids[MD_CHAIN_MAX];
+	cleanup_fd int own = -1;
+	unsigned n = 0;
+	int ret = 0;
+
+	while (ret == 0 && v->file.fd >= 0 && (v->file.head.flags & MD_FLAG_PARENT)) {
+		bool circle = false;
+
+		ids[n++] = v->file.head.file_id;
+		for (unsigned i = 0; i < n; i++)
+			circle |= ids[i] == v->file.head.parent_id;
+		if (circle) {
+			finding(v, "the parents go round in a circle");
+			break;
+		}
+		ret = next_file(v, &dirfd, &own, name, n, threads);
+		*ret_parents += ret == 0 && v->file.fd >= 0;
+	}
+	return ret;
+}
+
+/* --- all of it ----------------------------------------------------------------------------- */
+
 static void count(const struct md_index_list *l, struct md_verify *ret)
 {
 	for (size_t i = 0; i < l->nblocks; i++) {
 		const struct md_index_entry *e = &l->blocks[i].entry;
 
-		if (e->codec == MD_CODEC_MAP)
+		if (md_index_is_map(e)) {
+			ret->maps++;
 			continue;
+		}
 		ret->blocks++;
 		ret->raw_bytes += e->raw_len;
 		ret->packed_bytes += e->packed_len;
@@ -274,7 +399,10 @@ int md_file_verify(int dirfd, const char *name, unsigned threads,
 	if (r == 0) {
 		r = check_file(&v, threads);
 		count(&v.list, &sum);
-		md_index_list_deinit(&v.list);
+		sum.stale_bytes = v.stale_bytes;
+		if (r == 0)
+			r = check_parents(&v, dirfd, name, threads, &sum.parents);
+		free(drop_file(&v).v);
 		md_raw_file_close(&v.file);
 	} else {
 		r = judge(&v, r, &e);

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """A second reader of the block file, after docs/FORMAT.md; it shares no code with the program.
 
-    tests/lib/read_stasis.py FILE                     what is stored, a line per extent
+    tests/lib/read_stasis.py FILE                     what the spaces hold, a line per extent
+    tests/lib/read_stasis.py FILE SPACE               that space: its pages, each after its address in 8 bytes
     tests/lib/read_stasis.py FILE SPACE ADDR LEN      those bytes, on standard output
 
 Blocks are found by walking their heads from the start of the file, as a torn file would be read; the
-index and the trailer must then say the same.
+index and the trailer must then say the same. What counts is settled page by page: rounds, maps, parents.
 """
 import ctypes
 import os
@@ -14,7 +15,9 @@ import struct
 import sys
 
 HEAD = 64
-NONE, LZ4, ZSTD, ZERO = range(4)
+NONE, LZ4, ZSTD, ZERO, MAP = range(5)
+HAS_PARENT = 1
+CHAIN = 256
 
 lz4 = ctypes.CDLL("liblz4.so.1")
 zstd = ctypes.CDLL("libzstd.so.1")
@@ -43,11 +46,11 @@ def align_up(value, align):
 
 
 class Block:
-    __slots__ = ("pos", "payload", "space", "raw_len", "packed_len", "payload_sum", "codec", "extents")
+    __slots__ = ("file", "pos", "payload", "space", "raw_len", "packed_len", "payload_sum", "codec", "round", "extents")
 
 
 class BlockFile:
-    def __init__(self, path):
+    def __init__(self, path, depth=1):
         self.file = open(path, "rb")
         self.size = os.fstat(self.file.fileno()).st_size
         self.last = (None, b"")
@@ -55,16 +58,80 @@ class BlockFile:
         self.trailer()
         self.blocks = list(self.walk())
         self.index()
+        self.parent = None
+        if self.parent_id is not None:
+            need(depth < CHAIN, "too many parents")
+            where = os.path.join(os.path.dirname(path), "parent", os.path.basename(path))
+            self.parent = BlockFile(where, depth + 1)
+            need(self.parent.id == self.parent_id, f"{where} is not the parent of {path}")
         self.map = {}
+        spaces = {}
         for block in self.blocks:
+            spaces.setdefault(block.space, []).append(block)
+        for space, blocks in spaces.items():
+            maps = [b for b in blocks if b.codec == MAP]
+            if maps or any(b.round for b in blocks):
+                self.map[space] = self.settle(space, maps, [b for b in blocks if b.codec != MAP])
+            else:
+                self.map[space] = self.plain(blocks)
+
+    def plain(self, blocks):
+        found = []
+        for block in blocks:
             at = 0
             for addr, length in block.extents:
-                self.map.setdefault(block.space, []).append((addr, length, block, at))
+                found.append((addr, length, block, at))
                 at += length
-        for found in self.map.values():
-            found.sort(key=lambda e: e[0])
-            for a, b in zip(found, found[1:]):
-                need(a[0] + a[1] <= b[0], f"extents overlap at {b[0]:#x}")
+        found.sort(key=lambda e: e[0])
+        for a, b in zip(found, found[1:]):
+            need(a[0] + a[1] <= b[0], f"extents overlap at {b[0]:#x}")
+        return found
+
+    def settle(self, space, maps, blocks):
+        """Page by page: the highest round, what the map names, the parent's where none is stored."""
+        pages = {}
+        for block in sorted(blocks, key=lambda b: b.round):
+            at = 0
+            for addr, length in block.extents:
+                for a in range(addr, addr + length, self.page):
+                    need(a not in pages or pages[a][0].round < block.round, f"{a:#x} is twice in round {block.round}")
+                    pages[a] = (block, at)
+                    at += self.page
+        if maps:
+            maps.sort(key=lambda b: -b.round)
+            need([b.round for b in maps] == list(range(len(maps)))[::-1], f"records of the map of {space:#x}")
+            need(len(maps) == 1 or all(b.packed_len for b in maps), f"empty record in the map of {space:#x}")
+            named, last = {}, 0
+            theirs = {}
+            for record in maps:
+                data = self.payload_of(record)
+                for addr, length in struct.iter_unpack("<QQ", data):
+                    need(length and addr % self.page == 0 and length % self.page == 0, f"map extent at {addr:#x}")
+                    need(addr >= last, f"map extents at {addr:#x}")
+                    last = addr + length
+                    for a in range(addr, last, self.page):
+                        if a not in pages and not theirs:
+                            need(self.parent, f"{a:#x} of {space:#x} is not stored, and there is no parent")
+                            theirs = self.parent.pages_of(space)
+                        found = pages.get(a) or theirs.get(a)
+                        need(found, f"{a:#x} of {space:#x} is not in the parent")
+                        named[a] = found
+            pages = named
+        runs = []
+        for a in sorted(pages):
+            block, at = pages[a]
+            if runs and runs[-1][2] is block and runs[-1][0] + runs[-1][1] == a and runs[-1][3] + runs[-1][1] == at:
+                runs[-1][1] += self.page
+            else:
+                runs.append([a, self.page, block, at])
+        return runs
+
+    def pages_of(self, space):
+        return {
+            addr + n: (block, at + n)
+            for addr, length, block, at in self.map.get(space, [])
+            for n in range(0, length, self.page)
+        }
 
     def bytes_at(self, pos, length):
         data = os.pread(self.file.fileno(), length, pos)
@@ -73,9 +140,12 @@ class BlockFile:
 
     def head(self):
         h = self.bytes_at(0, HEAD)
-        magic, total, major, _, self.page, self.align, flags, self.id = struct.unpack_from("<8sQHHIIIQ", h)
+        magic, total, major, minor, self.page, self.align, flags, self.id, parent = struct.unpack_from("<8sQHHIIIQQ", h)
         need(magic == b"\x93STASIS\n" and total == checksum(h[16:]), "file head")
-        need(major == 1, f"version {major}")
+        need(major == 1 and minor <= 1, f"version {major}.{minor}")
+        need(flags in ((0, HAS_PARENT) if minor else (0,)) and (flags or not parent), "flags")
+        self.minor = minor
+        self.parent_id = parent if flags else None
 
     def trailer(self):
         t = self.bytes_at(self.size - HEAD, HEAD)
@@ -91,9 +161,11 @@ class BlockFile:
             h = self.bytes_at(pos, HEAD)
             b = Block()
             b.pos = pos
-            magic, total, ident, b.space, b.raw_len, b.packed_len, b.payload_sum, b.codec, n = struct.unpack_from(
-                "<8sQQQIIQHH", h
+            b.file = self
+            magic, total, ident, b.space, b.raw_len, b.packed_len, b.payload_sum, b.codec, n, b.round = struct.unpack_from(
+                "<8sQQQIIQHHI", h
             )
+            need(self.minor or not b.round, f"round in a file of format 1.0 at {pos:#x}")
             need(magic == b"\x93STBLK\r\n" and ident == self.id, f"block head at {pos:#x}")
             extents = self.bytes_at(pos + HEAD, 16 * n)
             need(total == checksum(h[16:] + extents), f"checksum of the block head at {pos:#x}")
@@ -113,11 +185,17 @@ class BlockFile:
         need(nextents == sum(len(b.extents) for b in self.blocks), "extents of the index")
         need(sum(b.raw_len for b in self.blocks) == self.raw_bytes, "bytes of all blocks")
 
-    def unpack(self, b):
-        if self.last[0] is b:
-            return self.last[1]
+    def payload_of(self, b):
         data = self.bytes_at(b.payload, b.packed_len)
         need((checksum(data) if data else 0) == b.payload_sum, f"checksum of the payload at {b.payload:#x}")
+        return data
+
+    def unpack(self, b):
+        if b.file is not self:
+            return b.file.unpack(b)
+        if self.last[0] is b:
+            return self.last[1]
+        data = self.payload_of(b)
         if b.codec == ZERO:
             raw = bytes(b.raw_len)
         elif b.codec == NONE:
@@ -138,7 +216,7 @@ class BlockFile:
         return sorted(self.map)
 
     def read(self, space, start, end):
-        """(address, bytes) of what is stored in [start, end), ascending."""
+        """(address, bytes) of what the space has in [start, end), ascending."""
         for addr, length, block, at in self.map.get(space, []):
             lo, hi = max(addr, start), min(addr + length, end)
             if lo < hi:
@@ -153,6 +231,11 @@ def main():
             need(at == addr, f"{addr:#x} is not stored")
             sys.stdout.buffer.write(data)
             addr += len(data)
+        return
+    if len(sys.argv) == 3:
+        for at, data in f.read(int(sys.argv[2], 0), 0, 1 << 64):
+            for n in range(0, len(data), f.page):
+                sys.stdout.buffer.write(struct.pack("<Q", at + n) + data[n : n + f.page])
         return
     for space in f.spaces():
         for addr, length, block, _ in f.map[space]:
