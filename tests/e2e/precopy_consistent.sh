@@ -71,17 +71,17 @@ for v in "${variants[@]}"; do
 			codec=${codecs[$((n % ${#codecs[@]}))]}
 			# shellcheck disable=SC2086 # options are words
 			round "$v, $codec, ${way:-default}" "$dir" --compress "$codec" $way
-			[ $PROBLEMS -eq 0 ] || break 2
+			[ "$PROBLEMS" -eq 0 ] || break 2
 		done
 	done
-	[ $PROBLEMS -ne 0 ] || "$VICTIM" --quit "$dir" 60 >"$TMPDIR/answer" ||
+	[ "$PROBLEMS" -ne 0 ] || "$VICTIM" --quit "$dir" 60 >"$TMPDIR/answer" ||
 		bad "$v, at the end: $(<"$TMPDIR/answer")"
 	kill_tree
 	gone "$dir"
 	PID=
 	rm -rf "$dir"
 	echo "$v: $((i * ${#WAYS[@]})) rounds in $((SECONDS - began)) s"
-	[ $PROBLEMS -eq 0 ] || break
+	[ "$PROBLEMS" -eq 0 ] || break
 done
 [ $n -gt 0 ] || die "no round was made"
 echo "$n restored, of images by: $(ways_used)the last one of $(tracking)"
