@@ -269,6 +269,18 @@ static bool await_change(_Atomic uint32_t *word, uint32_t old, uint64_t deadline
 	return true;
 }
 
+/* Until it is @wanted: a victim that was restored from before an earlier question may set it back
+ * first. */
+static bool await_value(_Atomic uint32_t *word, uint32_t wanted, uint64_t deadline)
+{
+	uint32_t seen;
+
+	while ((seen = atomic_load(word)) != wanted && atomic_load(&ctl->failed) != 2)
+		if (!await_change(word, seen, deadline))
+			return false;
+	return true;
+}
+
 static int client_wait(uint64_t deadline)
 {
 	if (!await_change(&ctl->state, CTL_STARTING, deadline)) {
@@ -293,12 +305,12 @@ static int client_wait(uint64_t deadline)
 static int client_ask(enum ctl_request request, uint64_t deadline)
 {
 	uint32_t seq = atomic_load(&ctl->request_seq) + 1;
-	_Atomic uint32_t *word = request == CTL_QUIT ? &ctl->state : &ctl->reply_seq;
-	uint32_t old = request == CTL_QUIT ? CTL_READY : seq - 1;
+	bool quit = request == CTL_QUIT;
 
 	atomic_store(&ctl->request, request);
 	set_and_wake(&ctl->request_seq, seq);
-	if (!await_change(word, old, deadline)) {
+	if (!(quit ? await_change(&ctl->state, CTL_READY, deadline)
+		   : await_value(&ctl->reply_seq, seq, deadline))) {
 		printf("bad: the victim %s\n", victim_lives() ? "does not answer in time" : "died");
 		return 1;
 	}

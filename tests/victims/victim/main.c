@@ -16,10 +16,11 @@
 #include "tests/victims/victim/victim.h"
 
 static const struct scenario *const tables[] = {
-	memory_scenarios, mapping_scenarios, stack_scenarios,	register_scenarios,
-	signal_scenarios, timer_scenarios,   file_scenarios,	process_scenarios,
-	storm_scenarios,  heap_scenarios,    blocked_scenarios, descriptor_scenarios,
-	socket_scenarios, tty_scenarios,
+	memory_scenarios, mapping_scenarios, stack_scenarios,	   register_scenarios,
+	signal_scenarios, timer_scenarios,   file_scenarios,	   process_scenarios,
+	storm_scenarios,  heap_scenarios,    blocked_scenarios,	   descriptor_scenarios,
+	socket_scenarios, tty_scenarios,     consistent_scenarios, change_scenarios,
+	kernel_scenarios,
 };
 
 static int nopts;
@@ -53,15 +54,19 @@ const char *v_self(void)
 
 void v_exec_again(void)
 {
-	char *const env[] = {"VICTIM_RESUMED=1", NULL};
+	char text[32];
+	char *const env[] = {text, NULL};
 
+	snprintf(text, sizeof(text), "VICTIM_RESUMED=%u", v_resumed() + 1);
 	execve(self_path, all_args, env);
 	v_die("exec %s", self_path);
 }
 
-bool v_resumed(void)
+unsigned v_resumed(void)
 {
-	return getenv("VICTIM_RESUMED") != NULL;
+	const char *text = getenv("VICTIM_RESUMED");
+
+	return text ? (unsigned)strtoul(text, NULL, 10) : 0;
 }
 
 static const struct scenario *scenario_find(const char *name)

@@ -12,6 +12,7 @@
 #ifndef VICTIM_VICTIM_H
 #define VICTIM_VICTIM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,6 +41,9 @@ extern const struct scenario storm_scenarios[];
 extern const struct scenario heap_scenarios[];
 extern const struct scenario socket_scenarios[];
 extern const struct scenario tty_scenarios[];
+extern const struct scenario consistent_scenarios[];
+extern const struct scenario change_scenarios[];
+extern const struct scenario kernel_scenarios[];
 
 /* --- main.c: options of the form --name value ----------------------------------------------------
  */
@@ -52,8 +56,8 @@ const char *v_self(void);
 
 /* Execs this program with the same arguments; the new one goes on with the same control page. */
 void v_exec_again(void);
-/* True in a program that v_exec_again() started. */
-bool v_resumed(void);
+/* How often v_exec_again() was called before this program began; 0 in the first one. */
+unsigned v_resumed(void);
 
 /* --- ctl.c: being asked --------------------------------------------------------------------------
  */
@@ -75,6 +79,36 @@ void v_await_ticks(unsigned n);
 void v_serve(const struct scenario *s) __attribute__((noreturn));
 int ctl_run(const struct scenario *s, const char *dir);
 int ctl_client(const char *what, const char *dir, unsigned timeout_s);
+
+/* --- gate.c: checked while nobody writes, written at a pace */
+/* In shared memory where writers are in several processes. */
+struct gate {
+	_Atomic uint32_t closed, waiting; /* futexes */
+};
+
+void gate_wait(struct gate *g);
+
+/* Between two steps of a writer. */
+static inline void gate_pass(struct gate *g)
+{
+	if (__builtin_expect(atomic_load_explicit(&g->closed, memory_order_relaxed), 0))
+		gate_wait(g);
+}
+
+/* Returns when so many writers stand before it; false when the victim ends or they do not come. To
+ * be opened in every case.
+ */
+bool gate_close(struct gate *g, unsigned nwriters);
+void gate_open(struct gate *g);
+
+struct pace {
+	uint64_t steps, next_ns;
+};
+
+/* After each step of a writer that makes @per_s of them a second; 0: as many as it can. */
+void pace(struct pace *p, uint64_t per_s);
+/* xorshift64*; @state is never 0. */
+uint64_t random_next(uint64_t *state);
 
 /* --- pattern.c: known contents -------------------------------------------------------------------
  */
