@@ -264,6 +264,9 @@ int md_run_check(const struct md_writer *w, const struct md_opts *opts, struct e
  */
 struct md_reader *md_reader_vm_new(const struct md_range *ranges, size_t n, struct err *err);
 
+/* From now on a process that has ended is passed over: its pages have vanished. */
+void md_reader_vm_skip_gone(struct md_reader *r);
+
 /*
  * Pages read into memory that was reserved and touched before, to be packed and written when
  * nobody stands still for it any more.

@@ -111,6 +111,17 @@ static void vanish(struct vm_reader *r, uint64_t len)
 	drop(r, len);
 }
 
+/* The process of the head of the queue has ended. */
+static int pass_over(struct vm_reader *r)
+{
+	int pid = r->queue[r->head].pid;
+
+	while (r->head < r->tail && r->queue[r->head].pid == pid && r->queue[r->head].fd == -1)
+		vanish(r, r->queue[r->head].len);
+	md_scanner_skip(&r->scanner, pid);
+	return 0;
+}
+
 /* --- reading ------------------------------------------------------------------------------- */
 
 static int open_mem(struct vm_reader *r, int pid, struct err *err)
@@ -135,7 +146,7 @@ static int open_mem(struct vm_reader *r, int pid, struct err *err)
  * The head of the queue could not be read the fast way. /proc/PID/mem reads through PROT_NONE and
  * where the driver has an access method; what it refuses too is gone.
  */
-static int fill_slow(struct vm_reader *r, struct md_block *b, uint64_t room, struct err *err)
+static int read_slow(struct vm_reader *r, struct md_block *b, uint64_t room, struct err *err)
 {
 	const struct md_piece *p = &r->queue[r->head];
 	uint64_t len = p->len < room ? p->len : room;
@@ -161,6 +172,16 @@ static int fill_slow(struct vm_reader *r, struct md_block *b, uint64_t room, str
 		return ret;
 	vanish(r, r->page_size);
 	return 0;
+}
+
+static int fill_slow(struct vm_reader *r, struct md_block *b, uint64_t room, struct err *err)
+{
+	struct err e = {0};
+	int ret = read_slow(r, b, room, &e);
+
+	if (ret == -ESRCH && r->scanner.skip_gone)
+		return pass_over(r);
+	return ret < 0 ? err_take(err, &e) : ret;
 }
 
 /* How many pieces from the head on one call can take into @b. */
@@ -194,6 +215,9 @@ static int fill_vm(struct vm_reader *r, struct md_block *b, uint64_t room, struc
 	unsigned npieces = plan(r, b, room, &len);
 	struct iovec local = {b->raw + b->raw_len, len};
 	ssize_t n = process_vm_readv(pid, &local, 1, r->remote, npieces, 0);
+
+	if (n < 0 && errno == ESRCH && r->scanner.skip_gone)
+		return pass_over(r);
 
 	if (n < 0 && errno != EFAULT && errno != EINTR)
 		return err_set(err, errno, "read %#" PRIx64 "+%#" PRIx64 " of pid %d", addr, len,
@@ -306,4 +330,9 @@ struct md_reader *md_reader_vm_new(const struct md_range *ranges, size_t n, stru
 	r->mem_fd = -1;
 	md_scanner_init(&r->scanner, r->ranges, n, false);
 	return &r->r;
+}
+
+void md_reader_vm_skip_gone(struct md_reader *reader)
+{
+	((struct vm_reader *)reader)->scanner.skip_gone = true;
 }

@@ -252,6 +252,9 @@ static int look(struct md_scanner *s, uint64_t start, struct err *err)
 
 	if (!s->no_ioctl) {
 		ret = look_ioctl(s, pick, start, end);
+		/* The memory of before an exec: that of after it has other page tables. */
+		if (ret == -ESRCH && open_pagemap(s, pid, err) == 0)
+			ret = look_ioctl(s, pick, start, end);
 		if ((ret == -ENOTTY || ret == -EINVAL) && pick <= MD_PICK_COW)
 			s->no_ioctl = true; /* before Linux 6.7 */
 	} else {
@@ -383,8 +386,25 @@ static uint64_t shift_of(const struct md_range *r)
 	return r->fd == -1 && MD_SPACE_KIND(r->space) == 1 ? r->stored_as - r->addr : 0;
 }
 
+void md_scanner_skip(struct md_scanner *s, int pid)
+{
+	if (s->at == s->n || s->ranges[s->at].pid != pid || s->ranges[s->at].fd != -1)
+		return;
+	while (s->at + 1 < s->n && s->ranges[s->at + 1].pid == pid &&
+	       s->ranges[s->at + 1].fd == -1)
+		s->at++;
+	/* At the end of its last range. */
+	s->begun = true;
+	s->pos = s->ranges[s->at].addr + s->ranges[s->at].len;
+	close_fd(&s->pagemap_fd);
+	s->pid = 0;
+	s->win_start = s->win_end = 0;
+}
+
 int md_scanner_next(struct md_scanner *s, uint64_t max, struct md_piece *ret, struct err *err)
 {
+	struct err e = {0};
+
 	for (; s->at < s->n; s->at++, s->begun = false) {
 		const struct md_range *r = &s->ranges[s->at];
 		uint64_t addr = 0, len = 0;
@@ -397,9 +417,14 @@ int md_scanner_next(struct md_scanner *s, uint64_t max, struct md_piece *ret, st
 			s->pos = r->addr;
 		}
 		s->begun = true;
-		found = next_in_range(s, &addr, &len, err);
+		found = next_in_range(s, &addr, &len, &e);
+		if (found == -ESRCH && s->skip_gone) {
+			err_clear(&e);
+			md_scanner_skip(s, r->pid);
+			continue;
+		}
 		if (found < 0)
-			return found;
+			return err_take(err, &e);
 		if (!found)
 			continue;
 		if (len > max)
@@ -459,6 +484,7 @@ int md_scan_tracked(const struct md_range *ranges, size_t n,
 	int ret;
 
 	md_scanner_init(&s, ranges, n, false);
+	s.skip_gone = true;
 	while ((ret = md_scanner_next(&s, UINT64_MAX, &p, err)) > 0) {
 		p.addr += p.shift;
 		if (e.len && at == s.at && clean == p.clean && p.addr == e.addr + e.len) {

@@ -57,6 +57,7 @@ struct md_scanner {
 	uint64_t win_start, win_end;
 	size_t nregions, region;
 	bool clean; /* the region of the last piece */
+	bool skip_gone; /* a process that has ended is passed over */
 	struct md_region regions[MD_SCAN_REGIONS];
 	/* the descriptor of the current range, opened anew: seeking must not move the caller's */
 	int data_fd, data_fd_of;
@@ -67,6 +68,9 @@ void md_scanner_init(struct md_scanner *s, const struct md_range *ranges, size_t
 void md_scanner_deinit(struct md_scanner *s);
 /* 1: *ret is the next piece, not longer than @max; 0: end; -errno. */
 int md_scanner_next(struct md_scanner *s, uint64_t max, struct md_piece *ret, struct err *err);
+
+/* If the next piece would be of process @pid: behind the last of its ranges that follow. */
+void md_scanner_skip(struct md_scanner *s, int pid);
 
 /* 0, or -ESRCH when @pid has no memory any more. */
 int md_process_alive(int pid, struct err *err);

@@ -201,14 +201,14 @@ static int one_round(struct precopy *p, struct md_writer *writer, const struct m
 	if (!reader)
 		return -err->errnum;
 	precopy_note_gone(p, reader);
+	/* A child may end meanwhile. That the root has is seen when it is to be frozen. */
+	md_reader_vm_skip_gone(reader);
 	noting_reader_init(&noting, reader, &p->stored);
 	/* Of a later round: the parent's page may be right again, but is not the one that counts.
 	 */
 	ret = p->round || p->since ? precopy_run_own(p, &noting.r, writer, mopts, much, err)
 				   : precopy_run_parted(p, &noting.r, writer, mopts, much, err);
 	reader->close(reader);
-	if (ret == -ESRCH)
-		err->class = ERR_TARGET_GONE;
 	if (ret < 0)
 		return ret;
 	extents_settle(&p->stored);
@@ -249,8 +249,6 @@ static int predict(struct precopy *p, uint64_t *ret_dirty, struct err *err)
 
 	if (ret == 0)
 		ret = md_scan_tracked(p->ranges, p->nranges, look_emit, &l, err);
-	if (ret == -ESRCH)
-		ret = 0; /* one of the processes has ended */
 	if (ret < 0)
 		return ret;
 	scan_ns = precopy_now_ns() - t0;
