@@ -288,6 +288,9 @@ struct md_reader *md_capture_reader(const struct md_capture *c, struct err *err)
 int md_scan(const struct md_range *range, int (*emit)(void *arg, const struct md_extent *e),
 	    void *arg, struct err *err);
 
+/* Whether this kernel, and whoever watches our system calls, has PAGEMAP_SCAN for that. */
+bool md_can_track(void);
+
 /*
  * The same with MD_PICK_TRACKED in mind, for many ranges: @clean when the page was read before and
  * has not been written since. Extents of the same kind are merged within a range.

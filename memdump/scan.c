@@ -436,8 +436,7 @@ void md_scanner_skip(struct md_scanner *s, int pid)
 {
 	if (s->at == s->n || s->ranges[s->at].pid != pid || s->ranges[s->at].fd != -1)
 		return;
-	while (s->at + 1 < s->n && s->ranges[s->at + 1].pid == pid &&
-	       s->ranges[s->at + 1].fd == -1)
+	while (s->at + 1 < s->n && s->ranges[s->at + 1].pid == pid && s->ranges[s->at + 1].fd == -1)
 		s->at++;
 	/* At the end of its last range. */
 	s->begun = true;
@@ -547,4 +546,21 @@ int md_scan_tracked(const struct md_range *ranges, size_t n,
 		ret = emit(arg, &ranges[at], &e, clean);
 	md_scanner_deinit(&s);
 	return ret;
+}
+
+bool md_can_track(void)
+{
+	struct md_region region;
+	struct pm_scan a = {
+		.size = sizeof(a),
+		.start = (uintptr_t)&a & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1),
+		.vec = (uintptr_t)&region,
+		.vec_len = 1,
+		.category_anyof_mask = CAT_PRESENT | CAT_WRITTEN,
+		.return_mask = CAT_TRACKED,
+	};
+	cleanup_fd int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	a.end = a.start + (uint64_t)sysconf(_SC_PAGESIZE);
+	return fd >= 0 && ioctl(fd, PM_SCAN_IOCTL, &a) >= 0;
 }

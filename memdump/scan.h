@@ -56,7 +56,7 @@ struct md_scanner {
 	/* what the last look found */
 	uint64_t win_start, win_end;
 	size_t nregions, region;
-	bool clean; /* the last piece */
+	bool clean;	/* the last piece */
 	bool skip_gone; /* a process that has ended is passed over */
 	struct md_region regions[MD_SCAN_REGIONS];
 	/* the descriptor of the current range, opened anew: seeking must not move the caller's */

@@ -21,7 +21,8 @@ static bool on_stop(void *arg)
 }
 
 static const struct argp_option options[] = {
-	{"output", 'o', "OUT", 0, "The new image: a directory that must not exist yet, or be empty", 0},
+	{"output", 'o', "OUT", 0, "The new image: a directory that must not exist yet, or be empty",
+	 0},
 	{"compress", OPT_COMPRESS, "CODEC[:LEVEL]", 0,
 	 "lz4[:ACCELERATION], zstd[:LEVEL] (negative levels too) or none; default lz4:1", 0},
 	{"threads", OPT_THREADS, "N", 0, "Compressing threads; default: every CPU we may use", 0},

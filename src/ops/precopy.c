@@ -83,6 +83,7 @@ struct precopy *precopy_begin(struct target *t, const struct dump_opts *opts,
 			      struct md_file *parent, struct precopy_result *ret, struct err *err)
 {
 	struct precopy *p = calloc(1, sizeof(*p));
+	bool may;
 
 	if (!p) {
 		err_set(err, ENOMEM, "reserve memory for pre-copy");
@@ -93,14 +94,17 @@ struct precopy *precopy_begin(struct target *t, const struct dump_opts *opts,
 	p->parent = parent;
 	p->res = ret;
 	p->tracks = target_tracks(t);
-	if ((opts->tracking != TRACKING_NONE && target_track(t, err) < 0) ||
-	    (parent && adopt_parent(p, err) < 0)) {
+	may = opts->tracking != TRACKING_NONE && md_can_track();
+	if ((may && target_track(t, err) < 0) || (parent && adopt_parent(p, err) < 0)) {
 		precopy_free(p);
 		return NULL;
 	}
 	ret->arm_ns = p->tracks->stop_ns;
-	if (opts->tracking != TRACKING_NONE)
+	if (may)
 		say_why(p);
+	else if (opts->tracking != TRACKING_NONE)
+		snprintf(ret->reason, sizeof(ret->reason),
+			 "PAGEMAP_SCAN (Linux 6.7) is not to be had");
 	ret->on = ret->tracked > 0;
 	if (ret->on || parent)
 		return p;
@@ -268,14 +272,21 @@ static bool stopped(const struct precopy *p)
 	return p->opts->stop && p->opts->stop(p->opts->arg);
 }
 
-/* Whether another round pays: it must leave less than is there now. */
-static bool again(const struct precopy *p, uint64_t dirty)
+/* Whether the last round was about as large as the one before: more of them change nothing. */
+static bool stuck(const struct precopy *p)
 {
+	const uint64_t *bytes = p->res->round_bytes;
 	unsigned n = p->res->rounds;
 
-	if (n >= PRECOPY_ROUNDS - 1 || stopped(p) || dirty <= LITTLE)
+	return n >= 2 && bytes[n - 1] > bytes[n - 2] / 4 * 3;
+}
+
+static bool again(const struct precopy *p, uint64_t dirty)
+{
+	if (p->res->rounds >= PRECOPY_ROUNDS - 1 || stopped(p) || dirty <= LITTLE)
 		return false;
-	return n < 2 || dirty < p->res->round_bytes[n - 1] / 4 * 3;
+	/* At normal priority it may go better. */
+	return !stuck(p) || !p->hurry;
 }
 
 static int over_budget(const struct precopy *p, struct err *err)
@@ -315,7 +326,9 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 	do {
 		uint64_t t0 = precopy_now_ns();
 
-		ret = one_round(p, writer, mopts, !p->round || dirty > MUCH, &bytes, err);
+		p->hurry |= stuck(p);
+		ret = one_round(p, writer, mopts, !p->hurry && (!p->round || dirty > MUCH), &bytes,
+				err);
 		if (ret == 0 && p->round > 1 && began)
 			p->res->dirty_bytes_s =
 				(uint64_t)((double)bytes / (double)(t0 - began) * 1e9);
@@ -329,7 +342,7 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 	if (ret == 0)
 		ret = target_track_new(p->target, err);
 	if (ret == 0)
-		ret = one_round(p, writer, mopts, dirty > MUCH, &bytes, err);
+		ret = one_round(p, writer, mopts, !p->hurry && dirty > MUCH, &bytes, err);
 	if (ret == 0)
 		ret = predict(p, &dirty, err);
 	if (ret == 0 && p->opts->strict_freeze && p->res->predicted_ns > max_freeze_ns(p))

@@ -87,9 +87,9 @@ static struct target_feature features[F_END + 1] = {
 			 .without = "restartable sequences are not recorded"},
 	[F_IO_URING] = {"io_uring", .since = "Linux 5.1",
 			.without = "pages are written with pwrite, one at a time"},
-	[F_UFFD_WP_ASYNC] =
-		{"userfaultfd WP_ASYNC", .since = "Linux 6.7",
-		 .without = "no pre-copy: the target is stopped while its memory is read"},
+	[F_UFFD_WP_ASYNC] = {"userfaultfd WP_ASYNC", .since = "Linux 6.7",
+			     .without =
+				     "no pre-copy: the target is stopped while its memory is read"},
 	[F_SOFT_DIRTY] = {"soft-dirty", .since = "Linux 3.11 with CONFIG_MEM_SOFT_DIRTY",
 			  .without =
 				  "changed pages cannot be tracked this way (pre-copy, to come)"},
