@@ -15,6 +15,7 @@ struct precopy {
 	const struct target_tracks *tracks;
 	struct md_file *parent; /* NULL: none */
 	bool since;		/* writes have been tracked since it was made */
+	bool hurry;		/* at low priority it did not get on */
 	uint32_t round;		/* the next one's */
 	/* ranges of the round that is being made */
 	struct md_range *ranges;
