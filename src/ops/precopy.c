@@ -338,9 +338,9 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 	} while (ret == 0 && again(p, dirty));
 	if (ret == 0)
 		ret = reserve_capture(p, dirty, err);
-	/* Mappings that have come, flags that have changed: slow, so once more a short round. */
+	/* Mappings that have come, flags that have changed: slow, so a short round behind it. */
 	if (ret == 0)
-		ret = target_track_new(p->target, err);
+		ret = target_survey_again(p->target, err);
 	if (ret == 0)
 		ret = one_round(p, writer, mopts, !p->hurry && dirty > MUCH, &bytes, err);
 	if (ret == 0)

@@ -29,13 +29,8 @@
 #define UFFD_USER_MODE_ONLY 1 /* Linux 5.11 */
 #endif
 
-enum {
-	/* Below this a process is copied while frozen sooner than it is armed. */
-	WORTH_KB = 2048,
-	/* One unregistering holds the lock of the address space about a third of a millisecond. */
-	SLICE = 16 << 20,
-	MOST_SLICES = 4096, /* of one mapping */
-};
+/* Below this a process is copied while frozen sooner than it is armed. */
+enum { WORTH_KB = 2048 };
 
 struct armed {
 	pid_t pid;
@@ -128,6 +123,88 @@ static int fetch(struct remote *r, pid_t pid, const char **ret_what, struct err 
 	return fd >= 0 ? fd : -errnum;
 }
 
+/* --- registering ------------------------------------------------------------------------------ */
+
+/* Private memory without a file: what only writes of this process itself change, and PTEs see. */
+static bool trackable(const struct smaps *s, const struct smaps_vma *v)
+{
+	const char *name = smaps_string(s, v->name);
+
+	return !v->shared && !v->ino &&
+	       (!*name || !strcmp(name, "[heap]") || !strncmp(name, "[stack", 6) ||
+		!strncmp(name, "[anon:", 6));
+}
+
+int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t end), void *arg,
+		   struct err *err)
+{
+	struct smaps s = {0};
+	int ret = smaps_read(&s, pid, "maps");
+
+	if (ret < 0)
+		err_set(err, -ret, "read /proc/%d/maps", pid);
+	for (uint32_t i = 0; ret == 0 && i < s.n; i++)
+		if (trackable(&s, &s.v[i]))
+			ret = emit(arg, s.v[i].start, s.v[i].end);
+	smaps_deinit(&s);
+	return ret;
+}
+
+static void drop(struct armed *a)
+{
+	close(a->uffd);
+	a->uffd = -1;
+}
+
+static bool register_one(const struct armed *a, uint64_t start, uint64_t end, bool *busy)
+{
+	struct uffdio_register reg = {
+		.range = {start, end - start},
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	if (ioctl(a->uffd, UFFDIO_REGISTER, &reg) == 0)
+		return true;
+	/* Else of a kind the kernel refuses: it is copied while frozen. */
+	*busy |= errno == EBUSY;
+	return false;
+}
+
+/*
+ * The process stands still, so that every range is one of whole mappings: a part of one would split
+ * it, and mremap() of both parts together fails then. Neighbours go in one call.
+ */
+static void register_in(struct dirty *d, struct armed *a)
+{
+	const struct smaps *s = &d->smaps;
+	bool done = false, busy = false;
+	uint32_t next;
+
+	if (smaps_read(&d->smaps, a->pid, "maps") < 0)
+		return;
+	for (uint32_t i = 0; i < s->n; i = next) {
+		uint64_t end = s->v[i].end;
+
+		next = i + 1;
+		if (!trackable(s, &s->v[i]))
+			continue;
+		for (; next < s->n && s->v[next].start == end && trackable(s, &s->v[next]); next++)
+			end = s->v[next].end;
+		if (register_one(a, s->v[i].start, end, &busy)) {
+			done = true;
+			continue;
+		}
+		for (uint32_t k = i; next > i + 1 && k < next; k++)
+			done |= register_one(a, s->v[k].start, s->v[k].end, &busy);
+	}
+	if (!done && busy) {
+		why_not(a->report, "another userfaultfd has its memory");
+		drop(a);
+	}
+}
+
+/* --- arming, continued ------------------------------------------------------------------------ */
+
 /* Every task's true state must be known before one of them is used for a call. */
 static int prepare(struct tree *t, const struct proc *p, struct err *err)
 {
@@ -170,8 +247,9 @@ static int arm_in(struct dirty *d, struct tree *t, struct proc *p, struct target
 		close(fd);
 		return 0;
 	}
-	d->v[d->n++] = (struct armed){p->pid, fd, rep};
 	rep->on = true;
+	d->v[d->n] = (struct armed){p->pid, fd, rep};
+	register_in(d, &d->v[d->n++]);
 	return 0;
 }
 
@@ -223,6 +301,10 @@ void dirty_forget_since(struct dirty *d)
 
 int dirty_arm(struct dirty *d, struct tree *t, struct err *err)
 {
+	/* Mappings that have come since a keeper was handed them. */
+	for (uint32_t i = 0; i < d->n; i++)
+		if (d->v[i].uffd >= 0)
+			register_in(d, &d->v[i]);
 	for (uint32_t i = 0; i < t->nprocs && d->report->n < TARGET_TRACKS; i++) {
 		struct proc *p = &t->procs[i];
 		struct target_track *rep = &d->report->v[d->report->n];
@@ -243,73 +325,6 @@ int dirty_arm(struct dirty *d, struct tree *t, struct err *err)
 	return 0;
 }
 
-/* --- registering, unregistering --------------------------------------------------------------- */
-
-/* Private memory without a file: what only writes of this process itself change, and PTEs see. */
-static bool trackable(const struct smaps *s, const struct smaps_vma *v)
-{
-	const char *name = smaps_string(s, v->name);
-
-	return !v->shared && !v->ino &&
-	       (!*name || !strcmp(name, "[heap]") || !strncmp(name, "[stack", 6) ||
-		!strncmp(name, "[anon:", 6));
-}
-
-int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t end), void *arg,
-		   struct err *err)
-{
-	struct smaps s = {0};
-	int ret = smaps_read(&s, pid, "maps");
-
-	if (ret < 0)
-		err_set(err, -ret, "read /proc/%d/maps", pid);
-	for (uint32_t i = 0; ret == 0 && i < s.n; i++)
-		if (trackable(&s, &s.v[i]))
-			ret = emit(arg, s.v[i].start, s.v[i].end);
-	smaps_deinit(&s);
-	return ret;
-}
-
-static void drop(struct armed *a)
-{
-	close(a->uffd);
-	a->uffd = -1;
-}
-
-static void register_in(struct dirty *d, struct armed *a)
-{
-	uint32_t done = 0, busy = 0;
-
-	if (smaps_read(&d->smaps, a->pid, "maps") < 0)
-		return;
-	for (uint32_t i = 0; i < d->smaps.n; i++) {
-		const struct smaps_vma *v = &d->smaps.v[i];
-		struct uffdio_register reg = {
-			.range = {v->start, v->end - v->start},
-			.mode = UFFDIO_REGISTER_MODE_WP,
-		};
-
-		if (!trackable(&d->smaps, v))
-			continue;
-		if (ioctl(a->uffd, UFFDIO_REGISTER, &reg) == 0)
-			done++;
-		else if (errno == EBUSY)
-			busy++;
-		/* Else: gone, or of a kind the kernel refuses. It is copied while frozen. */
-	}
-	if (!done && busy) {
-		why_not(a->report, "another userfaultfd has its memory");
-		drop(a);
-	}
-}
-
-void dirty_register(struct dirty *d)
-{
-	for (uint32_t i = 0; i < d->n; i++)
-		if (d->v[i].uffd >= 0)
-			register_in(d, &d->v[i]);
-}
-
 bool dirty_tracks(const struct dirty *d, pid_t pid)
 {
 	for (uint32_t i = 0; i < d->n; i++)
@@ -318,38 +333,11 @@ bool dirty_tracks(const struct dirty *d, pid_t pid)
 	return false;
 }
 
-static void unregister_in(struct dirty *d, const struct armed *a)
-{
-	uint64_t slice;
-
-	if (smaps_read(&d->smaps, a->pid, "maps") < 0)
-		return;
-	for (uint32_t i = 0; i < d->smaps.n; i++) {
-		const struct smaps_vma *v = &d->smaps.v[i];
-
-		if (!trackable(&d->smaps, v))
-			continue;
-		/* What is that large is mostly empty, and emptiness takes no time. */
-		slice = (v->end - v->start) / MOST_SLICES & ~((uint64_t)SLICE - 1);
-		slice = slice ? slice : SLICE;
-		for (uint64_t at = v->start; at < v->end; at += slice) {
-			uint64_t len = v->end - at < slice ? v->end - at : slice;
-			struct uffdio_range range = {at, len};
-
-			/* What fails here goes when the descriptor does. */
-			if (ioctl(a->uffd, UFFDIO_UNREGISTER, &range) < 0)
-				break;
-		}
-	}
-}
-
 void dirty_disarm(struct dirty *d)
 {
 	for (uint32_t i = 0; i < d->n; i++) {
-		if (d->v[i].uffd < 0)
-			continue;
-		unregister_in(d, &d->v[i]);
-		drop(&d->v[i]);
+		if (d->v[i].uffd >= 0)
+			drop(&d->v[i]);
 	}
 	d->n = 0;
 }

@@ -3,10 +3,10 @@
  * Which pages of a running tree are written: tracking is armed and taken away here.
  *
  *	guardian                                   target
- *	dirty_arm() ── freeze, one batch each ───▶ userfaultfd() made, fetched, closed: runs on
- *	UFFDIO_REGISTER of private memory ───────▶ (runs)
+ *	dirty_arm() ── frozen, one batch each ───▶ userfaultfd() made, fetched, closed
+ *	UFFDIO_REGISTER of private memory ───────▶ runs on
  *	                  tool: PAGEMAP_SCAN protects and tells (memdump/scan.c)
- *	dirty_disarm(): UFFDIO_UNREGISTER, slices ▶ (runs) nothing is left
+ *	dirty_disarm(): the descriptor is closed ▶ (runs) nothing is left
  *
  * The userfaultfd has WP_ASYNC (Linux 6.7): a write to a protected page costs the target one fault
  * that the kernel settles by itself; nobody has to answer, and should we die the kernel takes the
@@ -33,10 +33,7 @@ void dirty_close(struct dirty *d);
  */
 int dirty_arm(struct dirty *d, struct tree *t, struct err *err);
 
-/* The tree runs: registers what private memory has come since. */
-void dirty_register(struct dirty *d);
-
-/* The same for @pid: true when writes to its memory are tracked by us. */
+/* True when writes to its memory are tracked by us. */
 bool dirty_tracks(const struct dirty *d, pid_t pid);
 
 /* What a keeper hands on: @i-th process that is tracked, its userfaultfd; false at the end. */
@@ -46,7 +43,11 @@ void dirty_adopt(struct dirty *d, pid_t pid, int uffd, uint64_t since);
 uint64_t dirty_since(const struct dirty *d);
 void dirty_forget_since(struct dirty *d);
 
-/* The tree runs: takes everything away, in slices that no page fault waits for long. */
+/*
+ * The tree runs: takes everything away. The kernel does that for a whole address space under its
+ * lock, in about 20 ms per GiB: calls like mmap() wait for it, page faults do not. In slices it
+ * would be shorter, but each of them splits a mapping for a moment.
+ */
 void dirty_disarm(struct dirty *d);
 
 #endif

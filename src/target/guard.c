@@ -131,15 +131,12 @@ static int guard_track(struct guard *g, struct err *err)
 	tree_thaw(t, TARGET_RUN);
 	g->tracks->stop_ns = t->thaw_end_ns - t->freeze_begin_ns;
 	tree_reset(t);
-	if (ret == 0)
-		dirty_register(g->dirty);
 	return ret;
 }
 
-/* While the tree runs: what has come since, and once more what is slow. */
-static int guard_track_new(struct guard *g, struct err *err)
+/* While the tree runs: once more what is slow. */
+static int guard_survey_again(struct guard *g, struct err *err)
 {
-	dirty_register(g->dirty);
 	for (uint32_t i = 0; i < g->tracks->n; i++) {
 		const struct target_track *r = &g->tracks->v[i];
 		int ret = r->on ? gather_survey_again(g->gather, (pid_t)r->pid, err) : 0;
@@ -199,8 +196,8 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 		return gather_survey(g->gather, err);
 	case GUARD_TRACK:
 		return guard_track(g, err);
-	case GUARD_TRACK_NEW:
-		return g->dirty ? guard_track_new(g, err) : 0;
+	case GUARD_SURVEY_AGAIN:
+		return g->dirty ? guard_survey_again(g, err) : 0;
 	case GUARD_UNTRACK:
 		guard_untrack(g);
 		return 0;
@@ -251,10 +248,14 @@ static bool next_command(struct guard *g, struct guard_cmd *cmd)
 }
 
 static const char *const op_name[] = {
-	[GUARD_SURVEY] = "survey",	 [GUARD_TRACK] = "track",
-	[GUARD_TRACK_NEW] = "track new", [GUARD_UNTRACK] = "untrack",
-	[GUARD_KEEP] = "keep tracking",	 [GUARD_FREEZE] = "freeze",
-	[GUARD_COLLECT] = "collect",	 [GUARD_ALIVE] = "alive",
+	[GUARD_SURVEY] = "survey",
+	[GUARD_TRACK] = "track",
+	[GUARD_SURVEY_AGAIN] = "survey again",
+	[GUARD_UNTRACK] = "untrack",
+	[GUARD_KEEP] = "keep tracking",
+	[GUARD_FREEZE] = "freeze",
+	[GUARD_COLLECT] = "collect",
+	[GUARD_ALIVE] = "alive",
 	[GUARD_THAW] = "thaw",
 };
 

@@ -186,9 +186,9 @@ const struct target_tracks *target_tracks(const struct target *t)
 	return t->tracks;
 }
 
-int target_track_new(struct target *t, struct err *err)
+int target_survey_again(struct target *t, struct err *err)
 {
-	return command(t, GUARD_TRACK_NEW, 0, err);
+	return command(t, GUARD_SURVEY_AGAIN, 0, err);
 }
 
 int target_track_keep(struct target *t, uint64_t image, struct err *err)

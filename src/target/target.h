@@ -104,8 +104,8 @@ const struct target_tracks *target_tracks(const struct target *t);
  */
 int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t end), void *arg,
 		   struct err *err);
-/* While the tree runs: tracks the mappings that have come since, and surveys once more. */
-int target_track_new(struct target *t, struct err *err);
+/* While the tree runs: the survey once more, for the processes that are tracked. */
+int target_survey_again(struct target *t, struct err *err);
 /*
  * Instead of target_untrack(): the guardian stays as a keeper, so that the next dump of the tree
  * can tell what was written since this one, whose memory file has number @image. It ends with the
