@@ -76,7 +76,8 @@ static void sum_all(struct lie *l)
 		size_t at = head(l, i), n = get(l, at + 50, 2), len = get(l, at + 36, 4);
 		size_t data = at + md_head_span((unsigned)n, MD_ALIGN);
 
-		put(l, at + 40, md_sum_payload(l->p + data, len), 8);
+		if (data + len <= l->len)
+			put(l, at + 40, md_sum_payload(l->p + data, len), 8);
 		sum_record(l, at, MD_HEAD_LEN + n * MD_EXTENT_LEN);
 	}
 	sum_record(l, l->index, MD_HEAD_LEN);
