@@ -76,6 +76,8 @@ static void print_json(struct verify_cmd *c, const struct image_verify *v, const
 	json_object_set_new(o, "files", json_integer((json_int_t)v->files));
 	json_object_set_new(o, "blocks", json_integer((json_int_t)v->mem.blocks));
 	json_object_set_new(o, "raw_bytes", json_integer((json_int_t)v->mem.raw_bytes));
+	json_object_set_new(o, "stale_bytes", json_integer((json_int_t)v->mem.stale_bytes));
+	json_object_set_new(o, "parents", json_integer((json_int_t)v->mem.parents));
 	json_object_set_new(o, "findings", c->findings);
 	c->findings = NULL;
 	json_dumpf(o, stdout, JSON_COMPACT);
@@ -100,7 +102,13 @@ int cmd_verify(int argc, char **argv)
 	json_decref(c.findings);
 	if (ret < 0)
 		return cmd_fail("verify", &err);
-	fprintf(stderr, "%s: whole: %" PRIu64 " files, %" PRIu64 " blocks, %s of memory\n", c.dir,
+	fprintf(stderr, "%s: whole: %" PRIu64 " files, %" PRIu64 " blocks, %s of memory", c.dir,
 		v.files, v.mem.blocks, cmd_bytes(raw, sizeof(raw), v.mem.raw_bytes));
+	if (v.mem.stale_bytes)
+		fprintf(stderr, ", %s of it stale", cmd_bytes(raw, sizeof(raw), v.mem.stale_bytes));
+	if (v.mem.parents)
+		fprintf(stderr, ", and the rest of its memory in %u parent%s", v.mem.parents,
+			v.mem.parents == 1 ? "" : "s");
+	fputc('\n', stderr);
 	return 0;
 }

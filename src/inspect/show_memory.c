@@ -10,6 +10,8 @@ enum { NCODECS = 4 }; /* MD_CODEC_NONE to MD_CODEC_ZERO */
 struct total {
 	uint64_t space;
 	uint64_t raw, packed, extents;
+	uint64_t stale;	 /* of raw: older rounds, dropped pages */
+	uint64_t parent; /* not stored here: in the parents */
 	uint64_t blocks[NCODECS];
 };
 
@@ -23,6 +25,8 @@ static void add(struct total *to, const struct total *t)
 	to->raw += t->raw;
 	to->packed += t->packed;
 	to->extents += t->extents;
+	to->stale += t->stale;
+	to->parent += t->parent;
 	for (unsigned i = 0; i < NCODECS; i++)
 		to->blocks[i] += t->blocks[i];
 }
@@ -30,6 +34,10 @@ static void add(struct total *to, const struct total *t)
 static void show_total(struct doc *d, const struct total *t, bool packed)
 {
 	doc_u64(d, "stored_bytes", t->raw);
+	if (t->stale)
+		doc_u64(d, "stale_bytes", t->stale);
+	if (t->parent)
+		doc_u64(d, "parent_bytes", t->parent);
 	if (!packed)
 		return;
 	doc_u64(d, "packed_bytes", t->packed);
@@ -49,6 +57,30 @@ static void show_space(struct doc *d, const struct total *t, bool packed)
 	doc_end(d);
 }
 
+/* What a space has beyond what counts of the file's own blocks. */
+static uint64_t in_parents(const struct md_file *f, const struct total *t)
+{
+	struct md_extent e = {0};
+	uint64_t bytes = 0;
+
+	while (md_file_extent(f, t->space, e.addr + e.len, &e) > 0) {
+		bytes += e.len;
+		if (e.addr + e.len < e.addr)
+			break;
+	}
+	return bytes - (t->raw - t->stale);
+}
+
+static void end_space(struct doc *d, const struct md_file *f, const struct model *m,
+		      const struct show_opts *opts, struct total *t, struct total *all)
+{
+	if (!wanted(m, opts, t->space))
+		return;
+	t->parent = in_parents(f, t);
+	show_space(d, t, true);
+	add(all, t);
+}
+
 /* The block file's index knows it all; blocks come space by space. */
 static int from_blocks(struct doc *d, struct image *img, const struct model *m,
 		       const struct show_opts *opts, struct total *all, struct err *err)
@@ -56,28 +88,25 @@ static int from_blocks(struct doc *d, struct image *img, const struct model *m,
 	struct md_file *f = md_file_open(image_dirfd(img), IMAGE_BLOCK_FILE, 0, err);
 	struct total t = {0};
 	struct md_stored b;
+	size_t i;
 
 	if (!f)
 		return err && err->errnum ? -err->errnum : -EBADMSG;
-	for (size_t i = 0; md_file_block(f, i, &b); i++) {
+	for (i = 0; md_file_block(f, i, &b); i++) {
 		if (i && b.space != t.space) {
-			if (wanted(m, opts, t.space)) {
-				show_space(d, &t, true);
-				add(all, &t);
-			}
+			end_space(d, f, m, opts, &t, all);
 			t = (struct total){0};
 		}
 		t.space = b.space;
 		t.raw += b.raw_len;
+		t.stale += b.raw_len - b.live_len;
 		t.packed += b.packed_len;
 		t.extents += b.nextents;
 		if ((unsigned)b.codec < NCODECS)
 			t.blocks[b.codec]++;
 	}
-	if (t.raw && wanted(m, opts, t.space)) {
-		show_space(d, &t, true);
-		add(all, &t);
-	}
+	if (i)
+		end_space(d, f, m, opts, &t, all);
 	md_file_close(f);
 	return 0;
 }
@@ -139,6 +168,8 @@ int show_blocks(struct doc *d, struct image *img, struct err *err)
 		doc_str(d, "kind", MD_SPACE_KIND(b.space) ? "shared" : "process");
 		doc_u64(d, "id", MD_SPACE_ID(b.space));
 		doc_str(d, "codec", md_codec_name(b.codec));
+		if (b.round)
+			doc_u64(d, "round", b.round);
 		doc_u64(d, "raw_bytes", b.raw_len);
 		doc_u64(d, "packed_bytes", b.packed_len);
 		doc_u64(d, "extents", b.nextents);

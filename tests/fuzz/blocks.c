@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fuzz target: block files. The first byte says what to put right before the file is read, so that
- * changes get past the checksums: 1 head, 2 trailer, 4 index, 8 block heads, 16 payloads.
+ * changes get past the checksums: 1 head, 2 trailer, 4 index, 8 block heads, 16 payloads. With 32
+ * there are two files, a child and its parent, and the next two bytes are the child's length in
+ * units of 64 bytes; 64 has the child name the parent that is there.
  */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <xxhash.h>
@@ -18,15 +21,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 enum { HEAD = 64, MOST = 1 << 20 };
-enum { FIX_HEAD = 1, FIX_TRAILER = 2, FIX_INDEX = 4, FIX_BLOCKS = 8, FIX_PAYLOADS = 16 };
+enum {
+	FIX_HEAD = 1,
+	FIX_TRAILER = 2,
+	FIX_INDEX = 4,
+	FIX_BLOCKS = 8,
+	FIX_PAYLOADS = 16,
+	TWO = 32,
+	FIX_ID = 64
+};
 
 static uint8_t file[MOST];
 static char dir[64];
-static int dirfd;
+static int dirfd, parentfd;
 
 static void clean_up(void)
 {
 	unlinkat(dirfd, "f", 0);
+	unlinkat(parentfd, "f", 0);
+	unlinkat(dirfd, "parent", AT_REMOVEDIR);
 	rmdir(dir);
 }
 
@@ -36,6 +49,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	if (!mkdtemp(dir))
 		exit(1);
 	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (mkdirat(dirfd, "parent", 0700))
+		exit(1);
+	parentfd = openat(dirfd, "parent", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	atexit(clean_up);
 	return 0;
 }
@@ -149,23 +165,63 @@ static void see_file(unsigned flags)
 	md_file_close(f);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
-{
-	struct md_verify v;
-	struct err err = {0};
-	int fd, ret;
+static uint64_t pour_sum;
 
-	if (len < 1 || len - 1 > sizeof(file))
-		return 0;
-	len--;
-	memcpy(file, data + 1, len);
+static int pour(void *arg, uint64_t space, uint64_t addr, const void *buf, uint64_t len,
+		struct err *err)
+{
+	pour_sum += len + (buf ? ((const uint8_t *)buf)[len - 1] : 0);
+	return 0;
+}
+
+/* @parent: whose id the head is to name, NULL: as it is. */
+static void write_file(int at, const uint8_t *data, size_t len, unsigned fix, const uint8_t *parent)
+{
+	int fd;
+
+	memcpy(file, data, len);
+	if (parent && len >= HEAD)
+		memcpy(file + 40, parent + 32, 8);
 	if (len >= 2 * HEAD)
-		fix_sums(len, data[0]);
-	fd = openat(dirfd, "f", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		fix_sums(len, fix);
+	fd = openat(at, "f", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0 || write(fd, file, len) != (ssize_t)len)
 		abort();
 	close(fd);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	const struct md_sink to = {.write = pour};
+	const struct md_fill_opts opts = {.threads = 1};
+	struct md_verify v;
+	struct err err = {0};
+	size_t child = 0;
+	unsigned fix;
+	bool two;
+	int ret;
+
+	if (len < 1 || len - 1 > sizeof(file))
+		return 0;
+	fix = *data++;
+	len--;
+	two = (fix & TWO) && len >= 2;
+	if (two) {
+		child = HEAD * (size_t)(data[0] | data[1] << 8);
+		data += 2;
+		len -= 2;
+		two = child < len;
+	}
+	child = two ? child : len;
+	unlinkat(parentfd, "f", 0);
+	write_file(dirfd, data, child, fix,
+		   two && (fix & FIX_ID) && len - child >= HEAD ? data + child : NULL);
+	if (two)
+		write_file(parentfd, data + child, len - child, fix, NULL);
 	see_file(0);
+	if (md_file_fill(dirfd, "f", &opts, &to, NULL, &err) < 0 && !err.msg[0])
+		abort();
+	err_clear(&err);
 	see_file(MD_FILE_REBUILD);
 	ret = md_file_verify(dirfd, "f", 1, see_line, NULL, &v, &err);
 	if ((ret == 0) != (v.bad == 0 && !err.errnum))

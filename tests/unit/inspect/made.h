@@ -24,6 +24,9 @@ static struct {
 	struct model *m;
 	struct image *img;
 	size_t nstored, next, max_stored;
+	size_t first_round;   /* so many of them are of round 0, the rest of round 1; 0: all */
+	bool second;	      /* round 1 is read */
+	struct md_extent map; /* of the process, with rounds only; len 0: none */
 	struct {
 		uint64_t space, addr;
 		uint8_t fill;
@@ -135,10 +138,12 @@ static void made_store(uint64_t space, uint64_t addr, uint8_t fill)
 
 static int made_next(struct md_reader *r, struct md_block *b, uint32_t block_size, struct err *err)
 {
-	size_t n = 0;
+	size_t n = 0, end = made.next < made.first_round ? made.first_round : made.nstored;
 
 	b->nextents = 0;
-	while (made.next + n < made.nstored && b->nextents < MD_BLOCK_EXTENTS &&
+	if (made.first_round && made.next == made.first_round && !made.second)
+		return 0;
+	while (made.next + n < end && b->nextents < MD_BLOCK_EXTENTS &&
 	       (n + 1) * MADE_PAGE <= block_size &&
 	       made.stored[made.next + n].space == made.stored[made.next].space) {
 		uint64_t addr = made.stored[made.next + n].addr;
@@ -165,8 +170,20 @@ static int made_write(struct image *img, struct err *err)
 	struct md_opts opts = {.codec = MD_CODEC_LZ4, .level = 1, .threads = 1};
 	struct md_reader reader = {.next = made_next};
 	struct md_writer *w = md_writer_file_open(image_dirfd(img), IMAGE_BLOCK_FILE, &fopts, err);
-	int ret = w ? md_run(&reader, w, &opts, NULL, err) : -EIO;
+	int ret;
 
+	opts.more = made.first_round > 0;
+	ret = w ? md_run(&reader, w, &opts, NULL, err) : -EIO;
+	if (!ret && made.map.len)
+		ret = md_writer_file_map(w, MD_SPACE_PROC(MADE_PID), &made.map, 1, err);
+	if (!ret && opts.more) {
+		made.second = true;
+		opts.round = 1;
+		opts.more = false;
+		ret = md_run(&reader, w, &opts, NULL, err);
+	}
+	made.second = false;
+	made.first_round = made.map.len = 0;
 	if (w)
 		w->close(w);
 	if (!ret)

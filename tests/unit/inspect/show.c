@@ -175,6 +175,55 @@ static void block_file(void **state)
 	made_end();
 }
 
+/* Page 0x10000 anew in round 1, page 0x12000 dropped: what counts is told apart from what is
+ * stored. */
+static void rounds(void **state)
+{
+	struct show_opts opts = {0};
+	struct err err = {0};
+	struct image_mem *mem;
+	struct md_extent e;
+	json_t *t, *blocks;
+	uint8_t byte;
+
+	for (unsigned n = 0; n < 2; n++) {
+		made_begin();
+		made_vma(0x10000, 4 * MADE_PAGE, M_VMA_ANON);
+		for (uint64_t a = 0x10000; a < 0x13000; a += MADE_PAGE)
+			made_store(MD_SPACE_PROC(MADE_PID), a, (uint8_t)(a >> 12));
+		made.first_round = made.nstored;
+		made_store(MD_SPACE_PROC(MADE_PID), 0x10000, 0x99);
+		made.map = (struct md_extent){0x10000, 2 * MADE_PAGE};
+		t = show(n ? IMAGE_BLOCK_FILE : NULL, &opts, 0);
+		if (n) {
+			blocks = json_object_get(t, "blocks");
+			assert_string_equal(str(json_array_get(blocks, 0), "codec"), "map");
+			assert_null(json_object_get(json_array_get(blocks, 1), "round"));
+			assert_int_equal(num(json_array_get(blocks, 2), "round"), 1);
+		} else {
+			assert_int_equal(num(json_object_get(t, "memory"), "stored_bytes"),
+					 4 * MADE_PAGE);
+			assert_int_equal(num(json_object_get(t, "memory"), "stale_bytes"),
+					 2 * MADE_PAGE);
+			assert_null(json_object_get(json_object_get(t, "memory"), "parent_bytes"));
+		}
+		json_decref(t);
+		mem = image_mem_open(made.img, &err);
+		assert_non_null(mem);
+		assert_int_equal(image_mem_extent(mem, MD_SPACE_PROC(MADE_PID), 0, &e, &err), 1);
+		assert_int_equal(e.addr, 0x10000);
+		assert_int_equal(e.len, 2 * MADE_PAGE);
+		for (unsigned p = 0; p < 2; p++) {
+			assert_int_equal(image_mem_read(mem, MD_SPACE_PROC(MADE_PID),
+							0x10000 + p * MADE_PAGE, &byte, 1, &err),
+					 1);
+			assert_int_equal(byte, p ? 0x11 : 0x99);
+		}
+		image_mem_close(mem);
+		made_end();
+	}
+}
+
 static void no_such_file(void **state)
 {
 	struct show_opts opts = {0};
@@ -248,8 +297,8 @@ int main(void)
 		cmocka_unit_test(whole),	   cmocka_unit_test(brief_and_pid),
 		cmocka_unit_test(no_such_process), cmocka_unit_test(odd_names),
 		cmocka_unit_test(one_file),	   cmocka_unit_test(block_file),
-		cmocka_unit_test(no_such_file),	   cmocka_unit_test(linear),
-		cmocka_unit_test(document),
+		cmocka_unit_test(rounds),	   cmocka_unit_test(no_such_file),
+		cmocka_unit_test(linear),	   cmocka_unit_test(document),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,7 +81,7 @@ static inline int picker_next(struct md_reader *r, struct md_block *b, uint32_t 
 static inline int layer_run(struct md_writer *w, const struct pick *picks, size_t n,
 			    size_t per_block, uint32_t round, bool more, struct err *err)
 {
-	static const enum md_codec_id codecs[] = {MD_CODEC_NONE, MD_CODEC_LZ4, MD_CODEC_ZSTD};
+	static const enum md_codec_id codecs[] = {MD_CODEC_LZ4, MD_CODEC_ZSTD, MD_CODEC_NONE};
 	struct picker p = {.r.next = picker_next, .picks = picks, .n = n, .per_block = per_block};
 	struct md_opts o = {
 		.codec = codecs[round % 3],

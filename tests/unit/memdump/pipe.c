@@ -70,7 +70,8 @@ enum { HOLDS_MAX = 16 };
 struct fake_writer {
 	struct md_writer w;
 	struct md_block *held[HOLDS_MAX];
-	unsigned nheld, puts, fail_at, flushes, abandons, starts;
+	unsigned nheld, puts, fail_at, flushes, pauses, abandons, starts;
+	uint32_t round; /* that blocks must have */
 	bool fail_start, fail_flush, failed;
 	bool seen[NBLOCKS];
 	struct md_unpacker unpacker;
@@ -87,6 +88,7 @@ static void check_block(struct fake_writer *f, const struct md_block *b)
 	assert_true(i < NBLOCKS && !f->seen[i]);
 	f->seen[i] = true;
 	assert_int_equal(b->space, SPACE);
+	assert_int_equal(b->round, f->round);
 	assert_int_equal(b->raw_len, len);
 	assert_int_equal((uintptr_t)b->data % PAGE, 0);
 	assert_int_equal(b->sum, md_sum_payload(b->data, b->packed_len));
@@ -145,6 +147,17 @@ static int fake_flush(struct md_writer *w, struct err *err)
 	f->flushes++;
 	give_back(f, 0);
 	return f->fail_flush ? err_set(err, EDQUOT, "flush") : 0;
+}
+
+static int fake_pause(struct md_writer *w, struct err *err)
+{
+	struct fake_writer *f = (struct fake_writer *)w;
+
+	assert_int_equal(f->flushes, 0);
+	f->pauses++;
+	give_back(f, 0);
+	memset(f->seen, 0, sizeof(f->seen));
+	return f->fail_flush ? err_set(err, EDQUOT, "pause") : 0;
 }
 
 static void fake_abandon(struct md_writer *w)
@@ -266,6 +279,42 @@ static void test_default_size_shrinks(void **state)
 	md_unpacker_deinit(&s.w.unpacker);
 	assert_int_equal(s.st.block_size, MD_BLOCK_MIN);
 	assert_int_equal(s.w.puts, NBLOCKS);
+}
+
+/* Three runs to one writer: the pool of each is given back, the last alone flushes. */
+static void test_more(void **state)
+{
+	struct setup s;
+
+	for (unsigned holds = 0; holds < HOLDS_MAX; holds += 5) {
+		set_up(&s, holds);
+		s.w.w.pause = fake_pause;
+		for (unsigned n = 1; n <= 3; n++) {
+			s.o.round = s.w.round = 7 * n;
+			s.o.more = n < 3;
+			s.r = (struct fake_reader){.r.next = fake_next};
+			assert_int_equal(go(&s), 0);
+			assert_int_equal(s.w.puts, n * NBLOCKS);
+			assert_int_equal(s.w.starts, n);
+			assert_int_equal(s.w.pauses, n < 3 ? n : 2);
+			assert_int_equal(s.w.flushes, n == 3);
+			s.w.unpacker = (struct md_unpacker){0};
+		}
+		assert_int_equal(s.w.abandons, 0);
+	}
+	set_up(&s, 3);
+	s.w.w.pause = fake_pause;
+	s.w.fail_flush = s.o.more = true;
+	assert_int_equal(go(&s), -EDQUOT);
+	assert_int_equal(s.w.flushes, 0);
+	/* Nothing is read for a writer that cannot wait for more. */
+	set_up(&s, 3);
+	s.o.more = true;
+	assert_int_equal(md_run_check(&s.w.w, &s.o, &s.err), -EINVAL);
+	err_clear(&s.err);
+	assert_int_equal(go(&s), -EINVAL);
+	assert_non_null(strstr(s.err.msg, "in one run"));
+	assert_int_equal(s.w.starts + s.w.puts + s.w.flushes + s.w.abandons, 0);
 }
 
 static void failed_with(struct setup *s, int ret, int errnum)
@@ -424,6 +473,7 @@ int main(void)
 		cmocka_unit_test(test_codecs_and_threads),
 		cmocka_unit_test(test_smallest_pool),
 		cmocka_unit_test(test_default_size_shrinks),
+		cmocka_unit_test(test_more),
 		cmocka_unit_test(test_reader_fails),
 		cmocka_unit_test(test_put_fails),
 		cmocka_unit_test(test_flush_fails),
