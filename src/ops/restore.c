@@ -82,9 +82,32 @@ static int check_cpu(const struct restore *r, struct err *err)
 	return 0;
 }
 
+/* A dump that could make no system call in a process did not learn of them; all are 0 then. */
+static bool has_limits(const struct m_proc *p)
+{
+	for (unsigned i = 0; i < M_NRLIMITS; i++)
+		if (p->rlimits[i].cur || p->rlimits[i].max)
+			return true;
+	return false;
+}
+
 static int check_findings(const struct restore *r, struct err *err)
 {
 	const struct model *m = r->model;
+
+	for (uint32_t i = 0; i < m->nprocs; i++) {
+		const struct m_proc *p = &m->procs[i];
+
+		if (!lives(p) || has_limits(p))
+			continue;
+		err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+			 "%s cannot be restored: it has no signal actions, timers and limits of "
+			 "pid %u (%s)",
+			 r->opts->dir, p->pid, p->comm);
+		err_hint(err, "the dump could make no system call in that process and said so; "
+			      "`stasis show` and `stasis core` take the image");
+		return -EOPNOTSUPP;
+	}
 
 	for (uint32_t i = 0; i < m->nfindings; i++)
 		if (m->findings[i].fatal)

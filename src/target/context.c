@@ -76,6 +76,24 @@ static void ask_process(struct process_questions *q)
 		batch_call(&batch, SYS_membarrier, MEMBARRIER_GET_REGISTRATIONS, 0, 0, 0, 0);
 }
 
+/* What no kernel refuses: a filter of the process's own did. */
+static int check_process(const struct remote *r, const struct process_questions *q, struct err *err)
+{
+	for (int i = 0; i < M_NSIG; i++)
+		if (q->sigaction[i] >= 0 && batch.calls[q->sigaction[i]].ret < 0)
+			return err_set(err, (int)-batch.calls[q->sigaction[i]].ret,
+				       "process %d: action of signal %d", r->proc->pid, i + 1);
+	for (int i = 0; i < 3; i++)
+		if (batch.calls[q->itimer[i]].ret < 0)
+			return err_set(err, (int)-batch.calls[q->itimer[i]].ret,
+				       "process %d: interval timer %d", r->proc->pid, i);
+	for (int i = 0; i < M_NRLIMITS; i++)
+		if (batch.calls[q->rlimit[i]].ret < 0)
+			return err_set(err, (int)-batch.calls[q->rlimit[i]].ret,
+				       "process %d: limit %d", r->proc->pid, i);
+	return 0;
+}
+
 static uint64_t timeval_us(const struct timeval *tv)
 {
 	return (uint64_t)tv->tv_sec * 1000000u + (uint64_t)tv->tv_usec;
@@ -121,6 +139,8 @@ static int collect_process(struct remote *r, struct m_proc *p, struct err *err)
 	batch_init_big(&batch, r, calls, data);
 	ask_process(&q);
 	ret = remote_run(r, &r->first, &batch, 1, err);
+	if (ret == 0)
+		ret = check_process(r, &q, err);
 	if (ret == 0)
 		answer_process(&q, p);
 	return ret;

@@ -230,7 +230,7 @@ static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p,
 	return ret;
 }
 
-/* A process that cannot be asked is dumped without the answers, and the image says so. */
+/* A process that cannot be asked is dumped without the answers for a look only. */
 static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
 {
 	struct remote *r = &g->remote;
@@ -251,8 +251,11 @@ static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p,
 		return 0;
 	if (why.class == ERR_TARGET_GONE || why.class == ERR_TIMEOUT)
 		return err_take(err, &why);
-	return finding_add(g->m, p->pid, "signal actions, timers and limits not asked for: %s",
-			   why.msg);
+	return finding_fatal(g->m, p->pid,
+			     "its signal actions, timers and limits cannot be asked for: %s",
+			     why.msg) < 0
+		       ? err_set(err, ENOMEM, "findings of pid %u", p->pid)
+		       : 0;
 }
 
 static int gather_live(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
@@ -270,7 +273,7 @@ static int gather_live(struct gather *g, struct proc *proc, struct m_proc *p, st
 		ret = files_collect(g->files, p, err);
 	if (ret == 0)
 		ret = gather_threads(g, proc, p, err);
-	if (ret == 0 && !g->opts->no_injection)
+	if (ret == 0)
 		ret = gather_context(g, proc, p, err);
 	return ret;
 }
