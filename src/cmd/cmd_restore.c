@@ -202,6 +202,7 @@ static void print_json(const struct restore_cmd *c, const struct restore_result 
 	set_int(o, "threads", r->nthreads);
 	set_int(o, "vmas", r->nvmas);
 	set_int(o, "files", r->nfiles);
+	set_int(o, "files_without_checksum", r->nunsummed);
 	set_int(o, "raw_bytes", r->mem.raw_bytes);
 	set_int(o, "packed_bytes", r->mem.packed_bytes);
 	set_int(o, "fill_threads", r->mem.threads);
@@ -220,6 +221,17 @@ static void print_json(const struct restore_cmd *c, const struct restore_result 
 	putchar('\n');
 	fflush(stdout);
 	json_decref(o);
+}
+
+/* Also before a failure: what it compared is of interest then. */
+static void print_notes(const struct restore_result *r)
+{
+	if (r->nunsummed)
+		fprintf(stderr,
+			"note: the image has no checksum of %u file%s, %s%s: compared by build id "
+			"or size (a dump with --file-validation=checksum takes checksums)\n",
+			r->nunsummed, r->nunsummed == 1 ? "" : "s", r->unsummed,
+			r->nunsummed == 1 ? "" : " for one");
 }
 
 static void print_result(const struct restore_cmd *c, const struct restore_result *r)
@@ -306,6 +318,8 @@ int cmd_restore(int argc, char **argv)
 	progress_free(c.progress);
 	if (c.json)
 		print_json(&c, &res, &err);
+	if (!c.quiet || ret < 0)
+		print_notes(&res);
 	if (ret < 0)
 		ret = cmd_fail("restore", &err);
 	else if (!c.quiet)

@@ -101,6 +101,9 @@ struct restore_result {
 	pid_t root;
 	unsigned nprocs, nthreads, nvmas, nfiles;
 	struct md_fill_stats mem;
+	/* Not compared by the checksum that was asked for, for the image has none; one of them. */
+	uint32_t nunsummed;
+	char unsummed[128];
 	char uffd_reason[96]; /* why pages were not filled by userfaultfd; empty: they were */
 };
 

@@ -419,6 +419,19 @@ static int put_last(struct restore *r, uint32_t i, struct remote *remote, struct
 	return ret < 0 ? ret : put_regs(remote, &r->model->procs[i], err);
 }
 
+/* As criu does, such files are compared by what there is; unlike it, not in silence. */
+static void tell_unsummed(struct restore *r)
+{
+	struct restore_result *res = r->res;
+	const char *path;
+
+	res->nunsummed = make_unsummed(r->make, &path);
+	if (!res->nunsummed)
+		return;
+	snprintf(res->unsummed, sizeof(res->unsummed), "%s", path);
+	pr_warn("the image has no checksum of %u files, of %s for one\n", res->nunsummed, path);
+}
+
 static int restore_state(struct restore *r, struct err *err)
 {
 	int ret;
@@ -426,6 +439,7 @@ static int restore_state(struct restore *r, struct err *err)
 	phase(r, RESTORE_STATE, 0);
 	restore_close_fills(r);
 	ret = make_late(r->make, err);
+	tell_unsummed(r);
 	if (ret == 0)
 		ret = each(r, put_places, err);
 	if (ret == 0)
