@@ -121,6 +121,8 @@ static int check_findings(const struct restore *r, struct err *err)
 static int check_vdso(struct restore *r, struct err *err)
 {
 	const struct spawn_vdso *v = &r->spawn.vdso;
+	const size_t len_page = r->model->page_size;
+	cleanup_free uint8_t *page = malloc(len_page);
 	struct image_mem *mem = NULL;
 	int ret = 0;
 
@@ -128,12 +130,11 @@ static int check_vdso(struct restore *r, struct err *err)
 		ret = fill_check_vdso(&r->spawn, &r->model->procs[i], err);
 	if (ret < 0 || !v->n)
 		return ret;
-	mem = image_mem_open(r->image, err);
+	mem = page ? image_mem_open(r->image, err) : NULL;
 	if (!mem)
-		return -err->errnum;
+		return page ? -err->errnum : err_set(err, ENOMEM, "a page of the vdso");
 	for (uint32_t i = 0; ret == 0 && i < r->model->nprocs; i++) {
 		const struct m_proc *p = &r->model->procs[i];
-		uint8_t page[4096];
 
 		for (uint32_t j = 0; ret == 0 && j < p->mm.nvmas; j++) {
 			const struct m_vma *w = &p->mm.vmas[j];
@@ -143,15 +144,14 @@ static int check_vdso(struct restore *r, struct err *err)
 
 			/* A hostile image has several pieces that sum up to ours. */
 			for (uint64_t a = w->start;
-			     w->kind == M_VMA_VDSO && len <= own_len && a < w->end;
-			     a += sizeof(page)) {
+			     w->kind == M_VMA_VDSO && len <= own_len && a < w->end; a += len_page) {
 				struct err drop = {0};
 				ssize_t n = image_mem_read(mem, MD_SPACE_PROC(p->pid), a, page,
-							   sizeof(page), &drop);
+							   len_page, &drop);
 
 				/* An image need not have it. */
-				if (n != (ssize_t)sizeof(page) ||
-				    !memcmp(page, own + (a - w->start), sizeof(page)))
+				if (n != (ssize_t)len_page ||
+				    !memcmp(page, own + (a - w->start), len_page))
 					continue;
 				ret = err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
 					       "process %u: the vdso of the image (%s) differs "
