@@ -99,6 +99,7 @@ struct restore_result {
 	uint64_t total_ns;
 	uint64_t read_ns, spawn_ns, maps_ns, memory_ns, state_ns, go_ns;
 	pid_t root;
+	bool live; /* the tree has been let go */
 	unsigned nprocs, nthreads, nvmas, nfiles;
 	struct md_fill_stats mem;
 	/* Not compared by the checksum that was asked for, for the image has none; one of them. */

@@ -250,6 +250,7 @@ static int restore_open(struct restore *r, struct err *err)
 				    .arg = r,
 				    .sibling = r->opts->sibling || r->tool,
 				    .shell_job = r->opts->shell_job,
+				    .live = r->tool ? &r->res->live : NULL,
 				    .stopped = r->opts->leave_stopped};
 	ret = spawn_open(&r->spawn, r->model, &sopts, err);
 	if (ret == 0)
@@ -490,6 +491,8 @@ static int restore_steps(struct restore *r, struct err *err)
 	res->state_ns = lap(&t);
 	if (ret == 0)
 		ret = restore_point_of_no_return(r->tool, err);
+	/* Should we be killed when it has been let go. */
+	res->root = (pid_t)r->model->procs[0].pid;
 	if (ret == 0)
 		ret = spawn_go(&r->spawn, err);
 	res->go_ns = lap(&t);

@@ -174,7 +174,7 @@ int spawn_open(struct spawn *s, const struct model *m, const struct spawn_opts *
 	memset(s, 0, sizeof(*s));
 	s->m = m;
 	s->opts = *opts;
-	s->sock = -1;
+	s->sock = s->warden.sock = -1;
 	ret = tree_init(&s->tree, (pid_t)m->procs[0].pid, err);
 	if (ret < 0)
 		return ret;
@@ -183,7 +183,9 @@ int spawn_open(struct spawn *s, const struct model *m, const struct spawn_opts *
 	if (!s->order)
 		return err_set(err, ENOMEM, "list of %u processes", m->nprocs);
 	ret = pids_free(m, err);
-	return ret < 0 ? ret : find_base(s, err);
+	if (ret == 0)
+		ret = find_base(s, err);
+	return ret < 0 ? ret : warden_start(&s->warden, m, opts->live, err);
 }
 
 /* --- the first stub ------------------------------------------------------------------------------
@@ -427,20 +429,42 @@ static bool is_stopped(const struct spawn *s, pid_t pid)
 	return s->opts.stopped || (p && p->state == M_STOPPED);
 }
 
-int spawn_go(struct spawn *s, struct err *err)
+/* From here on they live without us. */
+static int let_live(struct spawn *s, struct err *err)
 {
 	struct tree *t = &s->tree;
 
-	/* A death up to here has been seen or ends all; from here on they live without us. */
-	for (uint32_t i = 0; i < t->ntasks; i++)
-		if (t->tasks[i].state == TASK_STOPPED &&
-		    ptrace(PTRACE_SETOPTIONS, t->tasks[i].tid, 0,
+	for (uint32_t i = 0; i < t->ntasks; i++) {
+		if (t->tasks[i].state != TASK_STOPPED)
+			continue;
+		if (ptrace(PTRACE_SETOPTIONS, t->tasks[i].tid, 0,
 			   t->options & ~(unsigned long)PTRACE_O_EXITKILL) < 0)
 			return err_set(err, errno, "let thread %d live", t->tasks[i].tid);
+		if (FAULT("restore.letting_go"))
+			return err_set(err, EIO, "fault injected at restore.letting_go");
+	}
+	return 0;
+}
+
+int spawn_go(struct spawn *s, struct err *err)
+{
+	struct tree *t = &s->tree;
+	int ret = warden_arm(&s->warden, err);
+
+	if (ret < 0)
+		return ret;
 	for (uint32_t i = 0; i < t->nprocs; i++)
 		if (is_stopped(s, t->procs[i].pid))
 			kill(t->procs[i].pid, SIGSTOP);
+	/* A death up to here has been seen or ends all. */
+	ret = let_live(s, err);
+	if (ret < 0)
+		return ret;
+	warden_switch(&s->warden);
 	s->running = true;
+	/* Nothing to undo: for tests that kill the tracer here. */
+	if (FAULT("target.let_go"))
+		errno = 0;
 	for (uint32_t i = 0; i < t->ntasks; i++) {
 		if (t->tasks[i].state != TASK_STOPPED)
 			continue;
@@ -471,6 +495,7 @@ void spawn_free(struct spawn *s)
 {
 	if (s->tree.tasks && !s->running)
 		kill_all(s);
+	warden_end(&s->warden);
 	if (s->sock >= 0)
 		close(s->sock);
 	tree_deinit(&s->tree);

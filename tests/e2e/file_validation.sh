@@ -32,7 +32,7 @@ change() {
 }
 
 back() {
-	stasis restore -D "$image" -d --file-validation checksum "$@" || bad "restore $*: $RC $ERR"
+	stasis restore -D "$image" -d --file-validation checksum || bad "restore: $RC $ERR"
 	kill -KILL $pid
 	# It is the reaper's.
 	while [ -e /proc/$pid ]; do sleep 0.02; done
