@@ -326,6 +326,8 @@ static int put_places(struct restore *r, uint32_t i, struct remote *remote, stru
 	if (ret == 0)
 		ret = put_administration(p, remote, err);
 	if (ret == 0)
+		ret = put_coredump_filter(p, err);
+	if (ret == 0)
 		ret = put_with_files(r, remote, p, err);
 	if (ret == 0)
 		ret = with_terminal(r, remote, p, false, err);
