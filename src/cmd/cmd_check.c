@@ -90,7 +90,7 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 				   c->for_pid);
 		return 0;
 	default:
-		return parse_dump_opt(key, arg, state, c) ? 0 : ARGP_ERR_UNKNOWN;
+		return parse_dump_opt(key, arg, state, c) ? 0 : cmd_unknown(state, key, arg);
 	}
 }
 

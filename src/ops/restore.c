@@ -197,6 +197,30 @@ static int with_terminal(struct restore *r, struct remote *remote, const struct 
 	return ret < 0 ? ret : fill_drop(remote, err);
 }
 
+static void tell_waiting(void *arg, uint32_t pid, pid_t parent)
+{
+	struct restore *r = arg;
+
+	pr_warn("pid %u is held by a process that has ended; its parent %d has not collected it\n",
+		pid, parent);
+	if (r->opts->waits)
+		r->opts->waits(r->opts->arg, (pid_t)pid, parent);
+}
+
+/* The terminal of this command is its own session's: nobody takes it away from there. */
+static void tell_without_tty(struct restore *r)
+{
+	for (uint32_t i = 0; i < r->model->nttys; i++) {
+		const struct m_tty *t = &r->model->ttys[i];
+		const struct m_proc *p = t->sid ? model_proc(r->model, t->sid) : NULL;
+
+		if (!p || !t->inherited || p->sid != p->pid || r->res->without_tty)
+			continue;
+		r->res->without_tty = (pid_t)p->pid;
+		pr_warn("process %u leads a session and has no terminal of its own\n", p->pid);
+	}
+}
+
 /* A session leader takes its controlling terminal, before it has children that inherit it. */
 static int take_terminal(void *arg, struct remote *remote, const struct m_proc *p, struct err *err)
 {
@@ -246,7 +270,9 @@ static int restore_open(struct restore *r, struct err *err)
 		r->res->nvmas += r->model->procs[i].mm.nvmas;
 	}
 	r->spawning = true;
+	tell_without_tty(r);
 	sopts = (struct spawn_opts){.session = take_terminal,
+				    .waits = tell_waiting,
 				    .arg = r,
 				    .sibling = r->opts->sibling || r->tool,
 				    .shell_job = r->opts->shell_job,

@@ -36,6 +36,9 @@ struct spawn_opts {
 	 */
 	int (*session)(void *arg, struct remote *r, const struct m_proc *p, struct err *err);
 	void *arg;
+	/* A pid is held by one that has ended and that its parent has not collected. May be NULL.
+	 */
+	void (*waits)(void *arg, uint32_t pid, pid_t parent);
 	bool shell_job; /* a root without session of its own comes into the tool's */
 	/* True when the tree has been let go; in memory shared with the tool. NULL: nobody asks */
 	bool *live;
