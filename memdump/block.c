@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "memdump/format.h"
+
 uint64_t md_now_ns(void)
 {
 	struct timespec ts;
@@ -39,10 +41,10 @@ struct md_block *md_queue_pop(struct md_queue *q)
 
 size_t md_pool_buf_size(uint32_t block_size)
 {
-	/* The last page is for padding. */
-	size_t len = MD_BLOCK_HEADROOM + md_pool_payload_cap(block_size) + 4096;
+	/* The last piece is for padding. */
+	size_t len = MD_BLOCK_HEADROOM + md_pool_payload_cap(block_size) + MD_ALIGN_DIRECT;
 
-	return (len + 4095) & ~(size_t)4095;
+	return (len + MD_ALIGN_DIRECT - 1) & ~(size_t)(MD_ALIGN_DIRECT - 1);
 }
 
 int md_pool_init(struct md_pool *p, unsigned nblocks, unsigned nspares, uint32_t block_size,

@@ -43,6 +43,12 @@ int cmd_fail(const char *command, const struct err *err);
  */
 int cmd_parse(const struct argp *argp, int argc, char **argv, void *input);
 
+/*
+ * What a parser returns for a key that is none of its: an argument is named, for there is no place
+ * for one.
+ */
+error_t cmd_unknown(struct argp_state *state, int key, const char *arg);
+
 /* A whole decimal number in [@min, @max]; else argp_error(), which exits with ERR_USAGE. */
 long cmd_number(struct argp_state *state, const char *option, const char *text, long min, long max);
 /* As cmd_number(), in bytes with an optional suffix K, M or G. */

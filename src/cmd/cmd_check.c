@@ -5,18 +5,73 @@
 #include "src/cmd/cmd.h"
 #include "src/target/target.h"
 
-enum { OPT_JSON = 256, OPT_PID };
+enum {
+	OPT_JSON = 256,
+	OPT_PID,
+	OPT_GHOST,
+	OPT_LINK_REMAP,
+	OPT_TCP,
+	OPT_TCP_CLOSE,
+};
 
 struct check_cmd {
 	bool json;
-	pid_t pid; /* 0: the kernel */
+	pid_t pid;		 /* 0: the kernel */
+	struct target_opts opts; /* of the dump that is asked about */
+	const char *for_pid;	 /* an option without --pid */
 };
 
 static const struct argp_option options[] = {
 	{"json", OPT_JSON, NULL, 0, "A JSON array on standard output", 0},
 	{"pid", OPT_PID, "PID", 0, "What of this process tree could not be restored", 0},
+	{NULL, 0, NULL, 0, "With --pid, what the dump would be told:", 1},
+	{"ghost-limit", OPT_GHOST, "SIZE", 0, "As of stasis dump", 1},
+	{"link-remap", OPT_LINK_REMAP, NULL, 0, "As of stasis dump", 1},
+	{"shell-job", 'j', NULL, 0, "As of stasis dump", 1},
+	{"tcp-established", OPT_TCP, NULL, 0, "As of stasis dump", 1},
+	{"tcp-close", OPT_TCP_CLOSE, NULL, 0, "As of stasis dump", 1},
+	{"ext-unix-sk", 'x', NULL, 0, "As of stasis dump", 1},
 	{0},
 };
+
+/* True when @key is one of these. */
+static bool parse_dump_opt(int key, char *arg, struct argp_state *state, struct check_cmd *c)
+{
+	static const struct {
+		int key;
+		const char *name;
+	} names[] = {{OPT_GHOST, "--ghost-limit"},   {OPT_LINK_REMAP, "--link-remap"},
+		     {'j', "--shell-job"},	     {OPT_TCP, "--tcp-established"},
+		     {OPT_TCP_CLOSE, "--tcp-close"}, {'x', "--ext-unix-sk"}};
+	struct target_opts *o = &c->opts;
+
+	switch (key) {
+	case OPT_GHOST:
+		o->ghost_limit = cmd_size(state, "--ghost-limit", arg, 1, (uint64_t)1 << 30);
+		break;
+	case OPT_LINK_REMAP:
+		o->link_remap = true;
+		break;
+	case 'j':
+		o->shell_job = true;
+		break;
+	case OPT_TCP:
+		o->tcp_established = true;
+		break;
+	case OPT_TCP_CLOSE:
+		o->tcp_close = true;
+		break;
+	case 'x':
+		o->ext_unix = true;
+		break;
+	default:
+		return false;
+	}
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i].key == key)
+			c->for_pid = names[i].name;
+	return true;
+}
 
 static error_t parse_opt(int key, char *arg, struct argp_state *state)
 {
@@ -29,8 +84,13 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_PID:
 		c->pid = (pid_t)cmd_number(state, "--pid", arg, 1, 1 << 22);
 		return 0;
+	case ARGP_KEY_END:
+		if (c->for_pid && !c->pid)
+			argp_error(state, "%s is of a process tree: --pid PID is missing",
+				   c->for_pid);
+		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return parse_dump_opt(key, arg, state, c) ? 0 : cmd_unknown(state, key, arg);
 	}
 }
 
@@ -75,12 +135,13 @@ static unsigned print_findings(const struct model *m, bool json)
 
 static int check_pid(const struct check_cmd *c)
 {
-	struct target_opts opts = {.survey_all = true};
+	struct target_opts opts = c->opts;
 	struct model *m = NULL;
 	struct target *t = NULL;
 	struct err err = {0};
 	int ret = target_precheck(c->pid, &err);
 
+	opts.survey_all = true;
 	if (ret == 0) {
 		m = model_new(MODEL_SHARED);
 		if (!m)

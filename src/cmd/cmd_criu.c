@@ -103,7 +103,7 @@ static int start(const struct criu_opts *o, struct err *err)
 	/* On stderr errors are said in any case. */
 	log.off = !o->log_file && !o->level_given;
 	log.to_stderr = !o->log_file;
-	log_start(&log, o->images_dir);
+	log_start(&log, o->images_dir, "");
 	pr_info("stasis " STASIS_VERSION " as criu " CRIU_RELEASE ": %s, images in %s\n",
 		o->command, o->images_dir);
 	for (unsigned i = 0; i < o->nnotes; i++)

@@ -105,7 +105,10 @@ static const struct argp_option options[] = {
 	 "The terminal and the session may be somebody else's, as of a job of a shell", 3},
 	{"tcp-established", OPT_TCP, NULL, 0,
 	 "Carry TCP connections with somebody outside of the tree", 3},
-	{"tcp-close", OPT_TCP_CLOSE, NULL, 0, "These are closed connections in the image", 3},
+	{"tcp-close", OPT_TCP_CLOSE, NULL, 0,
+	 "TCP connections with somebody outside of the tree are closed ones in the image; the "
+	 "running program keeps them",
+	 3},
 	{"ext-unix-sk", 'x', NULL, 0,
 	 "Unix datagram sockets may have a peer outside of the tree, found again by its name", 3},
 	{"json", OPT_JSON, NULL, 0, "One machine-readable result line on standard output", 4},
@@ -270,7 +273,7 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		check_opts(state, c);
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cmd_unknown(state, key, arg);
 	}
 }
 
@@ -436,7 +439,7 @@ static void print_result(const struct dump_cmd *c, const struct dump_result *r)
 			cmd_bytes(raw, sizeof(raw), r->lost_bytes));
 	fprintf(stderr,
 		"%s: %u process%s, %u thread%s, %s of memory -> %s (ratio %.2f), frozen %s, total %s, "
-		"%.2f GB/s\n",
+		"memory at %.2f GB/s\n",
 		c->opts.dir, r->nprocs, r->nprocs == 1 ? "" : "es", r->nthreads,
 		r->nthreads == 1 ? "" : "s", cmd_bytes(raw, sizeof(raw), r->mem.raw_bytes),
 		cmd_bytes(img, sizeof(img), r->image_bytes), ratio,
@@ -453,6 +456,14 @@ static bool is_filled(const char *path)
 		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
 			return true;
 	return false;
+}
+
+/* A pid that cannot be dumped: that is said at once, and a log would have nothing to add. */
+static bool is_mistyped(pid_t pid)
+{
+	struct err drop = {0};
+
+	return target_precheck(pid, &drop) < 0;
 }
 
 int cmd_dump(int argc, char **argv)
@@ -478,10 +489,10 @@ int cmd_dump(int argc, char **argv)
 	sigaction(SIGHUP, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error like a full disk: EFBIG */
-	/* It is refused, and the log beside it is that of the dump that made it. */
-	if (!c.log.path && is_filled(c.opts.dir))
+	/* It is refused, and a log beside it is that of the dump that made it. */
+	if (!c.log.path && (is_filled(c.opts.dir) || is_mistyped(c.opts.pid)))
 		c.log.off = true;
-	log_start(&c.log, c.opts.dir);
+	log_start(&c.log, c.opts.dir, "");
 	c.progress = progress_new(c.quiet);
 	c.opts.arg = &c;
 	c.opts.phase = on_phase;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* stasis show, core and bt: the commands that read an image. */
 #include <string.h>
+#include <unistd.h>
 
 #include "src/cmd/cmd.h"
 #include "src/image/image.h"
@@ -22,7 +23,8 @@ static const struct argp_option show_options[] = {
 };
 
 static const struct argp_option core_options[] = {
-	{"output", 'o', "FILE", 0, "The core file; FILE.PID for each process of a tree", 0},
+	{"output", 'o', "FILE", 0,
+	 "The core file; FILE.PID for each process of a tree; - is standard output", 0},
 	{"pid", 'p', "PID", 0, "Only this process", 0},
 	{0},
 };
@@ -59,6 +61,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 			argp_error(state, "which image? DIR is missing");
 		if (c->wants_output && !c->file)
 			argp_error(state, "where to? -o FILE is missing");
+		if (c->wants_output && !strcmp(c->file, "-") && isatty(STDOUT_FILENO))
+			argp_error(state, "-o -: standard output is a terminal: give a file, or a "
+					  "program that reads a core");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;

@@ -6,12 +6,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "src/cmd/cmd.h"
+#include "src/cmd/job.h"
 #include "src/cmd/log.h"
 #include "src/cmd/progress.h"
 #include "src/ops/ops.h"
@@ -139,11 +139,11 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		check_opts(state, c);
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cmd_unknown(state, key, arg);
 	}
 }
 
-static const struct argp_child children[] = {{&log_argp, 0, NULL, 0}, {0}};
+static const struct argp_child children[] = {{&log_argp_restore, 0, NULL, 0}, {0}};
 
 static const struct argp argp = {
 	options,
@@ -202,6 +202,7 @@ static void print_json(const struct restore_cmd *c, const struct restore_result 
 	set_int(o, "threads", r->nthreads);
 	set_int(o, "vmas", r->nvmas);
 	set_int(o, "files", r->nfiles);
+	set_int(o, "files_without_checksum", r->nunsummed);
 	set_int(o, "raw_bytes", r->mem.raw_bytes);
 	set_int(o, "packed_bytes", r->mem.packed_bytes);
 	set_int(o, "fill_threads", r->mem.threads);
@@ -222,6 +223,23 @@ static void print_json(const struct restore_cmd *c, const struct restore_result 
 	json_decref(o);
 }
 
+/* Also before a failure: what it compared is of interest then. */
+static void print_notes(const struct restore_result *r)
+{
+	if (r->nunsummed)
+		fprintf(stderr,
+			"note: the image has no checksum of %u file%s, %s%s: compared by build id "
+			"or size (a dump with --file-validation=checksum takes checksums)\n",
+			r->nunsummed, r->nunsummed == 1 ? "" : "s", r->unsummed,
+			r->nunsummed == 1 ? "" : " for one");
+	if (r->without_tty)
+		fprintf(stderr,
+			"note: process %d leads a session of its own and has no controlling terminal: "
+			"this one belongs to the session of the restoring command: no job control "
+			"in it, and ^C does not reach it\n",
+			r->without_tty);
+}
+
 static void print_result(const struct restore_cmd *c, const struct restore_result *r)
 {
 	char raw[24], total[24];
@@ -231,7 +249,7 @@ static void print_result(const struct restore_cmd *c, const struct restore_resul
 		fprintf(stderr, "note: pages were written through /proc, without userfaultfd: %s\n",
 			r->uffd_reason);
 	fprintf(stderr,
-		"pid %d runs: %u process%s, %u thread%s, %s of memory from %s, total %s, %.2f GB/s\n",
+		"pid %d runs: %u process%s, %u thread%s, %s of memory from %s, total %s, memory at %.2f GB/s\n",
 		r->root, r->nprocs, r->nprocs == 1 ? "" : "es", r->nthreads,
 		r->nthreads == 1 ? "" : "s", cmd_bytes(raw, sizeof(raw), r->mem.raw_bytes),
 		c->opts.dir, cmd_time(total, sizeof(total), r->total_ns), rate);
@@ -249,32 +267,16 @@ static void write_pidfile(const char *path, pid_t pid)
 			strerror(errno), pid);
 }
 
-/* Until the root ends; signals to us are meant for it, from the moment on that it runs. */
-static int await_root(pid_t pid)
+/* In the worker; what is awaited may take seconds. */
+static void on_wait(void *arg, pid_t pid, pid_t parent)
 {
-	sigset_t wanted, before;
-	int status = 0;
-	pid_t got;
+	const struct restore_cmd *c = arg;
 
-	sigemptyset(&wanted);
-	for (size_t i = 0; i < NSIGNALS; i++)
-		sigaddset(&wanted, signals[i]);
-	sigaddset(&wanted, SIGCHLD);
-	/* Blocked, so that none comes between a look and the wait for the next. */
-	sigprocmask(SIG_BLOCK, &wanted, &before);
-	while ((got = waitpid(pid, &status, WNOHANG)) == 0) {
-		int sig = interrupted;
-
-		interrupted = 0;
-		if (!sig)
-			sig = sigwaitinfo(&wanted, NULL);
-		if (sig > 0 && sig != SIGCHLD)
-			kill(pid, sig);
-	}
-	sigprocmask(SIG_SETMASK, &before, NULL);
-	if (got < 0)
-		return 0;
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+	if (!c->quiet)
+		fprintf(stderr,
+			"note: pid %d is held by a process that has ended: waiting up to 5 s until "
+			"its parent, pid %d, collects it\n",
+			pid, parent);
 }
 
 int cmd_restore(int argc, char **argv)
@@ -283,7 +285,6 @@ int cmd_restore(int argc, char **argv)
 	struct sigaction sa = {.sa_handler = on_signal};
 	struct restore_result res;
 	struct err err = {0};
-	char log_name[4096];
 	int ret = cmd_parse(&argp, argc, argv, &c);
 
 	if (ret)
@@ -291,21 +292,20 @@ int cmd_restore(int argc, char **argv)
 	for (size_t i = 0; i < NSIGNALS; i++)
 		sigaction(signals[i], &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	/* Beside the image, and not over the log of the dump. */
-	snprintf(log_name, sizeof(log_name), "%.*s.restore",
-		 (int)(strlen(c.opts.dir) -
-		       (strlen(c.opts.dir) > 1 && c.opts.dir[strlen(c.opts.dir) - 1] == '/')),
-		 c.opts.dir);
-	log_start(&c.log, log_name);
+	/* Not over the log of the dump. */
+	log_start(&c.log, c.opts.dir, ".restore");
 	c.progress = progress_new(c.quiet);
 	c.opts.arg = &c;
 	c.opts.phase = on_phase;
 	c.opts.stop = on_stop;
+	c.opts.waits = on_wait;
 	c.opts.progress = progress_counters(c.progress);
 	ret = restore_run(&c.opts, &res, &err);
 	progress_free(c.progress);
 	if (c.json)
 		print_json(&c, &res, &err);
+	if (!c.quiet || ret < 0)
+		print_notes(&res);
 	if (ret < 0)
 		ret = cmd_fail("restore", &err);
 	else if (!c.quiet)
@@ -315,5 +315,5 @@ int cmd_restore(int argc, char **argv)
 		return ret;
 	if (c.pidfile)
 		write_pidfile(c.pidfile, res.root);
-	return c.detached ? 0 : await_root(res.root);
+	return c.detached ? 0 : job_await(res.root, c.opts.shell_job, &interrupted);
 }

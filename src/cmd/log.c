@@ -19,15 +19,24 @@ static struct {
 	bool open;   /* a binary log */
 } the_log = {.text_fd = -1};
 
-static const struct argp_option options[] = {
-	{"log-file", 'o', "FILE", 0, "The log; default: DIR.binlog, beside the image", 10},
-	{NULL, 'v', "LEVEL", OPTION_ARG_OPTIONAL,
-	 "More of it: -v adds debugging; -v1 errors only, -v2 warnings, -v3 the default, -v4 everything",
-	 10},
-	{"log-text", OPT_LOG_TEXT, NULL, 0, "The log as text, not for bindecode (slower)", 10},
-	{"no-log", OPT_NO_LOG, NULL, 0, "No log", 10},
-	{0},
-};
+#define OPTIONS(name)                                                                              \
+	{"log-file", 'o', "FILE", 0, "The log; default: " name ", beside the image", 10},          \
+		{NULL,                                                                             \
+		 'v',                                                                              \
+		 "LEVEL",                                                                          \
+		 OPTION_ARG_OPTIONAL,                                                              \
+		 "More of it: -v adds debugging; -v1 errors only, -v2 warnings, -v3 the default, " \
+		 "-v4 everything",                                                                 \
+		 10},                                                                              \
+		{"log-text", OPT_LOG_TEXT, NULL, 0, "The log as text, not for bindecode (slower)", \
+		 10},                                                                              \
+		{"no-log", OPT_NO_LOG, NULL, 0, "No log", 10},                                     \
+	{                                                                                          \
+		0                                                                                  \
+	}
+
+static const struct argp_option options[] = {OPTIONS("DIR.binlog")};
+static const struct argp_option options_restore[] = {OPTIONS("DIR.restore.binlog")};
 
 /* -v as in criu: a digit sets the level, v's add to it. */
 static void parse_level(struct argp_state *state, struct log_opts *o, const char *arg)
@@ -64,28 +73,31 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 }
 
 const struct argp log_argp = {options, parse_opt, NULL, NULL, NULL, NULL, NULL};
+const struct argp log_argp_restore = {options_restore, parse_opt, NULL, NULL, NULL, NULL, NULL};
 
-static char *beside(const char *image, const char *suffix)
+static char *beside(const char *image, const char *suffix, const char *ending)
 {
-	const char *name = strrchr(image, '/');
 	cleanup_free char *real = NULL;
 	char *path = NULL;
-	size_t len;
+	size_t len = strlen(image), at;
 
-	/* Of "." the name is elsewhere: beside it, not in it. */
-	name = name ? name + 1 : image;
-	if (!strcmp(name, ".") || !strcmp(name, ".."))
-		real = realpath(image, NULL);
-	image = real ? real : image;
-	len = strlen(image);
 	while (len > 1 && image[len - 1] == '/')
 		len--;
-	if (asprintf(&path, "%.*s%s", (int)len, image, suffix) < 0)
+	for (at = len; at && image[at - 1] != '/'; at--)
+		;
+	/* Of "." the name is elsewhere: beside it, not in it. */
+	if (len - at <= 2 && !strncmp(image + at, "..", len - at))
+		real = realpath(image, NULL);
+	if (real) {
+		image = real;
+		len = strlen(real);
+	}
+	if (asprintf(&path, "%.*s%s%s", (int)len, image, suffix, ending) < 0)
 		return NULL;
 	return path;
 }
 
-void log_start(const struct log_opts *opts, const char *image)
+void log_start(const struct log_opts *opts, const char *image, const char *suffix)
 {
 	struct binlog_opts bopts = BINLOG_OPTS_DEFAULT;
 	struct err err = {0};
@@ -98,8 +110,8 @@ void log_start(const struct log_opts *opts, const char *image)
 			binlog_set_sink(binlog_sink_fd, &the_log.text_fd, opts->level);
 		return;
 	}
-	the_log.path =
-		opts->path ? strdup(opts->path) : beside(image, opts->text ? ".log" : ".binlog");
+	the_log.path = opts->path ? strdup(opts->path)
+				  : beside(image, suffix, opts->text ? ".log" : ".binlog");
 	if (!the_log.path)
 		return;
 	if (opts->text) {

@@ -28,12 +28,15 @@ struct log_opts {
 
 /* A child parser with -o, -v, --log-text, --no-log; its input is a struct log_opts. */
 extern const struct argp log_argp;
+/* The same for a restore, whose log has another name. */
+extern const struct argp log_argp_restore;
 
 /*
- * Starts logging to opts->path, or beside @image. A log that cannot be written is said on stderr
- * and done without: it must not keep anybody from a dump. Before the guardian is forked.
+ * Starts logging to opts->path, or beside @image: its name, @suffix and ".binlog". A log that
+ * cannot be written is said on stderr and done without: it must not keep anybody from a dump.
+ * Before the guardian is forked.
  */
-void log_start(const struct log_opts *opts, const char *image);
+void log_start(const struct log_opts *opts, const char *image, const char *suffix);
 
 /* Ends logging. After a failure the last lines are printed, decoded, on stderr. */
 void log_end(bool failed);

@@ -99,6 +99,14 @@ json_t *cmd_json_text(const char *text)
 	return j;
 }
 
+error_t cmd_unknown(struct argp_state *state, int key, const char *arg)
+{
+	if (key == ARGP_KEY_ARG)
+		argp_error(state, "what is '%s'? %s takes no arguments but options", arg,
+			   state->name);
+	return ARGP_ERR_UNKNOWN;
+}
+
 void cmd_file_validation(struct argp_state *state, const char *text, enum fileid_method *ret)
 {
 	if (!fileid_method_of(text, ret))

@@ -69,7 +69,7 @@ static void check_vma_target(struct check *c, uint32_t pid, const struct m_vma *
 
 static void check_vmas(struct check *c, const struct m_proc *p)
 {
-	uint64_t mask = c->m->page_size ? c->m->page_size - 1 : 0xfff, end = 0;
+	uint64_t mask = c->m->page_size ? c->m->page_size - 1 : 0, end = 0;
 
 	for (uint32_t i = 0; i < p->mm.nvmas; i++) {
 		const struct m_vma *v = &p->mm.vmas[i];

@@ -35,14 +35,15 @@ static int look_at_inventory(struct image_mem *mem, struct err *err)
 	if (ret)
 		return ret;
 	inv = meta_inventory(&in);
-	mem->page_size = inv->stasis ? META_GET(inv->stasis, page_size) : 4096;
-	if (!mem->page_size || mem->page_size & (mem->page_size - 1))
-		ret = err_fail(err, EBADMSG, ERR_IMAGE, INVENTORY_FILE ": page size %u",
-			       mem->page_size);
-	if (!ret && !inv->stasis) {
+	mem->page_size = inv->stasis ? META_GET(inv->stasis, page_size) : 0;
+	if (!inv->stasis) {
 		mem->stock = image_read_model(mem->img, err);
 		ret = mem->stock ? 0 : -EBADMSG;
+		mem->page_size = mem->stock ? mem->stock->page_size : 0;
 	}
+	if (!ret && (!mem->page_size || mem->page_size & (mem->page_size - 1)))
+		ret = err_fail(err, EBADMSG, ERR_IMAGE, INVENTORY_FILE ": page size %u",
+			       mem->page_size);
 	store_unload(&in);
 	return ret;
 }

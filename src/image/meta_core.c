@@ -195,6 +195,13 @@ static void put_task_more(struct core_msg *c, const struct model *m, const struc
 	to->ns = &c->ns;
 	META_SET_NZ(to, shares_vm, p->shares_vm);
 	META_SET_NZ(to, membarrier, p->membarrier);
+	META_SET(to, coredump_filter, p->coredump_filter);
+	to->has_coredump_filter = p->has_coredump_filter;
+	META_SET_NZ(to, mdwe, p->mdwe);
+	META_SET_NZ(to, memory_merge, p->memory_merge);
+	META_SET_NZ(to, mlock_future, p->mlock_future);
+	META_SET_NZ(to, mlock_onfault, p->mlock_onfault);
+	META_SET_NZ(to, thp_except_advised, p->mm.thp_except_advised);
 	if (p == m->procs)
 		META_SET_NZ(to, ppid, p->ppid);
 	if (p->state == M_DEAD) {
@@ -273,6 +280,13 @@ static int get_task_more(struct meta_in *in, const Im__TaskMore *from, struct m_
 	meta_get_ns(from->ns, &p->ns);
 	p->shares_vm = META_GET(from, shares_vm);
 	p->membarrier = META_GET(from, membarrier);
+	p->has_coredump_filter = from->has_coredump_filter;
+	p->coredump_filter = META_GET(from, coredump_filter);
+	p->mdwe = META_GET(from, mdwe);
+	p->memory_merge = META_GET(from, memory_merge);
+	p->mlock_future = META_GET(from, mlock_future);
+	p->mlock_onfault = META_GET(from, mlock_onfault);
+	p->mm.thp_except_advised = META_GET(from, thp_except_advised);
 	if (p == in->m->procs)
 		p->ppid = META_GET(from, ppid);
 	if (p->state == M_DEAD) {

@@ -9,6 +9,7 @@
 
 enum {
 	IMG_VERSION = 2,
+	STOCK_PAGE = 4096, /* until a program's auxiliary vector says better */
 	LOCK_IPTABLES = 0, /* CRIU's default: its own numbering from 0 */
 	SUM_LEN = 8,	   /* the value of the last field ends the file */
 };
@@ -349,7 +350,7 @@ int meta_get_inventory(struct meta_in *in, const Im__Inventory *inv)
 		return get_info(in, inv->stasis);
 	in->stock = true;
 	in->m->uptime_us = META_GET(inv, dump_uptime);
-	/* CRIU says nowhere how long a page is. */
-	in->m->page_size = 4096;
+	/* CRIU says nowhere how long a page is; the program was told: meta_get_mm(). */
+	in->m->page_size = STOCK_PAGE;
 	return 0;
 }

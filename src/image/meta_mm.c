@@ -149,6 +149,19 @@ static void put_fields(const struct m_mm *mm, Im__Mm *to)
 	META_SET(to, thp_disabled, mm->thp_disabled);
 }
 
+/* AT_PAGESZ, which no program is without. */
+static void get_page_size(const struct m_mm *mm, struct model *m)
+{
+	enum { PAGESZ = 6, LEAST = 4096, MOST = 65536 };
+
+	for (uint32_t i = 0; i + 1 < mm->nauxv; i += 2) {
+		uint64_t v = mm->auxv[i + 1];
+
+		if (mm->auxv[i] == PAGESZ && v >= LEAST && v <= MOST && !(v & (v - 1)))
+			m->page_size = (uint32_t)v;
+	}
+}
+
 static int get_fields(struct meta_in *in, const char *name, const Im__Mm *from, struct m_mm *mm)
 {
 	mm->start_code = from->mm_start_code;
@@ -174,6 +187,8 @@ static int get_fields(struct meta_in *in, const char *name, const Im__Mm *from, 
 	if (!mm->auxv)
 		return meta_nomem(in->err, name);
 	memcpy(mm->auxv, from->mm_saved_auxv, mm->nauxv * sizeof(*mm->auxv));
+	if (in->stock)
+		get_page_size(mm, in->m);
 	return 0;
 }
 

@@ -67,6 +67,23 @@ bool core_put_signals(Im__SignalQueue *s, struct arena *a, const struct m_sigque
 	return true;
 }
 
+static void put_habits(Im__ThreadMore *to, const struct m_thread *t)
+{
+	META_SET_NZ(to, ioprio, t->ioprio);
+	META_SET_NZ(to, mempolicy, t->mempolicy);
+	for (size_t i = 0; i < M_NODES / 64; i++)
+		if (t->nodes[i])
+			to->n_nodes = i + 1;
+	to->nodes = (uint64_t *)t->nodes;
+	META_SET_NZ(to, mce_kill, t->mce_kill);
+	META_SET_NZ(to, io_flusher, t->io_flusher);
+	META_SET_NZ(to, tsc, t->tsc);
+	for (size_t i = 0; i < M_NSPEC; i++)
+		if (t->speculation[i])
+			to->n_speculation = i + 1;
+	to->speculation = (uint32_t *)t->speculation;
+}
+
 static bool put_more(struct core_msg *c, struct arena *a, const struct model *m,
 		     const struct m_thread *t)
 {
@@ -96,6 +113,7 @@ static bool put_more(struct core_msg *c, struct arena *a, const struct model *m,
 	META_SET_NZ(to, utime_us, t->utime_us);
 	META_SET_NZ(to, stime_us, t->stime_us);
 	META_SET_NZ(to, clear_tid_addr, t->clear_tid_addr);
+	put_habits(to, t);
 	regs_pc_sp(m->elf_machine, META_HOST_BIG_ENDIAN, t, &pc, &sp);
 	META_SET(to, pc, t->pc);
 	META_SET(to, sp, t->sp);
@@ -224,6 +242,19 @@ static int get_regsets(struct meta_in *in, const char *name, struct m_thread *t,
 	return 0;
 }
 
+static void get_habits(struct m_thread *t, const Im__ThreadMore *from)
+{
+	t->ioprio = META_GET(from, ioprio);
+	t->mempolicy = META_GET(from, mempolicy);
+	for (size_t i = 0; i < from->n_nodes && i < M_NODES / 64; i++)
+		t->nodes[i] = from->nodes[i];
+	t->mce_kill = META_GET(from, mce_kill);
+	t->io_flusher = META_GET(from, io_flusher);
+	t->tsc = META_GET(from, tsc);
+	for (size_t i = 0; i < from->n_speculation && i < M_NSPEC; i++)
+		t->speculation[i] = from->speculation[i];
+}
+
 static int get_more(struct meta_in *in, const char *name, struct m_thread *t,
 		    const Im__ThreadMore *from)
 {
@@ -240,6 +271,7 @@ static int get_more(struct meta_in *in, const char *name, struct m_thread *t,
 	t->utime_us = META_GET(from, utime_us);
 	t->stime_us = META_GET(from, stime_us);
 	t->clear_tid_addr = META_GET(from, clear_tid_addr);
+	get_habits(t, from);
 	if (!from->has_affinity)
 		return 0;
 	return meta_get_bytes(in, &from->affinity, &t->affinity, &t->affinity_len);

@@ -53,6 +53,9 @@ struct m_rseq {
 	uint32_t flags;
 };
 
+/* Nodes of memory; what PR_SET_SPECULATION_CTRL knows. */
+enum { M_NODES = 1024, M_NSPEC = 3 };
+
 struct m_thread {
 	uint32_t tid;
 	char comm[16];
@@ -75,8 +78,15 @@ struct m_thread {
 	uint8_t *affinity; /* CPU mask, little endian bits */
 	uint64_t timerslack_ns;
 	uint32_t pdeath_sig;
-	uint32_t seccomp_mode;	/* 0 off, 1 strict, 2 filter */
-	uint32_t seccomp_chain; /* model chain, 0: none, or not known */
+	uint32_t ioprio;	      /* IOPRIO_PRIO_VALUE, 0: by the nice value */
+	uint32_t mempolicy;	      /* MPOL_* with its flags */
+	uint64_t nodes[M_NODES / 64]; /* of it; bit n of word n/64 */
+	uint32_t mce_kill;	      /* PR_MCE_KILL_LATE or _EARLY, plus 1; 0: the default */
+	bool io_flusher;
+	uint32_t tsc;		       /* PR_TSC_SIGSEGV, or 0 */
+	uint32_t speculation[M_NSPEC]; /* PR_SPEC_*, by what; 0: the default */
+	uint32_t seccomp_mode;	       /* 0 off, 1 strict, 2 filter */
+	uint32_t seccomp_chain;	       /* model chain, 0: none, or not known */
 	struct m_creds creds;
 	/* for backtraces and core files without a decoder: copies from NT_PRSTATUS */
 	uint64_t pc, sp;
@@ -365,6 +375,7 @@ struct m_mm {
 	uint64_t *auxv; /* words: pairs, without the AT_NULL pair that ends them */
 	int32_t dumpable;
 	bool thp_disabled;
+	bool thp_except_advised; /* but for where it was asked for, Linux 6.18 */
 	uint32_t nvmas;
 	struct m_vma *vmas; /* ascending */
 	uint32_t nguards;
@@ -411,10 +422,16 @@ struct m_proc {
 	int32_t oom_score_adj;
 	uint32_t loginuid;
 	bool child_subreaper;
-	uint64_t membarrier; /* MEMBARRIER_CMD_REGISTER_* bits */
-	char *cgroups;	     /* /proc/PID/cgroup verbatim, NULL: not read */
-	char *cmdline;	     /* arguments joined by spaces, for people */
-	bool shares_vm;	     /* same address space as an earlier process: no pages of its own */
+	bool has_coredump_filter;
+	uint32_t coredump_filter;
+	uint32_t mdwe;			  /* PR_MDWE_* */
+	bool memory_merge;		  /* PR_SET_MEMORY_MERGE */
+	bool mlock_future, mlock_onfault; /* MCL_FUTURE, MCL_ONFAULT */
+	bool keyrings;			  /* while dumping only: it has some of its own */
+	uint64_t membarrier;		  /* MEMBARRIER_CMD_REGISTER_* bits */
+	char *cgroups;			  /* /proc/PID/cgroup verbatim, NULL: not read */
+	char *cmdline;			  /* arguments joined by spaces, for people */
+	bool shares_vm; /* same address space as an earlier process: no pages of its own */
 };
 
 /* Something that this version does not carry; all are listed, not only the first. */

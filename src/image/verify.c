@@ -10,6 +10,18 @@
 #include "src/image/fields.h"
 #include "src/image/meta.h"
 
+static bool was_told(struct verify *v, const char *line)
+{
+	enum { RING = sizeof(v->told) / sizeof(v->told[0]) };
+	uint64_t sum = store_sum(line, strlen(line));
+
+	for (unsigned i = 0; i < v->ntold && i < RING; i++)
+		if (v->told[i] == sum)
+			return true;
+	v->told[v->ntold++ % RING] = sum;
+	return false;
+}
+
 void verify_bad(struct verify *v, const char *fmt, ...)
 {
 	char line[512];
@@ -18,6 +30,8 @@ void verify_bad(struct verify *v, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
+	if (was_told(v, line))
+		return;
 	v->ret->bad++;
 	if (v->report)
 		v->report(v->arg, line);

@@ -14,6 +14,9 @@ struct verify {
 	void (*report)(void *arg, const char *line);
 	void *arg;
 	struct image_verify *ret;
+	/* sums of what was told last, in a ring: two passes meet the same damage */
+	uint64_t told[64];
+	unsigned ntold;
 };
 
 __attribute__((format(printf, 2, 3))) void verify_bad(struct verify *v, const char *fmt, ...);

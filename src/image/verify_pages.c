@@ -51,7 +51,7 @@ static void check_proc_extent(struct verify *v, uint64_t space, uint64_t addr, u
 static void check_shmem_extent(struct verify *v, uint64_t space, uint64_t addr, uint64_t end)
 {
 	const struct m_shm *s = model_shm(v->m, (uint32_t)MD_SPACE_ID(space));
-	uint64_t page = v->m->page_size ? v->m->page_size : 4096;
+	uint64_t page = v->m->page_size ? v->m->page_size : 1;
 
 	if (!s || MD_SPACE_KIND(space) != 1)
 		verify_bad(v, "pages at %#" PRIx64 " of segment %" PRIu64 ", which is not there",

@@ -441,6 +441,12 @@ static int all_cores(struct image_mem *mem, const struct model *m, struct object
 
 	for (uint32_t i = 0; i < m->nprocs; i++)
 		living += has_core(&m->procs[i]);
+	if (!pid && living > 1 && !strcmp(out_path, "-")) {
+		err_fail(err, EINVAL, ERR_OTHER,
+			 "the image has %u processes, and standard output takes one core", living);
+		err_hint(err, "choose one with --pid, or give the name of a file");
+		return -EINVAL;
+	}
 	for (uint32_t i = 0; i < m->nprocs; i++) {
 		const struct m_proc *p = &m->procs[i];
 		cleanup_free char *path = NULL;

@@ -37,6 +37,7 @@ int core_end(struct core_seq *s);
 struct core_file {
 	int fd;
 	bool unnamed; /* O_TMPFILE: a killed tool leaves nothing behind */
+	bool stream;  /* goes to standard output in the end: the path was "-" */
 	char *path;   /* final */
 	char *temp;   /* beside it */
 };

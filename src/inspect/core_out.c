@@ -3,7 +3,10 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -88,11 +91,43 @@ static int names(struct core_file *f, const char *path, char **ret_dir)
 	return 0;
 }
 
+/* Made whole first: a core is not written in order, and standard output may be a pipe. */
+static int stream_open(struct core_file *f, struct err *err)
+{
+	const char *dir = getenv("TMPDIR");
+
+	dir = dir && *dir ? dir : P_tmpdir;
+	f->path = strdup("standard output");
+	f->fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (f->fd < 0)
+		return err_set(err, errno, "make a temporary file in %s", dir);
+	f->stream = f->unnamed = true;
+	return f->path ? 0 : err_set(err, ENOMEM, "write standard output");
+}
+
+static int stream_commit(struct core_file *f, struct err *err)
+{
+	static char buf[1 << 16];
+	uint64_t off = 0;
+	ssize_t n;
+
+	while ((n = io_pread(f->fd, buf, sizeof(buf), off)) > 0) {
+		int ret = io_write(STDOUT_FILENO, buf, (size_t)n);
+
+		if (ret < 0)
+			return err_set(err, -ret, "write standard output");
+		off += (uint64_t)n;
+	}
+	return n < 0 ? err_set(err, (int)-n, "read the core back") : 0;
+}
+
 int core_file_open(struct core_file *f, const char *path, struct err *err)
 {
 	cleanup_free char *dir = NULL;
 
 	*f = (struct core_file){.fd = -1};
+	if (!strcmp(path, "-"))
+		return stream_open(f, err);
 	if (names(f, path, &dir))
 		return err_set(err, ENOMEM, "write %s", path);
 	f->fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -111,6 +146,8 @@ int core_file_commit(struct core_file *f, struct err *err)
 {
 	char self[32];
 
+	if (f->stream)
+		return stream_commit(f, err);
 	if (fsync(f->fd) < 0)
 		return err_set(err, errno, "fsync %s", f->path);
 	if (f->unnamed) {

@@ -254,6 +254,10 @@ static void show_settings(struct doc *d, const struct m_proc *p)
 	doc_u64(d, "loginuid", p->loginuid);
 	doc_bool(d, "child_subreaper", p->child_subreaper);
 	doc_hex(d, "membarrier", p->membarrier);
+	if (p->has_coredump_filter)
+		doc_hex(d, "coredump_filter", p->coredump_filter);
+	doc_bool(d, "mlock_future", p->mlock_future);
+	doc_hex(d, "mdwe", p->mdwe);
 	doc_u64(d, "start_time", p->start_time);
 	doc_str(d, "cgroups", p->cgroups);
 	doc_inline_object(d, "sharing");

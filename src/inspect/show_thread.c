@@ -111,6 +111,8 @@ void show_thread(struct doc *d, const struct m_thread *t, const struct arch_desc
 	doc_hex(d, "robust_list", t->robust_addr);
 	doc_hex(d, "clear_tid", t->clear_tid_addr);
 	doc_u64(d, "pdeath_signal", t->pdeath_sig);
+	doc_hex(d, "io_priority", t->ioprio);
+	doc_hex(d, "memory_policy", t->mempolicy);
 	doc_u64(d, "seccomp_mode", t->seccomp_mode);
 	show_scheduling(d, t);
 	show_creds(d, &t->creds);

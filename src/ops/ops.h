@@ -137,8 +137,10 @@ struct restore_opts {
 	unsigned threads;   /* that fill memory; 0: all CPUs */
 	bool leave_stopped; /* every process is stopped by SIGSTOP when it comes back */
 	void (*phase)(void *arg, enum restore_phase phase, uint64_t total_bytes);
+	/* It may take some seconds until that parent collects it. May be NULL. */
+	void (*waits)(void *arg, pid_t pid, pid_t parent);
 	bool (*stop)(void *arg);      /* as in dump_opts */
-	void *arg;		      /* for both */
+	void *arg;		      /* for all of them */
 	struct md_progress *progress; /* may be NULL */
 };
 
@@ -146,8 +148,14 @@ struct restore_result {
 	uint64_t total_ns;
 	uint64_t read_ns, spawn_ns, maps_ns, memory_ns, state_ns, go_ns;
 	pid_t root;
+	bool live; /* the tree has been let go */
+	/* Leads a session whose terminal was somebody else's, and has none now; 0: nobody does. */
+	pid_t without_tty;
 	unsigned nprocs, nthreads, nvmas, nfiles;
 	struct md_fill_stats mem;
+	/* Not compared by the checksum that was asked for, for the image has none; one of them. */
+	uint32_t nunsummed;
+	char unsummed[128];
 	char uffd_reason[96]; /* why pages were not filled by userfaultfd; empty: they were */
 };
 

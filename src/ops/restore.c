@@ -82,9 +82,32 @@ static int check_cpu(const struct restore *r, struct err *err)
 	return 0;
 }
 
+/* A dump that could make no system call in a process did not learn of them; all are 0 then. */
+static bool has_limits(const struct m_proc *p)
+{
+	for (unsigned i = 0; i < M_NRLIMITS; i++)
+		if (p->rlimits[i].cur || p->rlimits[i].max)
+			return true;
+	return false;
+}
+
 static int check_findings(const struct restore *r, struct err *err)
 {
 	const struct model *m = r->model;
+
+	for (uint32_t i = 0; i < m->nprocs; i++) {
+		const struct m_proc *p = &m->procs[i];
+
+		if (!lives(p) || has_limits(p))
+			continue;
+		err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+			 "%s cannot be restored: it has no signal actions, timers and limits of "
+			 "pid %u (%s)",
+			 r->opts->dir, p->pid, p->comm);
+		err_hint(err, "the dump could make no system call in that process and said so; "
+			      "`stasis show` and `stasis core` take the image");
+		return -EOPNOTSUPP;
+	}
 
 	for (uint32_t i = 0; i < m->nfindings; i++)
 		if (m->findings[i].fatal)
@@ -98,6 +121,8 @@ static int check_findings(const struct restore *r, struct err *err)
 static int check_vdso(struct restore *r, struct err *err)
 {
 	const struct spawn_vdso *v = &r->spawn.vdso;
+	const size_t len_page = r->model->page_size;
+	cleanup_free uint8_t *page = malloc(len_page);
 	struct image_mem *mem = NULL;
 	int ret = 0;
 
@@ -105,12 +130,11 @@ static int check_vdso(struct restore *r, struct err *err)
 		ret = fill_check_vdso(&r->spawn, &r->model->procs[i], err);
 	if (ret < 0 || !v->n)
 		return ret;
-	mem = image_mem_open(r->image, err);
+	mem = page ? image_mem_open(r->image, err) : NULL;
 	if (!mem)
-		return -err->errnum;
+		return page ? -err->errnum : err_set(err, ENOMEM, "a page of the vdso");
 	for (uint32_t i = 0; ret == 0 && i < r->model->nprocs; i++) {
 		const struct m_proc *p = &r->model->procs[i];
-		uint8_t page[4096];
 
 		for (uint32_t j = 0; ret == 0 && j < p->mm.nvmas; j++) {
 			const struct m_vma *w = &p->mm.vmas[j];
@@ -120,15 +144,14 @@ static int check_vdso(struct restore *r, struct err *err)
 
 			/* A hostile image has several pieces that sum up to ours. */
 			for (uint64_t a = w->start;
-			     w->kind == M_VMA_VDSO && len <= own_len && a < w->end;
-			     a += sizeof(page)) {
+			     w->kind == M_VMA_VDSO && len <= own_len && a < w->end; a += len_page) {
 				struct err drop = {0};
 				ssize_t n = image_mem_read(mem, MD_SPACE_PROC(p->pid), a, page,
-							   sizeof(page), &drop);
+							   len_page, &drop);
 
 				/* An image need not have it. */
-				if (n != (ssize_t)sizeof(page) ||
-				    !memcmp(page, own + (a - w->start), sizeof(page)))
+				if (n != (ssize_t)len_page ||
+				    !memcmp(page, own + (a - w->start), len_page))
 					continue;
 				ret = err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
 					       "process %u: the vdso of the image (%s) differs "
@@ -172,6 +195,30 @@ static int with_terminal(struct restore *r, struct remote *remote, const struct 
 				   : "tell the terminal the foreground group",
 			      p->pid);
 	return ret < 0 ? ret : fill_drop(remote, err);
+}
+
+static void tell_waiting(void *arg, uint32_t pid, pid_t parent)
+{
+	struct restore *r = arg;
+
+	pr_warn("pid %u is held by a process that has ended; its parent %d has not collected it\n",
+		pid, parent);
+	if (r->opts->waits)
+		r->opts->waits(r->opts->arg, (pid_t)pid, parent);
+}
+
+/* The terminal of this command is its own session's: nobody takes it away from there. */
+static void tell_without_tty(struct restore *r)
+{
+	for (uint32_t i = 0; i < r->model->nttys; i++) {
+		const struct m_tty *t = &r->model->ttys[i];
+		const struct m_proc *p = t->sid ? model_proc(r->model, t->sid) : NULL;
+
+		if (!p || !t->inherited || p->sid != p->pid || r->res->without_tty)
+			continue;
+		r->res->without_tty = (pid_t)p->pid;
+		pr_warn("process %u leads a session and has no terminal of its own\n", p->pid);
+	}
 }
 
 /* A session leader takes its controlling terminal, before it has children that inherit it. */
@@ -223,10 +270,13 @@ static int restore_open(struct restore *r, struct err *err)
 		r->res->nvmas += r->model->procs[i].mm.nvmas;
 	}
 	r->spawning = true;
+	tell_without_tty(r);
 	sopts = (struct spawn_opts){.session = take_terminal,
+				    .waits = tell_waiting,
 				    .arg = r,
 				    .sibling = r->opts->sibling || r->tool,
 				    .shell_job = r->opts->shell_job,
+				    .live = r->tool ? &r->res->live : NULL,
 				    .stopped = r->opts->leave_stopped};
 	ret = spawn_open(&r->spawn, r->model, &sopts, err);
 	if (ret == 0)
@@ -301,6 +351,8 @@ static int put_places(struct restore *r, uint32_t i, struct remote *remote, stru
 	/* Before the root directory is another one: it looks at /proc. */
 	if (ret == 0)
 		ret = put_administration(p, remote, err);
+	if (ret == 0)
+		ret = put_coredump_filter(p, err);
 	if (ret == 0)
 		ret = put_with_files(r, remote, p, err);
 	if (ret == 0)
@@ -396,6 +448,19 @@ static int put_last(struct restore *r, uint32_t i, struct remote *remote, struct
 	return ret < 0 ? ret : put_regs(remote, &r->model->procs[i], err);
 }
 
+/* As criu does, such files are compared by what there is; unlike it, not in silence. */
+static void tell_unsummed(struct restore *r)
+{
+	struct restore_result *res = r->res;
+	const char *path;
+
+	res->nunsummed = make_unsummed(r->make, &path);
+	if (!res->nunsummed)
+		return;
+	snprintf(res->unsummed, sizeof(res->unsummed), "%s", path);
+	pr_warn("the image has no checksum of %u files, of %s for one\n", res->nunsummed, path);
+}
+
 static int restore_state(struct restore *r, struct err *err)
 {
 	int ret;
@@ -403,6 +468,7 @@ static int restore_state(struct restore *r, struct err *err)
 	phase(r, RESTORE_STATE, 0);
 	restore_close_fills(r);
 	ret = make_late(r->make, err);
+	tell_unsummed(r);
 	if (ret == 0)
 		ret = each(r, put_places, err);
 	if (ret == 0)
@@ -453,6 +519,8 @@ static int restore_steps(struct restore *r, struct err *err)
 	res->state_ns = lap(&t);
 	if (ret == 0)
 		ret = restore_point_of_no_return(r->tool, err);
+	/* Should we be killed when it has been let go. */
+	res->root = (pid_t)r->model->procs[0].pid;
 	if (ret == 0)
 		ret = spawn_go(&r->spawn, err);
 	res->go_ns = lap(&t);

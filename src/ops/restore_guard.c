@@ -82,8 +82,9 @@ int restore_run(const struct restore_opts *opts, struct restore_result *ret_resu
 	} else {
 		await(opts, pid, &status);
 		*ret_result = told->result;
-		ret = told->done ? told->ret : -EPIPE;
-		if (!told->done)
+		/* One that was killed after that has done all that mattered. */
+		ret = told->done ? told->ret : told->result.live ? 0 : -EPIPE;
+		if (ret == -EPIPE && !told->done)
 			err_fail(
 				err, EPIPE, ERR_GUARDIAN,
 				"the restoring process %d was killed by signal %d (%s): nothing of "

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What only the process itself can be asked, by batches of system calls in its context. */
 #include <errno.h>
+#include <linux/keyctl.h>
 #include <linux/membarrier.h>
 #include <signal.h>
 #include <string.h>
@@ -16,6 +17,10 @@
 enum {
 	TIMERS_AT_ONCE = 256,
 	MEMBARRIER_GET_REGISTRATIONS = 1 << 9, /* Linux 6.3 */
+	GET_IO_FLUSHER = 58,		       /* 5.6 */
+	GET_MDWE = 66,			       /* 6.3 */
+	GET_MEMORY_MERGE = 68,		       /* 6.4 */
+	THP_EXCEPT_ADVISED = 1 << 1,	       /* 6.18 */
 };
 
 /* struct kernel_sigaction of rt_sigaction(2), where it has a restorer. */
@@ -43,7 +48,7 @@ static bool is_kill_or_stop(int signo)
 struct process_questions {
 	uint64_t sigactions, itimers, rlimits, subreaper;
 	int sigaction[M_NSIG], itimer[3], rlimit[M_NRLIMITS];
-	int brk, dumpable, thp, child_subreaper, membarrier;
+	int brk, dumpable, thp, child_subreaper, membarrier, mdwe, merge, keyring[2];
 };
 
 static void ask_process(struct process_questions *q)
@@ -72,8 +77,34 @@ static void ask_process(struct process_questions *q)
 	q->brk = batch_call(&batch, SYS_brk, 0, 0, 0, 0, 0);
 	q->dumpable = batch_call(&batch, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0);
 	q->thp = batch_call(&batch, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
+	q->mdwe = batch_call(&batch, SYS_prctl, GET_MDWE, 0, 0, 0, 0);
+	q->merge = batch_call(&batch, SYS_prctl, GET_MEMORY_MERGE, 0, 0, 0, 0);
+	/* Not the session's: to ask for it gives a process one that has none. */
+	for (int i = 0; i < 2; i++)
+		q->keyring[i] = batch_call(
+			&batch, SYS_keyctl, KEYCTL_GET_KEYRING_ID,
+			(uint64_t)(i ? KEY_SPEC_PROCESS_KEYRING : KEY_SPEC_THREAD_KEYRING), 0, 0,
+			0);
 	q->membarrier =
 		batch_call(&batch, SYS_membarrier, MEMBARRIER_GET_REGISTRATIONS, 0, 0, 0, 0);
+}
+
+/* What no kernel refuses: a filter of the process's own did. */
+static int check_process(const struct remote *r, const struct process_questions *q, struct err *err)
+{
+	for (int i = 0; i < M_NSIG; i++)
+		if (q->sigaction[i] >= 0 && batch.calls[q->sigaction[i]].ret < 0)
+			return err_set(err, (int)-batch.calls[q->sigaction[i]].ret,
+				       "process %d: action of signal %d", r->proc->pid, i + 1);
+	for (int i = 0; i < 3; i++)
+		if (batch.calls[q->itimer[i]].ret < 0)
+			return err_set(err, (int)-batch.calls[q->itimer[i]].ret,
+				       "process %d: interval timer %d", r->proc->pid, i);
+	for (int i = 0; i < M_NRLIMITS; i++)
+		if (batch.calls[q->rlimit[i]].ret < 0)
+			return err_set(err, (int)-batch.calls[q->rlimit[i]].ret,
+				       "process %d: limit %d", r->proc->pid, i);
+	return 0;
 }
 
 static uint64_t timeval_us(const struct timeval *tv)
@@ -110,6 +141,11 @@ static void answer_process(const struct process_questions *q, struct m_proc *p)
 	p->mm.brk = (uint64_t)batch.calls[q->brk].ret;
 	p->mm.dumpable = asked(&batch, q->dumpable) ? (int32_t)batch.calls[q->dumpable].ret : 0;
 	p->mm.thp_disabled = asked(&batch, q->thp) && batch.calls[q->thp].ret;
+	p->mm.thp_except_advised =
+		asked(&batch, q->thp) && batch.calls[q->thp].ret & THP_EXCEPT_ADVISED;
+	p->mdwe = asked(&batch, q->mdwe) ? (uint32_t)batch.calls[q->mdwe].ret : 0;
+	p->memory_merge = asked(&batch, q->merge) && batch.calls[q->merge].ret;
+	p->keyrings = asked(&batch, q->keyring[0]) || asked(&batch, q->keyring[1]);
 	p->membarrier = asked(&batch, q->membarrier) ? (uint64_t)batch.calls[q->membarrier].ret : 0;
 }
 
@@ -121,6 +157,8 @@ static int collect_process(struct remote *r, struct m_proc *p, struct err *err)
 	batch_init_big(&batch, r, calls, data);
 	ask_process(&q);
 	ret = remote_run(r, &r->first, &batch, 1, err);
+	if (ret == 0)
+		ret = check_process(r, &q, err);
 	if (ret == 0)
 		answer_process(&q, p);
 	return ret;
@@ -170,8 +208,9 @@ static int collect_timers(struct remote *r, struct m_proc *p, uint32_t from, uin
 struct thread_questions {
 	struct arch_call calls[SLOT_CALLS];
 	uint8_t data[SLOT_DATA];
-	uint64_t stack, tid_addr, death;
+	uint64_t stack, tid_addr, death, tsc, mode, nodes;
 	int i_stack, i_tid, i_death, i_bits, i_slack;
+	int i_tsc, i_policy, i_mce, i_flusher, i_spec[M_NSPEC];
 };
 
 static void ask_thread(struct thread_questions *q, struct batch *b)
@@ -184,6 +223,45 @@ static void ask_thread(struct thread_questions *q, struct batch *b)
 	q->i_death = batch_call(b, SYS_prctl, PR_GET_PDEATHSIG, q->death, 0, 0, 0);
 	q->i_bits = batch_call(b, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0);
 	q->i_slack = batch_call(b, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0);
+	q->tsc = batch_buf(b, 8);
+	q->mode = batch_buf(b, 8);
+	q->nodes = batch_buf(b, M_NODES / 8);
+	q->i_tsc = batch_call(b, SYS_prctl, PR_GET_TSC, q->tsc, 0, 0, 0);
+	q->i_policy = batch_call(b, SYS_get_mempolicy, q->mode, q->nodes, M_NODES, 0, 0);
+	q->i_mce = batch_call(b, SYS_prctl, PR_MCE_KILL_GET, 0, 0, 0, 0);
+	q->i_flusher = batch_call(b, SYS_prctl, GET_IO_FLUSHER, 0, 0, 0, 0);
+	for (uint64_t i = 0; i < M_NSPEC; i++)
+		q->i_spec[i] = batch_call(b, SYS_prctl, PR_GET_SPECULATION_CTRL, i, 0, 0, 0);
+}
+
+/* What a thread has asked for beside what all have; the flush of the first cache is off by default.
+ */
+static uint32_t speculation(uint32_t what, int64_t answer)
+{
+	const int64_t asked_for =
+		what == PR_SPEC_L1D_FLUSH
+			? PR_SPEC_ENABLE
+			: PR_SPEC_DISABLE | PR_SPEC_FORCE_DISABLE | PR_SPEC_DISABLE_NOEXEC;
+
+	return answer > 0 && answer & PR_SPEC_PRCTL ? (uint32_t)(answer & asked_for) : 0;
+}
+
+static void answer_habits(const struct thread_questions *q, struct batch *b, struct m_thread *t)
+{
+	int tsc, mode;
+
+	memcpy(&tsc, batch_data(b, q->tsc), sizeof(tsc));
+	memcpy(&mode, batch_data(b, q->mode), sizeof(mode));
+	t->tsc = asked(b, q->i_tsc) && tsc == PR_TSC_SIGSEGV ? PR_TSC_SIGSEGV : 0;
+	if (asked(b, q->i_policy)) {
+		t->mempolicy = (uint32_t)mode;
+		memcpy(t->nodes, batch_data(b, q->nodes), sizeof(t->nodes));
+	}
+	if (asked(b, q->i_mce) && b->calls[q->i_mce].ret != PR_MCE_KILL_DEFAULT)
+		t->mce_kill = (uint32_t)b->calls[q->i_mce].ret + 1;
+	t->io_flusher = asked(b, q->i_flusher) && b->calls[q->i_flusher].ret;
+	for (uint32_t i = 0; i < M_NSPEC; i++)
+		t->speculation[i] = speculation(i, b->calls[q->i_spec[i]].ret);
 }
 
 static void answer_thread(const struct thread_questions *q, struct batch *b, struct m_thread *t)
@@ -206,6 +284,7 @@ static void answer_thread(const struct thread_questions *q, struct batch *b, str
 		t->creds.securebits = (uint32_t)b->calls[q->i_bits].ret;
 	if (asked(b, q->i_slack))
 		t->timerslack_ns = (uint64_t)b->calls[q->i_slack].ret;
+	answer_habits(q, b, t);
 }
 
 static int collect_threads(struct remote *r, struct m_proc *p, uint32_t from, uint32_t n,

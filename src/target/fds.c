@@ -518,5 +518,5 @@ int files_finish(struct files *f, struct err *err)
 		}
 	}
 	free(seen);
-	return ret || f->hands_off ? ret : ttys_finish(f, err);
+	return ret ? ret : ttys_finish(f, err);
 }

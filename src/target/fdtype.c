@@ -204,17 +204,40 @@ static enum m_file_type type_of_protocol(const char *name)
 	return M_FILE_EXT;
 }
 
+/* fgetxattr() takes no O_PATH descriptor, but a path through one will do. */
+static bool protocol_name(int dirfd, const char *path, char ret[33])
+{
+	char full[64];
+	ssize_t n;
+
+	snprintf(full, sizeof(full), "/proc/self/fd/%d/%s", dirfd, path);
+	n = getxattr(full, "system.sockprotoname", ret, 32);
+	ret[n < 0 ? 0 : n] = '\0';
+	return n > 0;
+}
+
+bool fdtype_inet_known(int dirfd, const char *path)
+{
+	static const char *const names[] = {"TCP", "UDP", "RAW", "PING"};
+	char name[33];
+
+	if (!protocol_name(dirfd, path, name))
+		return true;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strncmp(name, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
 enum m_file_type fdtype_socket(int dup, int dirfd, const char *path)
 {
-	char full[64], name[33] = "";
+	char name[33];
 	int domain;
 	socklen_t len = sizeof(domain);
 
 	if (dup >= 0 && getsockopt(dup, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0)
 		return type_of_domain(domain);
-	/* fgetxattr() takes no O_PATH descriptor, but a path through one will do. */
-	snprintf(full, sizeof(full), "/proc/self/fd/%d/%s", dirfd, path);
-	if (getxattr(full, "system.sockprotoname", name, sizeof(name) - 1) <= 0)
+	if (!protocol_name(dirfd, path, name))
 		return M_FILE_EXT;
 	return type_of_protocol(name);
 }

@@ -3,6 +3,7 @@
 #ifndef TARGET_FDTYPE_H
 #define TARGET_FDTYPE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -26,5 +27,8 @@ enum m_file_type fdtype_of(const struct files *f, const char *link, const struct
  * @dirfd. M_FILE_EXT when it is none that CRIU's images know.
  */
 enum m_file_type fdtype_socket(int dup, int dirfd, const char *path);
+
+/* False for an internet socket that is neither TCP nor UDP nor raw. */
+bool fdtype_inet_known(int dirfd, const char *path);
 
 #endif

@@ -223,6 +223,18 @@ static int check_checksum(const struct m_file *f, int fd, struct err *err)
 	return changed(err, f);
 }
 
+/* Files of these have no contents of their own. */
+static bool is_kernels(const char *path)
+{
+	return path && (!strncmp(path, "/proc/", 6) || !strncmp(path, "/sys/", 5));
+}
+
+bool fileid_lacks_sum(const struct m_file *f, const struct fileid_opts *opts)
+{
+	return opts->method >= FILEID_CRC_FIRST && !f->checksum_kind && f->type == M_FILE_REG &&
+	       S_ISREG(f->mode) && !f->ghost_id && !(f->flags & O_PATH) && !is_kernels(f->path);
+}
+
 int fileid_check(const struct m_file *f, int fd, const struct stat *st, bool mapped,
 		 const struct fileid_opts *opts, struct err *err)
 {

@@ -4,8 +4,8 @@
  *
  * The size is always compared, where the image has it; files opened for appending only may have
  * grown. What else is compared is the method's; a file whose image has no build id or no checksum
- * is judged by size. The contents of files that the tree maps are not in an image: without a build
- * id, their time of modification is compared, too.
+ * is judged by size; fileid_lacks_sum() tells the caller to say so. The contents of files that the
+ * tree maps are not in an image: without a build id, their time of modification is compared, too.
  */
 #ifndef TARGET_FILEID_H
 #define TARGET_FILEID_H
@@ -37,6 +37,12 @@ bool fileid_method_of(const char *name, enum fileid_method *ret);
 int fileid_checksum(int fd, const struct fileid_opts *opts, struct m_file *f);
 /* Its kind alone. */
 void fileid_kind(const struct fileid_opts *opts, struct m_file *f);
+
+/*
+ * @opts asks for checksums, and the image has none of @f, a regular file whose contents are not in
+ * it: fileid_check() goes by build id, size and, of mapped files, time.
+ */
+bool fileid_lacks_sum(const struct m_file *f, const struct fileid_opts *opts);
 
 /*
  * @f against what is open at @fd and looks like @st. A mismatch is ERR_CHANGED and names the file

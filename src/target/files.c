@@ -244,8 +244,13 @@ void files_checksum(struct files *f, const struct proc_at *at, const char *link,
 		cleanup_fd int fd =
 			openat(at->dir, link, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
-		if (fd < 0 || fileid_checksum(fd, &f->file_id, file) < 0)
+		int ret = fd < 0 ? -errno : fileid_checksum(fd, &f->file_id, file);
+
+		if (ret < 0) {
+			finding_add(f->m, at->pid, "%s: %s: no checksum of it: %s", link,
+				    file->path, strerrordesc_np(-ret));
 			return;
+		}
 		s = files_push(&f->summed, &f->nsummed, &f->summed_room, sizeof(*s));
 		if (s && idmap_put(&f->by_sum, key, f->nsummed - 1) == 0)
 			*s = (struct summed){file->dev, file->ino, file->size, file->mtime_ns,

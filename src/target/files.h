@@ -116,6 +116,10 @@ struct files {
 	uint32_t npending, pending_room;
 	struct passed *passed;
 	uint32_t npassed, passed_room;
+	/* of a tree that runs: */
+	struct idmap by_holder; /* sockets and terminals: pids that have them open */
+	bool holders_listed;
+	uint64_t in_flight; /* descriptors in queues of the tree's unix sockets */
 	bool tcp_established, tcp_close, ext_unix, shell_job; /* options */
 	uint32_t *lock_files; /* beside m->locks: what file each is on */
 	uint32_t nlock_files, lock_files_room;

@@ -254,30 +254,96 @@ static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p,
 	return ret;
 }
 
-/* A process that cannot be asked is dumped without the answers, and the image says so. */
+static int gather_keyrings(struct gather *g, const struct m_proc *p, struct err *err)
+{
+	return p->keyrings && finding_add(g->m, p->pid,
+					  "keyrings of its own (process, thread) are not carried") <
+				       0
+		       ? err_set(err, ENOMEM, "findings of pid %u", p->pid)
+		       : 0;
+}
+
+/* Kilobytes of locked memory. */
+static uint64_t locked_kb(const char *status)
+{
+	const char *p = strstr(status, "\nVmLck:");
+	uint64_t kb;
+
+	if (!p)
+		return 0;
+	p += strlen("\nVmLck:");
+	p += strspn(p, " \t");
+	return procfs_dec(&p, &kb) ? kb : 0;
+}
+
+/* Whether the mapping at @addr is locked page by page, as it is touched. */
+static bool locks_on_fault(pid_t pid, uint64_t addr)
+{
+	struct procfs_lines l;
+	char buf[8192], *line;
+	bool here = false, ret = false;
+
+	if (procfs_lines_open(&l, buf, sizeof(buf), "/proc/%d/smaps", pid) < 0)
+		return false;
+	while (!ret && (line = procfs_lines_next(&l))) {
+		const char *p = line;
+		uint64_t start;
+
+		if (!strncmp(line, "VmFlags:", 8)) {
+			ret = here && strstr(line, " lf");
+			here = false;
+		} else if (procfs_hex(&p, &start) && *p == '-') {
+			here = start == addr;
+		}
+	}
+	procfs_lines_close(&l);
+	return ret;
+}
+
+/*
+ * Nothing tells whether what a process will map is locked (MCL_FUTURE); but there is something it
+ * has just mapped.
+ */
+static void gather_locking(struct gather *g, pid_t tid, uint64_t before_kb, struct m_proc *p)
+{
+	if (procfs_read(g->tree->text, TREE_TEXT, "/proc/%d/status", tid) <= 0)
+		return;
+	p->mlock_future = locked_kb(g->tree->text) > before_kb;
+	p->mlock_onfault = p->mlock_future && locks_on_fault(tid, g->remote.base);
+}
+
+/* A process that cannot be asked is dumped without the answers for a look only. */
 static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
 {
 	struct remote *r = &g->remote;
 	struct procfs_status st;
 	struct err why = {0};
+	pid_t tid = tree_proc_task(g->tree, proc, 0)->tid;
+	uint64_t before_kb;
 	int ret;
 
-	ret = procfs_status(tree_proc_task(g->tree, proc, 0)->tid, g->tree->text, TREE_TEXT, &st);
+	ret = procfs_status(tid, g->tree->text, TREE_TEXT, &st);
 	if (ret < 0)
 		return err_set(err, -ret, "read /proc/%d/status", proc->pid);
+	before_kb = locked_kb(g->tree->text);
 	ret = remote_open(r, g->tree, proc, st.sig_caught, proc->ntasks, &why);
+	if (ret == 0)
+		gather_locking(g, tid, before_kb, p);
 	if (ret == 0)
 		ret = context_collect(r, p, &why);
 	remote_close(r);
 	g->batches += r->runs;
 	g->batch_calls += r->calls;
 	if (ret == 0)
-		return 0;
+		return gather_keyrings(g, p, err);
 	if (why.class == ERR_TARGET_GONE || why.class == ERR_TIMEOUT)
 		return err_take(err, &why);
 	proc_collect_slack(p);
-	return finding_add(g->m, p->pid, "signal actions, timers and limits not asked for: %s",
-			   why.msg);
+	return finding_fatal(g->m, p->pid,
+			     "its signal actions, timers and limits cannot be asked for: %s",
+			     why.msg) < 0
+		       ? err_set(err, ENOMEM, "findings of pid %u", p->pid)
+		       : 0;
 }
 
 static int gather_live(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
@@ -295,9 +361,8 @@ static int gather_live(struct gather *g, struct proc *proc, struct m_proc *p, st
 		ret = files_collect(g->files, p, err);
 	if (ret == 0)
 		ret = gather_threads(g, proc, p, err);
-	if (ret == 0 && !g->opts->no_injection)
-		return gather_context(g, proc, p, err);
-	proc_collect_slack(p);
+	if (ret == 0)
+		ret = gather_context(g, proc, p, err);
 	return ret;
 }
 

@@ -189,9 +189,7 @@ static const char *not_supported(const struct m_inet *i, int sk)
 	case UDPLITE:
 		return NULL;
 	default:
-		return i->type == SOCK_RAW || i->type == SOCK_DGRAM
-			       ? NULL
-			       : "internet socket of a protocol other than TCP and UDP";
+		return i->type == SOCK_RAW || i->type == SOCK_DGRAM ? NULL : INET_NOT_KNOWN;
 	}
 }
 
@@ -299,8 +297,8 @@ static int connection_read(struct files *f, const struct m_proc *p, uint32_t fd,
 		       : 0;
 }
 
-int inet_outside(struct files *f, const struct m_proc *p, uint32_t fd, const struct m_inet *i,
-		 struct err *err)
+static int inet_outside(struct files *f, const struct m_proc *p, uint32_t fd,
+			const struct m_inet *i, struct err *err)
 {
 	char src[64], dst[64];
 
@@ -312,13 +310,27 @@ int inet_outside(struct files *f, const struct m_proc *p, uint32_t fd, const str
 		       : 0;
 }
 
+int inet_connection(struct files *f, const struct m_proc *p, uint32_t fd, const struct m_inet *i,
+		    bool inside, struct err *err)
+{
+	char src[64], dst[64];
+
+	if (!inside && f->tcp_close)
+		return 0;
+	if (i->state == M_SK_ESTABLISHED)
+		return inside || f->tcp_established ? 0 : inet_outside(f, p, fd, i, err);
+	return finding_fatal(f->m, p->pid, "fd %u: TCP connection %s to %s, %s: not supported%s",
+			     fd, printed(i, false, src), printed(i, true, dst),
+			     state_name(i->state), inside ? "" : ", but --tcp-close drops it") < 0
+		       ? nomem(p->pid, fd, err)
+		       : 0;
+}
+
 int inet_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, int dup,
 		struct err *err)
 {
 	struct m_inet *i = f->m->files[id - 1].isk;
-	char src[64], dst[64];
 	bool inside;
-	int ret;
 
 	if (i->proto != IPPROTO_TCP || i->state == M_SK_CLOSE || i->state == M_SK_LISTEN)
 		return 0;
@@ -329,10 +341,5 @@ int inet_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t i
 	}
 	if (i->state == M_SK_ESTABLISHED && (inside || f->tcp_established))
 		return connection_read(f, p, fd, dup, i, err);
-	if (i->state == M_SK_ESTABLISHED)
-		return inet_outside(f, p, fd, i, err);
-	ret = finding_fatal(f->m, p->pid, "fd %u: TCP connection %s to %s, %s: not supported%s", fd,
-			    printed(i, false, src), printed(i, true, dst), state_name(i->state),
-			    inside ? "" : ", but --tcp-close drops it");
-	return ret < 0 ? nomem(p->pid, fd, err) : 0;
+	return inet_connection(f, p, fd, i, inside, err);
 }

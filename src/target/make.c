@@ -207,6 +207,13 @@ void make_free(struct make *mk)
 	free(mk);
 }
 
+uint32_t make_unsummed(const struct make *mk, const char **ret_path)
+{
+	if (mk->nunsummed)
+		*ret_path = make_name(mk->unsummed);
+	return mk->nunsummed;
+}
+
 int make_fd(const struct make *mk, uint32_t file_id)
 {
 	const struct made *e = made_of(mk, file_id);

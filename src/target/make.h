@@ -47,6 +47,12 @@ int make_late(struct make *mk, struct err *err);
 int make_finish(struct make *mk, struct err *err);
 
 /*
+ * How many files were not compared by a checksum though that was asked for, for the image has none;
+ * the path of one.
+ */
+uint32_t make_unsummed(const struct make *mk, const char **ret_path);
+
+/*
  * The descriptor of the description @file_id, -1 when it is not made. Working and root directories
  * that no descriptor refers to are O_PATH: good for fchdir().
  */

@@ -45,7 +45,7 @@ static int make_shared_object(const struct make *mk, const struct m_shm *s)
 	int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE |
 		    (s->hugetlb ? MAP_HUGETLB | (int)huge_bits(mk->m, s) : 0);
 	void *p = mmap(NULL, s->size, PROT_READ | PROT_WRITE, flags, -1, 0);
-	size_t len = (s->size + 4095) & ~(size_t)4095;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), len = (s->size + page - 1) & ~(page - 1);
 	char path[80];
 	int fd;
 

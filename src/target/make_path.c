@@ -84,6 +84,8 @@ static int path_open(struct make *mk, const struct m_file *f, bool late, struct 
 	ret = check_kind(f, &st, err);
 	if (ret == 0 && !f->ghost_id)
 		ret = fileid_check(f, fd, &st, e->mapped, &mk->opts->id, err);
+	if (ret == 0 && fileid_lacks_sum(f, &mk->opts->id) && !mk->nunsummed++)
+		mk->unsummed = f;
 	if (ret == 0 && !(f->flags & O_PATH) && e->in_table)
 		ret = make_set_flags(fd, f, err);
 	if (ret == 0)

@@ -35,6 +35,9 @@ struct make {
 		uint32_t pid, ep, fd; /* whose calls, and their numbers there */
 	} * watches;
 	uint32_t nwatches;
+	/* files that were taken for the ones that were dumped without a checksum, the first one */
+	uint32_t nunsummed;
+	const struct m_file *unsummed;
 	int first_fd;
 	uint32_t largefile; /* O_LARGEFILE as the kernel shows it */
 	/* sockets */

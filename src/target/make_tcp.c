@@ -27,6 +27,10 @@ static int fail(const struct m_file *f, int error, const char *what, struct err 
 	err_set(err, -error, "%s of connection %s", what, make_name(f));
 	if (error == -EPERM)
 		err_hint(err, "run as root or with CAP_NET_ADMIN");
+	if (error == -ECONNRESET || error == -EPIPE || error == -ETIMEDOUT || error == -ENOTCONN)
+		err_hint(err,
+			 "the other side has given it up: restore with --tcp-close, which brings "
+			 "back such connections as closed ones");
 	return error;
 }
 
@@ -50,7 +54,7 @@ int make_tcp_begin(int sk, const struct m_file *f, struct err *err)
 	if (!t)
 		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
 				"%s: the image has no state of this connection: dump with "
-				"--tcp-established",
+				"--tcp-established, or restore with --tcp-close",
 				make_name(f));
 	ret = make_sk_int(sk, SOL_TCP, TCP_REPAIR, 1);
 	if (ret == 0)

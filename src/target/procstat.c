@@ -202,6 +202,11 @@ static void numbers_read(struct procstat *s)
 	}
 	if (proctext_read(&s->text, s->dir, "oom_score_adj") > 0)
 		s->p->oom_score_adj = (int32_t)strtol(s->text.data, NULL, 10);
+	if (proctext_read(&s->text, s->dir, "coredump_filter") > 0) {
+		p = s->text.data;
+		s->p->has_coredump_filter = procfs_hex(&p, &v);
+		s->p->coredump_filter = s->p->has_coredump_filter ? (uint32_t)v : 0;
+	}
 	/* Without CONFIG_AUDIT: not set. */
 	s->p->loginuid = UINT32_MAX;
 	if (proctext_read(&s->text, s->dir, "loginuid") > 0) {
@@ -238,6 +243,34 @@ static int procstat_read(struct procstat *s, struct err *err)
 	if (ret == 0)
 		ret = timers_read(s, err);
 	return ret;
+}
+
+static bool has_cgroup_finding(const struct model *m)
+{
+	for (uint32_t i = 0; i < m->nfindings; i++)
+		if (!strncmp(m->findings[i].text, "cgroup ", 7))
+			return true;
+	return false;
+}
+
+/* The tool's own is where a restore leaves it. Said once. */
+static int foreign_cgroup(struct model *m, const struct m_proc *p, struct err *err)
+{
+	static char own[4096];
+	size_t same = 0, start = 0;
+
+	if (!*own && procfs_read(own, sizeof(own), "/proc/self/cgroup") <= 0)
+		return 0;
+	if (!p->cgroups || !strcmp(own, p->cgroups) || has_cgroup_finding(m))
+		return 0;
+	for (; own[same] && own[same] == p->cgroups[same]; same++)
+		if (own[same] == '\n')
+			start = same + 1;
+	return finding_add(m, p->pid,
+			   "cgroup %.*s is not carried: a restore leaves the tree in the tool's",
+			   (int)strcspn(p->cgroups + start, "\n"), p->cgroups + start) < 0
+		       ? err_set(err, ENOMEM, "findings of pid %u", p->pid)
+		       : 0;
 }
 
 /* A restore makes none: the tree would come to life in those of the tool. */
@@ -278,5 +311,8 @@ int proc_collect(struct model *m, struct m_proc *p, struct err *err)
 	viewer = ret == 0 && p->state != M_DEAD ? proc_viewer((pid_t)p->pid) : 0;
 	if (viewer > 0)
 		proc_namespaces(viewer, &p->ns);
+	/* A main thread that has exited is in the root of all. */
+	if (ret == 0 && viewer == (pid_t)p->pid)
+		ret = foreign_cgroup(m, p, err);
 	return ret < 0 ? ret : foreign_namespaces(m, p, err);
 }

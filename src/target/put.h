@@ -16,7 +16,7 @@
  *    (VMAs and their contents, descriptors)
  *  3 put_mm		what it names must be mapped; before 13, for it looks at RLIMIT_DATA and
  *			needs a capability; after the stub's own executable is unmapped
- *  4 put_oom_score, put_loginuid
+ *  4 put_oom_score, put_coredump_filter, put_loginuid
  *			need capabilities, and /proc below the stub's root
  *  5 put_directories	needs CAP_SYS_CHROOT, and descriptors that are closed after it
  *  6 put_process	after the last mmap(), which a personality changes, and the last child or
@@ -70,7 +70,10 @@ int put_limits_lower(struct remote *r, const struct m_proc *p, struct err *err);
 
 int put_thp(struct remote *r, const struct m_proc *p, struct err *err);
 
-/* Umask, personality, child subreaper, membarrier registrations. */
+/*
+ * Umask, personality, child subreaper, membarrier registrations; what becomes of memory that is
+ * mapped later: merged, locked, not both writable and executable.
+ */
 int put_process(struct remote *r, const struct m_proc *p, struct err *err);
 
 /*
@@ -87,16 +90,21 @@ int put_directories(struct remote *r, int cwd_fd, int root_fd, struct err *err);
  * administration, not the program; the caller may go on.
  */
 int put_oom_score(const struct m_proc *p, struct err *err);
+/* Which mappings a core file has. The stub's owner is the tool yet. */
+int put_coredump_filter(const struct m_proc *p, struct err *err);
 int put_loginuid(struct remote *r, const struct m_proc *p, struct err *err);
 
 /* --- put_threads.c, put_sched.c --------------------------------------------------------------- */
 
-/* Name, robust list, tid address, alternate stack, restartable sequences, timer slack. */
+/*
+ * Name, robust list, tid address, alternate stack, restartable sequences, timer slack; memory
+ * policy and what else prctl(2) has of a thread.
+ */
 int put_threads(struct remote *r, const struct m_proc *p, struct err *err);
 
 /*
- * CPU affinity, nice value, policy; only what is different. CPUs that are not here are left out of
- * an affinity; with none left it is an error that names them.
+ * CPU affinity, nice value, policy, I/O priority; only what is different. CPUs that are not here
+ * are left out of an affinity; with none left it is an error that names them.
  */
 int put_sched(struct remote *r, const struct m_proc *p, struct err *err);
 

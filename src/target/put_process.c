@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -21,6 +22,9 @@ enum {
 	/* MEMBARRIER_CMD_REGISTER_*, GLOBAL_EXPEDITED to PRIVATE_EXPEDITED_RSEQ */
 	MEMBARRIERS = 1 << 2 | 1 << 4 | 1 << 6 | 1 << 8,
 	PERSONALITY_ASK = 0xffffffff,
+	SET_MDWE = 65,		     /* Linux 6.3 */
+	SET_MEMORY_MERGE = 67,	     /* 6.4 */
+	THP_EXCEPT_ADVISED = 1 << 1, /* 6.18 */
 };
 
 static struct list list;
@@ -134,9 +138,20 @@ int put_limits_lower(struct remote *r, const struct m_proc *p, struct err *err)
 
 int put_thp(struct remote *r, const struct m_proc *p, struct err *err)
 {
+	struct list_call *c;
+	int ret;
+
 	list_begin(&list);
-	add_prctl(PR_SET_THP_DISABLE, p->mm.thp_disabled, "switch transparent huge pages");
-	return run(r, err);
+	c = add_prctl(PR_SET_THP_DISABLE, p->mm.thp_disabled, "switch transparent huge pages");
+	c->args[2] = p->mm.thp_except_advised ? THP_EXCEPT_ADVISED : 0;
+	c->may_fail = p->mm.thp_except_advised;
+	ret = run(r, err);
+	if (ret < 0 || c->ret >= 0)
+		return ret;
+	return err_fail(err, EINVAL, ERR_UNSUPPORTED,
+			"process %u has transparent huge pages where it asked for them only: this "
+			"kernel does not know that (Linux 6.18)",
+			p->pid);
 }
 
 int put_process(struct remote *r, const struct m_proc *p, struct err *err)
@@ -155,6 +170,13 @@ int put_process(struct remote *r, const struct m_proc *p, struct err *err)
 	for (uint64_t bit = 1; bit <= MEMBARRIERS; bit <<= 1)
 		if (p->membarrier & bit)
 			list_add(&list, SYS_membarrier, bit, "register for membarrier");
+	if (p->memory_merge)
+		add_prctl(SET_MEMORY_MERGE, 1, "have equal pages merged");
+	if (p->mlock_future)
+		list_add(&list, SYS_mlockall, MCL_FUTURE | (p->mlock_onfault ? MCL_ONFAULT : 0),
+			 "have future memory locked");
+	if (p->mdwe)
+		add_prctl(SET_MDWE, p->mdwe, "refuse memory that is writable and executable");
 	return run(r, err);
 }
 
@@ -253,6 +275,20 @@ int put_oom_score(const struct m_proc *p, struct err *err)
 	if (errnum == EACCES || errnum == EPERM)
 		err_hint(err, "lowering it needs CAP_SYS_RESOURCE");
 	return -errnum;
+}
+
+int put_coredump_filter(const struct m_proc *p, struct err *err)
+{
+	char path[64], text[16];
+	int len = snprintf(text, sizeof(text), "%#x", p->coredump_filter);
+
+	if (!p->has_coredump_filter)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%u/coredump_filter", p->pid);
+	cleanup_fd int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write(fd, text, (size_t)len) == len)
+		return 0;
+	return err_set(err, errno, "set the core dump filter of process %u to %s", p->pid, text);
 }
 
 int put_loginuid(struct remote *r, const struct m_proc *p, struct err *err)

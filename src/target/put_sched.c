@@ -145,6 +145,17 @@ static int put_nice(const struct m_proc *p, const struct m_thread *t, struct err
 	return failed(p, t, errno, "nice value", err);
 }
 
+/* IOPRIO_WHO_PROCESS is a thread. */
+static int put_ioprio(const struct m_proc *p, const struct m_thread *t, struct err *err)
+{
+	long has = syscall(SYS_ioprio_get, 1, t->tid);
+
+	if (has == (long)t->ioprio || (has < 0 && !t->ioprio) ||
+	    syscall(SYS_ioprio_set, 1, t->tid, t->ioprio) == 0)
+		return 0;
+	return failed(p, t, errno, "I/O priority", err);
+}
+
 int put_sched(struct remote *r, const struct m_proc *p, struct err *err)
 {
 	int ret = list_check_threads(r, p, err);
@@ -156,6 +167,8 @@ int put_sched(struct remote *r, const struct m_proc *p, struct err *err)
 		ret = put_affinity(p, t, err);
 		if (ret == 0)
 			ret = put_nice(p, t, err);
+		if (ret == 0)
+			ret = put_ioprio(p, t, err);
 		if (ret == 0)
 			ret = put_policy(p, t, err);
 	}

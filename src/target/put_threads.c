@@ -13,6 +13,7 @@
 enum {
 	ROBUST_LEN = 24, /* struct robust_list_head: the one length the kernel takes */
 	RSEQ_UNREGISTER = 1,
+	SET_IO_FLUSHER = 57, /* Linux 5.6 */
 };
 
 static void add_altstack(struct list *l, const struct m_thread *t, stack_t *ss)
@@ -60,6 +61,49 @@ static void add_rseq(struct list *l, pid_t tid, const struct m_rseq *want)
 			      "register the restartable sequence area");
 }
 
+/* Nodes of memory that are not here are left out by the kernel, as long as one is. */
+static void add_policy(struct list *l, const struct m_thread *t)
+{
+	struct list_call *c;
+	bool nodes = false;
+
+	for (unsigned i = 0; i < M_NODES / 64; i++)
+		nodes |= t->nodes[i] != 0;
+	if (!t->mempolicy && !nodes)
+		return;
+	c = list_add(l, SYS_set_mempolicy, t->mempolicy, "set the memory policy");
+	if (!nodes)
+		return;
+	list_give(c, 1, t->nodes, sizeof(t->nodes));
+	c->args[2] = M_NODES + 1; /* the kernel takes one off */
+}
+
+static struct list_call *add_prctl(struct list *l, uint64_t option, uint64_t a, uint64_t b,
+				   const char *what)
+{
+	struct list_call *c = list_add(l, SYS_prctl, option, what);
+
+	c->args[1] = a;
+	c->args[2] = b;
+	return c;
+}
+
+static void add_habits(struct list *l, const struct m_thread *t)
+{
+	if (t->mce_kill)
+		add_prctl(l, PR_MCE_KILL, PR_MCE_KILL_SET, t->mce_kill - 1,
+			  "say what becomes of it when its memory is damaged");
+	if (t->io_flusher)
+		add_prctl(l, SET_IO_FLUSHER, 1, 0, "make it one that others' I/O waits for");
+	if (t->tsc)
+		add_prctl(l, PR_SET_TSC, t->tsc, 0, "forbid it to read the time stamp counter");
+	for (uint32_t i = 0; i < M_NSPEC; i++)
+		if (t->speculation[i])
+			add_prctl(l, PR_SET_SPECULATION_CTRL, i, t->speculation[i],
+				  "restrict its speculation")
+				->may_fail = true;
+}
+
 static int fill(struct list *l, struct remote *r, const struct m_proc *p, uint32_t i, void *arg,
 		struct err *err)
 {
@@ -79,6 +123,22 @@ static int fill(struct list *l, struct remote *r, const struct m_proc *p, uint32
 		c->args[1] = t->timerslack_ns;
 	}
 	add_rseq(l, (pid_t)t->tid, &t->rseq);
+	add_policy(l, t);
+	add_habits(l, t);
+	return 0;
+}
+
+/* A CPU that does not need it knows nothing of it. */
+static int check_speculation(const struct list *l, const struct m_thread *t, struct err *err)
+{
+	for (unsigned i = 0; i < l->n; i++) {
+		const struct list_call *c = &l->calls[i];
+
+		if (c->nr == SYS_prctl && c->args[0] == PR_SET_SPECULATION_CTRL && c->ret < 0 &&
+		    c->ret != -ENODEV && c->ret != -ENXIO)
+			return err_set(err, (int)-c->ret, "restrict the speculation of thread %u",
+				       t->tid);
+	}
 	return 0;
 }
 
@@ -95,7 +155,7 @@ static int done(const struct list *l, struct remote *r, const struct m_proc *p, 
 				"restartable sequence area of thread %u: wanted %#lx, got %#lx",
 				t->tid, (unsigned long)t->rseq.addr,
 				(unsigned long)has.rseq_abi_pointer);
-	return 0;
+	return check_speculation(l, t, err);
 }
 
 int put_threads(struct remote *r, const struct m_proc *p, struct err *err)

@@ -21,7 +21,9 @@
 
 enum {
 	CODE_STRIDE = 256,
-	CODE_LEN = REMOTE_SLOTS * CODE_STRIDE,
+	/* Protected by itself: whole pages, however long they are. */
+	PAGE_MAX = 65536,
+	CODE_LEN = (REMOTE_SLOTS * CODE_STRIDE + PAGE_MAX - 1) / PAGE_MAX * PAGE_MAX,
 	SLOT_LEN = 0x12000,
 	SLOT_CONTROL = 0x11000,
 	SLOT_TABLE = 0x11200,
@@ -29,7 +31,6 @@ enum {
 	XSTATE_MAX = 16384,
 };
 
-static_assert(CODE_LEN % 4096 == 0 && SLOT_LEN % 4096 == 0, "whole pages");
 static_assert(SLOT_BUFFERS + SLOT_DATA == SLOT_LEN, "slot");
 
 #define ALL_SIGNALS (~0ull)
@@ -178,7 +179,7 @@ static int boot(struct remote *r, struct task *task, struct err *err)
 {
 	const uint64_t args[6] = {r->base + CODE_LEN, scratch_len(r) - CODE_LEN,
 				  PROT_READ | PROT_WRITE};
-	static uint8_t code[CODE_LEN];
+	static uint8_t code[REMOTE_SLOTS * CODE_STRIDE];
 	uint8_t control[512];
 	int64_t value;
 	int ret;
@@ -289,7 +290,7 @@ int remote_adopt(struct remote *r, struct tree *t, struct proc *proc, uint64_t b
 
 int remote_plant(struct remote *r, struct err *err)
 {
-	static uint8_t code[CODE_LEN];
+	static uint8_t code[REMOTE_SLOTS * CODE_STRIDE];
 
 	for (unsigned i = 0; i < r->nslots; i++)
 		arch_inject.code(code + i * CODE_STRIDE, slot_code(r, i), slot_control(r, i));

@@ -7,13 +7,30 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "src/target/fdtype.h"
+
+/* A tree that runs: what the kernel tells of its sockets to everybody. */
+static int socket_survey(struct files *f, const struct proc_at *at, uint32_t fd,
+			 struct m_file *file, struct err *err)
+{
+	char link[24];
+
+	snprintf(link, sizeof(link), "fd/%u", fd);
+	if (file->type == M_FILE_INETSK && !fdtype_inet_known(at->dir, link) &&
+	    finding_fatal(f->m, at->pid, "fd %u: " INET_NOT_KNOWN ": not supported", fd) < 0)
+		return err_set(err, ENOMEM, "findings of pid %u", at->pid);
+	if (file->type != M_FILE_UNIXSK)
+		return 0;
+	f->in_flight += holders_in_flight(f->text.data);
+	return unix_look(f, at, fd, -1, file, err);
+}
 
 int socket_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
 		struct m_file *file, struct err *err)
 {
+	if (f->hands_off)
+		return socket_survey(f, at, fd, file, err);
 	if (dup < 0) {
-		if (f->hands_off)
-			return 0;
 		return finding_fatal(f->m, at->pid,
 				     "fd %u: socket: cannot be looked at: no "
 				     "pidfd_getfd, or not permitted",
@@ -39,7 +56,8 @@ static int index_sockets(struct files *f, struct err *err)
 	for (; f->nindexed < f->m->nfiles; f->nindexed++) {
 		const struct m_file *file = &f->m->files[f->nindexed];
 
-		if ((file->usk || file->isk) && idmap_put(&f->by_socket, file->ino, file->id) < 0)
+		if ((file->usk || file->isk || file->type == M_FILE_INETSK) &&
+		    idmap_put(&f->by_socket, file->ino, file->id) < 0)
 			return err_set(err, ENOMEM, "index of sockets");
 	}
 	return 0;
@@ -69,10 +87,10 @@ static int socket_round(struct files *f, const struct m_proc *p, uint32_t fd, ui
 
 	if (!file->usk && !file->isk)
 		return 0;
-	pidfd = (int)syscall(SYS_pidfd_open, (pid_t)p->pid, 0);
+	pidfd = f->hands_off ? -1 : (int)syscall(SYS_pidfd_open, (pid_t)p->pid, 0);
 	if (pidfd >= 0)
 		dup = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-	if (dup < 0)
+	if (dup < 0 && !f->hands_off)
 		return err_set(err, errno, "duplicate fd %u of pid %u", fd, p->pid);
 	return look_again(f, p, fd, id, dup, round, err);
 }
@@ -114,13 +132,12 @@ static int one_round(struct files *f, enum round round, struct err *err)
 
 int sockets_finish(struct files *f, struct err *err)
 {
-	int ret;
+	int ret = f->hands_off ? 0 : one_round(f, QUEUES, err);
 
-	if (f->hands_off)
-		return tcp_list_findings(f, err);
-	ret = one_round(f, QUEUES, err);
 	if (ret == 0)
 		ret = index_sockets(f, err);
+	if (ret == 0 && f->hands_off)
+		ret = tcp_list_findings(f, err);
 	return ret ? ret : one_round(f, PEERS, err);
 }
 
@@ -156,4 +173,5 @@ void sockets_deinit(struct files *f)
 	free(f->passed);
 	free(f->pending);
 	idmap_deinit(&f->by_socket);
+	idmap_deinit(&f->by_holder);
 }

@@ -48,12 +48,30 @@ int netlink_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup
 int packet_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
 		struct m_file *file, struct err *err);
 
-bool inet_are_peers(const struct m_inet *a, const struct m_inet *b);
-/* The finding of a connection with somebody outside of the tree. */
-int inet_outside(struct files *f, const struct m_proc *p, uint32_t fd, const struct m_inet *i,
-		 struct err *err);
+#define INET_NOT_KNOWN "internet socket of a protocol other than TCP and UDP"
 
-/* tcp_list.c: connections of a tree that runs with other machines. */
+bool inet_are_peers(const struct m_inet *a, const struct m_inet *b);
+/*
+ * The finding of a connection whose other end is in the tree, or not (@inside), if it is in the way
+ * of a restore.
+ */
+int inet_connection(struct files *f, const struct m_proc *p, uint32_t fd, const struct m_inet *i,
+		    bool inside, struct err *err);
+
+/*
+ * holders.c: @key is the inode of a socket, or holders_master() of a terminal. Whether a process
+ * outside of the tree has it open, with " of pid 7 (sshd)"; @nobody: what to believe of one that
+ * nobody has whom we can see.
+ */
+enum { HOLDER_TEXT = 48 };
+bool holders_outside(struct files *f, uint64_t key, bool nobody, char ret_text[HOLDER_TEXT]);
+uint64_t holders_master(uint32_t index);
+/* "tty-index:" of a master's fdinfo, Linux 4.14. */
+bool holders_tty_index(const char *fdinfo, uint32_t *ret);
+/* "scm_fds:" of a unix socket's: how many descriptors its queue holds, Linux 5.9. */
+uint64_t holders_in_flight(const char *fdinfo);
+
+/* tcp_list.c: TCP connections of a tree that runs. */
 int tcp_list_findings(struct files *f, struct err *err);
 
 /* tcp.c: everything of the established connection @sk, which goes on as it was. -errno. */

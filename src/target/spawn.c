@@ -27,6 +27,9 @@ enum {
 	WAIT_MS = 10000,
 	REAP_MS = 5000,
 	REAP_LOOK_US = 20000,
+	REAP_TELL_MS = 300,
+	LINGER_MS = 1000,
+	LINGER_LOOK_US = 1000,
 };
 
 /* --- where there is room ------------------------------------------------------------------------
@@ -116,25 +119,66 @@ static int find_base(struct spawn *s, struct err *err)
 /* --- before anything is created ------------------------------------------------------------------
  */
 
-/* A dead one waits for its parent, which may be an init that looks around once in a while. */
-static bool await_reaping(uint32_t pid, uint64_t deadline)
+/* Dead, or on its way: a dump that has just ended its tree does not wait for the last of it. */
+static bool is_ending(uint32_t pid, struct procfs_stat *ret)
 {
-	struct procfs_stat st;
+	enum { PF_EXITING = 4 };
+	struct procfs_status status;
+	char text[4096];
 
-	while (kill((pid_t)pid, 0) == 0 || errno != ESRCH) {
-		if (procfs_stat((pid_t)pid, 0, &st) < 0 || st.state != 'Z' || now_ns() > deadline)
+	if (procfs_stat((pid_t)pid, 0, ret) < 0)
+		return true; /* gone since */
+	if (ret->state == 'Z' || ret->flags & PF_EXITING)
+		return true;
+	return procfs_status((pid_t)pid, text, sizeof(text), &status) == 0 &&
+	       (status.sig_pending | status.sig_shared) >> (SIGKILL - 1) & 1;
+}
+
+/*
+ * Also as a group's or a session's, or for a moment after the last of its tasks has been collected
+ * (Linux 6.15 gives the number free later): an owner of signals may be anything that has one.
+ */
+static bool is_taken(int fd, uint32_t pid)
+{
+	return fcntl(fd, F_SETOWN, (pid_t)pid) == 0 || errno != ESRCH;
+}
+
+static bool has_task(uint32_t pid)
+{
+	return kill((pid_t)pid, 0) == 0 || errno != ESRCH;
+}
+
+/* A dead one waits for its parent, which may be an init that looks around once in a while. */
+static bool await_reaping(const struct spawn *s, int fd, uint32_t pid, uint64_t deadline)
+{
+	uint64_t tell = now_ns() + REAP_TELL_MS * 1000000ull;
+	uint64_t linger = now_ns() + LINGER_MS * 1000000ull;
+	struct procfs_stat st = {0};
+	bool told = !s->opts.waits;
+
+	while (is_taken(fd, pid)) {
+		bool task = has_task(pid);
+
+		if (now_ns() > (task ? deadline : linger) || (task && !is_ending(pid, &st)))
 			return false;
-		usleep(REAP_LOOK_US);
+		if (task && !told && now_ns() > tell && st.state == 'Z') {
+			s->opts.waits(s->opts.arg, pid, st.ppid);
+			told = true;
+		}
+		usleep(task ? REAP_LOOK_US : LINGER_LOOK_US);
 	}
 	return true;
 }
 
-static int pid_free(uint32_t pid, const char *what, uint64_t deadline, struct err *err)
+static int pid_free(const struct spawn *s, int fd, uint32_t pid, const char *what,
+		    uint64_t deadline, struct err *err)
 {
 	struct procfs_stat st = {0};
 
-	if (await_reaping(pid, deadline))
+	if (await_reaping(s, fd, pid, deadline))
 		return 0;
+	if (!has_task(pid))
+		return stub_clone_failed(-EEXIST, pid, err);
 	if (procfs_stat((pid_t)pid, 0, &st) == 0 && st.state == 'Z') {
 		err_fail(
 			err, EEXIST, ERR_EXISTS,
@@ -150,16 +194,21 @@ static int pid_free(uint32_t pid, const char *what, uint64_t deadline, struct er
 	return -EEXIST;
 }
 
-static int pids_free(const struct model *m, struct err *err)
+static int pids_free(const struct spawn *s, struct err *err)
 {
+	const struct model *m = s->m;
 	uint64_t deadline = now_ns() + REAP_MS * 1000000ull;
+	cleanup_fd int fd = memfd_create("owner", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return err_set(err, errno, "a file to ask for pids with");
 
 	for (uint32_t i = 0; i < m->nprocs; i++) {
 		const struct m_proc *p = &m->procs[i];
-		int ret = pid_free(p->pid, "pid", deadline, err);
+		int ret = pid_free(s, fd, p->pid, "pid", deadline, err);
 
 		for (uint32_t j = 1; ret == 0 && j < p->nthreads; j++)
-			ret = pid_free(p->threads[j].tid, "thread id", deadline, err);
+			ret = pid_free(s, fd, p->threads[j].tid, "thread id", deadline, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -174,7 +223,7 @@ int spawn_open(struct spawn *s, const struct model *m, const struct spawn_opts *
 	memset(s, 0, sizeof(*s));
 	s->m = m;
 	s->opts = *opts;
-	s->sock = -1;
+	s->sock = s->warden.sock = -1;
 	ret = tree_init(&s->tree, (pid_t)m->procs[0].pid, err);
 	if (ret < 0)
 		return ret;
@@ -182,8 +231,10 @@ int spawn_open(struct spawn *s, const struct model *m, const struct spawn_opts *
 	s->order = calloc(m->nprocs, sizeof(*s->order));
 	if (!s->order)
 		return err_set(err, ENOMEM, "list of %u processes", m->nprocs);
-	ret = pids_free(m, err);
-	return ret < 0 ? ret : find_base(s, err);
+	ret = pids_free(s, err);
+	if (ret == 0)
+		ret = find_base(s, err);
+	return ret < 0 ? ret : warden_start(&s->warden, m, opts->live, err);
 }
 
 /* --- the first stub ------------------------------------------------------------------------------
@@ -427,20 +478,42 @@ static bool is_stopped(const struct spawn *s, pid_t pid)
 	return s->opts.stopped || (p && p->state == M_STOPPED);
 }
 
-int spawn_go(struct spawn *s, struct err *err)
+/* From here on they live without us. */
+static int let_live(struct spawn *s, struct err *err)
 {
 	struct tree *t = &s->tree;
 
-	/* A death up to here has been seen or ends all; from here on they live without us. */
-	for (uint32_t i = 0; i < t->ntasks; i++)
-		if (t->tasks[i].state == TASK_STOPPED &&
-		    ptrace(PTRACE_SETOPTIONS, t->tasks[i].tid, 0,
+	for (uint32_t i = 0; i < t->ntasks; i++) {
+		if (t->tasks[i].state != TASK_STOPPED)
+			continue;
+		if (ptrace(PTRACE_SETOPTIONS, t->tasks[i].tid, 0,
 			   t->options & ~(unsigned long)PTRACE_O_EXITKILL) < 0)
 			return err_set(err, errno, "let thread %d live", t->tasks[i].tid);
+		if (FAULT("restore.letting_go"))
+			return err_set(err, EIO, "fault injected at restore.letting_go");
+	}
+	return 0;
+}
+
+int spawn_go(struct spawn *s, struct err *err)
+{
+	struct tree *t = &s->tree;
+	int ret = warden_arm(&s->warden, err);
+
+	if (ret < 0)
+		return ret;
 	for (uint32_t i = 0; i < t->nprocs; i++)
 		if (is_stopped(s, t->procs[i].pid))
 			kill(t->procs[i].pid, SIGSTOP);
+	/* A death up to here has been seen or ends all. */
+	ret = let_live(s, err);
+	if (ret < 0)
+		return ret;
+	warden_switch(&s->warden);
 	s->running = true;
+	/* Nothing to undo: for tests that kill the tracer here. */
+	if (FAULT("target.let_go"))
+		errno = 0;
 	for (uint32_t i = 0; i < t->ntasks; i++) {
 		if (t->tasks[i].state != TASK_STOPPED)
 			continue;
@@ -471,6 +544,7 @@ void spawn_free(struct spawn *s)
 {
 	if (s->tree.tasks && !s->running)
 		kill_all(s);
+	warden_end(&s->warden);
 	if (s->sock >= 0)
 		close(s->sock);
 	tree_deinit(&s->tree);

@@ -25,6 +25,7 @@
 #include "src/image/model.h"
 #include "src/target/remote.h"
 #include "src/target/tree.h"
+#include "src/target/warden.h"
 
 struct spawn_opts {
 	bool sibling; /* the root is the tool's sibling and not its child */
@@ -35,7 +36,12 @@ struct spawn_opts {
 	 */
 	int (*session)(void *arg, struct remote *r, const struct m_proc *p, struct err *err);
 	void *arg;
+	/* A pid is held by one that has ended and that its parent has not collected. May be NULL.
+	 */
+	void (*waits)(void *arg, uint32_t pid, pid_t parent);
 	bool shell_job; /* a root without session of its own comes into the tool's */
+	/* True when the tree has been let go; in memory shared with the tool. NULL: nobody asks */
+	bool *live;
 };
 
 /* The kernel's own code and data in a process: contiguous mappings, the last is the code. */
@@ -57,6 +63,7 @@ struct spawn {
 	int sock;		/* while it is open, a stub that nobody traces waits */
 	uint32_t *order;	/* tree.procs index of each model process */
 	bool running;
+	struct warden warden;
 };
 
 /* @s is filled; spawn_free() is due in every case. */
@@ -71,7 +78,10 @@ int spawn_remote(struct spawn *s, uint32_t i, struct remote *r, struct err *err)
 
 /* The scratch area of model process @i is unmapped; the leader stands in a system call's end. */
 int spawn_leave(struct spawn *s, uint32_t i, struct err *err);
-/* Those whose state is M_STOPPED stay stopped by job control. Never fails half way. */
+/*
+ * Those whose state is M_STOPPED stay stopped by job control. Never ends half way: on failure, and
+ * when the tool is killed in it, all of the tree dies or all of it lives (warden.h).
+ */
 int spawn_go(struct spawn *s, struct err *err);
 void spawn_free(struct spawn *s);
 

@@ -33,7 +33,6 @@ struct target;
 
 struct target_opts {
 	unsigned freeze_timeout_ms; /* give up when a thread does not stop; 0: 10 s */
-	bool no_injection;	    /* testing: leave out what needs the target's own context */
 	/* Asked while a command lasts; true: give up with ERR_INTERRUPTED. May be NULL. */
 	bool (*stop)(void *arg);
 	void *stop_arg;

@@ -2,8 +2,9 @@
 /*
  * TCP connections of a tree that runs, from the kernel's list: no descriptor of it is touched.
  *
- * Only those with another machine are told apart for sure: of two ends on this one, the second may
- * have been opened since the descriptors were listed.
+ * Of two ends on this machine, the second may have been opened since the descriptors were listed:
+ * it is outside of the tree when somebody else has it. One that nobody has waits to be accepted, or
+ * is about to end.
  */
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -74,12 +75,22 @@ static void read_list(struct tcp_list *l, const char *path, int family)
 	procfs_lines_close(&lines);
 }
 
-static bool ends_here(const struct tcp_list *l, const struct m_inet *i)
+enum other_end { UNKNOWN, INSIDE, OUTSIDE };
+
+static enum other_end other_end(struct files *f, const struct tcp_list *l, const struct m_inet *i)
 {
-	for (uint32_t k = 0; k < l->n; k++)
-		if (inet_are_peers(i, &l->v[k].i))
-			return true;
-	return false;
+	char holder[HOLDER_TEXT];
+	uint32_t id;
+
+	for (uint32_t k = 0; k < l->n; k++) {
+		if (!inet_are_peers(i, &l->v[k].i))
+			continue;
+		if (l->v[k].ino && idmap_get(&f->by_socket, l->v[k].ino, &id))
+			return INSIDE;
+		return l->v[k].ino && holders_outside(f, l->v[k].ino, false, holder) ? OUTSIDE
+										     : UNKNOWN;
+	}
+	return OUTSIDE;
 }
 
 static int look(struct files *f, const struct tcp_list *l, const struct m_proc *p, uint32_t fd,
@@ -87,10 +98,12 @@ static int look(struct files *f, const struct tcp_list *l, const struct m_proc *
 {
 	for (uint32_t k = 0; k < l->n; k++) {
 		const struct m_inet *i = &l->v[k].i;
+		enum other_end end;
 
-		if (l->v[k].ino == ino && i->state != M_SK_LISTEN && i->state != M_SK_CLOSE &&
-		    !ends_here(l, i))
-			return inet_outside(f, p, fd, i, err);
+		if (l->v[k].ino != ino || i->state == M_SK_LISTEN || i->state == M_SK_CLOSE)
+			continue;
+		end = other_end(f, l, i);
+		return end == UNKNOWN ? 0 : inet_connection(f, p, fd, i, end == INSIDE, err);
 	}
 	return 0;
 }
@@ -100,8 +113,6 @@ int tcp_list_findings(struct files *f, struct err *err)
 	struct tcp_list l = {0};
 	int ret = 0;
 
-	if (f->tcp_close || f->tcp_established)
-		return 0;
 	read_list(&l, "/proc/net/tcp", AF_INET);
 	read_list(&l, "/proc/net/tcp6", AF_INET6);
 	for (uint32_t i = 0; ret == 0 && i < f->m->nprocs; i++) {

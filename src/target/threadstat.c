@@ -23,6 +23,7 @@ struct sched_attr_v1 {
 	int32_t nice;
 	uint32_t priority;
 	uint64_t runtime, deadline, period;
+	uint32_t util_min, util_max; /* Linux 5.3, CONFIG_UCLAMP_TASK; else 0 */
 };
 
 enum { POLICY_DEADLINE = 6, FLAG_RESET_ON_FORK = 1, CPU_BYTES_MAX = 1024 };
@@ -141,6 +142,16 @@ static int lsm_read(struct threadstat *s, struct err *err)
 	return 0;
 }
 
+/* All of a real-time task's is the default. */
+static bool is_clamped(const struct sched_attr_v1 *a)
+{
+	enum { UTIL_ALL = 1024 };
+	bool rt = a->policy == SCHED_FIFO || a->policy == SCHED_RR;
+
+	return a->util_max &&
+	       (a->util_max != UTIL_ALL || (a->util_min && !(rt && a->util_min == UTIL_ALL)));
+}
+
 static int sched_read(struct threadstat *s, struct err *err)
 {
 	struct sched_attr_v1 a = {0};
@@ -157,6 +168,11 @@ static int sched_read(struct threadstat *s, struct err *err)
 		t->sched_deadline_ns = a.deadline;
 		t->sched_period_ns = a.period;
 	}
+	if (is_clamped(&a) && finding_add(s->m, s->p->pid,
+					  "utilization of thread %u is clamped to %u-%u: this is "
+					  "not carried",
+					  t->tid, a.util_min, a.util_max) < 0)
+		return thread_fail(s, -ENOMEM, "scheduling", err);
 	/* Kept by real-time tasks, too, and not told by sched_getattr() then. */
 	ret = syscall(SYS_getpriority, PRIO_PROCESS, t->tid);
 	if (ret < 0)
@@ -186,12 +202,16 @@ static void rest_read(struct threadstat *s)
 {
 	void *head = NULL;
 	size_t len = 0;
+	long prio;
 
 	/* -EPERM leaves it zero: kernel.c tells what that loses. */
 	if (syscall(SYS_get_robust_list, s->t->tid, &head, &len) == 0 && head) {
 		s->t->robust_addr = (uint64_t)(uintptr_t)head;
 		s->t->robust_len = len;
 	}
+	/* IOPRIO_WHO_PROCESS is a thread. */
+	prio = syscall(SYS_ioprio_get, 1, s->t->tid);
+	s->t->ioprio = prio > 0 ? (uint32_t)prio : 0;
 }
 
 void proc_collect_slack(struct m_proc *p)

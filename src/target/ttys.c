@@ -72,12 +72,18 @@ static void read_modes(int dup, struct m_tty *t)
 	t->ypixel = size.ws_ypixel;
 }
 
+/* The number of a pty whose master it is. Of a tree that runs fdinfo tells. */
+static bool read_master(const struct files *f, int dup, uint32_t *ret)
+{
+	return f->hands_off ? holders_tty_index(f->text.data, ret) : ioctl(dup, TIOCGPTN, ret) == 0;
+}
+
 static void read_kind(const struct files *f, const struct m_file *file, int dup, struct m_tty *t)
 {
 	uint32_t major_nr = major(file->rdev), minor_nr = minor(file->rdev);
-	unsigned n = 0;
+	uint32_t n = 0;
 
-	if (ioctl(dup, TIOCGPTN, &n) == 0) {
+	if (read_master(f, dup, &n)) {
 		t->kind = M_TTY_PTY;
 		t->master = true;
 		t->index = n;
@@ -114,7 +120,7 @@ int tty_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, st
 	struct stat st;
 	int n = 0;
 
-	if (dup < 0)
+	if (dup < 0 && !f->hands_off)
 		return 0;
 	read_kind(f, file, dup, &t);
 	file->tty = tty_find(f->m, &t);
@@ -124,7 +130,8 @@ int tty_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, st
 		t.uid = st.st_uid;
 		t.gid = st.st_gid;
 	}
-	read_modes(dup, &t);
+	if (dup >= 0)
+		read_modes(dup, &t);
 	if (ioctl(dup, FIONREAD, &n) == 0 && n &&
 	    finding_add(f->m, at->pid,
 			"fd %u: terminal: %d bytes that nobody has read are not carried", fd,
@@ -153,7 +160,12 @@ static bool has_master(const struct model *m, const struct m_tty *slave)
 static int tty_outside(struct files *f, const struct m_proc *p, uint32_t fd, const char *path,
 		       struct m_tty *t, struct err *err)
 {
+	char holder[HOLDER_TEXT];
+
 	t->inherited = true;
+	if (f->hands_off && t->kind == M_TTY_PTY &&
+	    !holders_outside(f, holders_master(t->index), true, holder))
+		return 0;
 	return !f->shell_job && finding_fatal(
 					f->m, p->pid,
 					"fd %u: terminal %s belongs to somebody outside of the "

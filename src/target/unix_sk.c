@@ -87,6 +87,9 @@ int unix_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, s
 
 	if (!u)
 		return nomem(at->pid, fd, err);
+	/* Closed since, where the tree runs. */
+	if (ret == -ENOENT && f->hands_off)
+		return 0;
 	if (ret < 0)
 		return finding_fatal(f->m, at->pid,
 				     "fd %u: unix socket: the kernel does not tell its state: %s",
@@ -134,13 +137,27 @@ static const char *printed_name(const struct unix_diag *d, char ret[120])
 	return ret;
 }
 
-static int peer_outside(struct files *f, uint32_t pid, uint32_t fd, struct m_unix *u,
+/* Of a tree that runs: it is as it was, and somebody else has the other end. */
+static bool survey_outside(struct files *f, uint32_t ino, const struct m_unix *u,
+			   char ret_holder[HOLDER_TEXT])
+{
+	static struct unix_diag d;
+
+	return holders_outside(f, u->peer_ino, true, ret_holder) &&
+	       unix_diag_get(f, ino, &d) == 0 && d.peer == u->peer_ino && d.state == u->state &&
+	       d.shutdown == u->shutdown;
+}
+
+static int peer_outside(struct files *f, uint32_t pid, uint32_t fd, uint32_t ino, struct m_unix *u,
 			struct err *err)
 {
 	static struct unix_diag d;
-	char name[120];
-	int ret = u->peer_ino ? unix_diag_get(f, u->peer_ino, &d) : -ENOENT;
+	char name[120], holder[HOLDER_TEXT] = "";
+	int ret;
 
+	if (f->hands_off && !survey_outside(f, ino, u, holder))
+		return 0;
+	ret = u->peer_ino ? unix_diag_get(f, u->peer_ino, &d) : -ENOENT;
 	if (ret < 0)
 		memset(&d, 0, sizeof(d));
 	if (f->ext_unix && u->type == SOCK_DGRAM && d.name_len) {
@@ -152,8 +169,8 @@ static int peer_outside(struct files *f, uint32_t pid, uint32_t fd, struct m_uni
 		return 0;
 	}
 	return finding_fatal(f->m, pid,
-			     "fd %u: unix socket, connected to one outside of the tree (%s): %s",
-			     fd, printed_name(&d, name),
+			     "fd %u: unix socket, connected to one%s outside of the tree (%s): %s",
+			     fd, holder, printed_name(&d, name),
 			     u->type == SOCK_DGRAM && d.name_len
 				     ? "--ext-unix-sk connects it again by name"
 				     : "not supported") < 0
@@ -173,7 +190,8 @@ static int peer_unknown(struct files *f, uint32_t pid, uint32_t fd, uint32_t ino
 			continue;
 		u->peer_ino = f->pending[i].listener;
 		u->place = f->pending[i].place;
-		if (unix_diag_get(f, ino, &d) < 0 || !d.wqueue)
+		/* Of a tree that runs it says nothing about a moment later. */
+		if (f->hands_off || unix_diag_get(f, ino, &d) < 0 || !d.wqueue)
 			return 0;
 		return finding_fatal(f->m, pid,
 				     "fd %u: unix socket: what it sent before its connection is "
@@ -182,7 +200,7 @@ static int peer_unknown(struct files *f, uint32_t pid, uint32_t fd, uint32_t ino
 			       ? nomem(pid, fd, err)
 			       : 0;
 	}
-	return u->shutdown == BOTH ? 0 : peer_outside(f, pid, fd, u, err);
+	return u->shutdown == BOTH ? 0 : peer_outside(f, pid, fd, ino, u, err);
 }
 
 static int pending_outside(struct files *f, uint32_t pid, uint32_t fd, uint32_t ino,
@@ -190,7 +208,7 @@ static int pending_outside(struct files *f, uint32_t pid, uint32_t fd, uint32_t 
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < f->npending; i++)
+	for (uint32_t i = 0; i < f->npending && !f->hands_off; i++)
 		n += f->pending[i].listener == ino && !in_tree(f, f->pending[i].client);
 	return n && finding_fatal(f->m, pid,
 				  "fd %u: listening unix socket: %u connection%s from outside of "
@@ -210,7 +228,7 @@ int unix_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t i
 	if (u->state == M_SK_LISTEN)
 		return pending_outside(f, p->pid, fd, (uint32_t)file->ino, err);
 	if (u->peer_ino && !in_tree(f, u->peer_ino))
-		ret = peer_outside(f, p->pid, fd, u, err);
+		ret = peer_outside(f, p->pid, fd, (uint32_t)file->ino, u, err);
 	else if (!u->peer_ino && u->state == M_SK_ESTABLISHED && u->type != SOCK_DGRAM)
 		ret = peer_unknown(f, p->pid, fd, (uint32_t)file->ino, u, err);
 	return ret;

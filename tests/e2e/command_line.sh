@@ -18,6 +18,13 @@ expect_refusal 2 "0 threads" dump -t "$VPID" -D "$image" -R --threads 0
 expect_refusal 2 "too much memory" dump -t "$VPID" -D "$image" -R --no-log --block-size 4M --compress zstd:22
 [[ $ERR == *"smaller blocks"* ]] || bad "too much memory: no way out is named: $ERR"
 expect_refusal 2 "an argument too many" dump -t "$VPID" -D "$image" -R more
+[[ $ERR == *"'more'"* ]] || bad "an argument too many is not named: $ERR"
+expect_refusal 2 "an argument too many" restore -D "$image" evenmore
+[[ $ERR == *"'evenmore'"* ]] || bad "an argument too many is not named: $ERR"
+expect_refusal 2 "an argument too many" check all
+[[ $ERR == *"'all'"* ]] || bad "an argument too many is not named: $ERR"
+stasis restore --help
+[[ $OUT == *DIR.restore.binlog* ]] || bad "restore --help does not say where the log is: $OUT"
 nothing_left "$image" "wrong options"
 victim_ok "$TMPDIR/v" "after wrong options"
 
@@ -121,4 +128,38 @@ done
 [ ! -e "$TMPDIR/core" ] || bad "a core file of nothing"
 
 victim_end "$TMPDIR/v" "at the end"
+# --- a pid that is not there leaves no log, and an image in "." one beside it -------------------------
+stasis dump -t 4194304 -D "$TMPDIR/never"
+[ ! -e "$TMPDIR/never.binlog" ] || bad "a dump of no process has left a log"
+victim_start "$TMPDIR/w" plain || die "$WHY"
+stasis dump -t "$VPID" -D "$TMPDIR/dot" -R --quiet || die "dump: $ERR"
+for name in . ./ "$TMPDIR/dot/." ../dot//; do
+	rm -f "$TMPDIR/dot.restore.binlog"
+	(cd "$TMPDIR/dot" && "$STASIS" restore -D "$name" -d >/dev/null 2>&1 </dev/null)
+	[ -e "$TMPDIR/dot.restore.binlog" ] || bad "restore -D $name: no log beside the image: $(ls -mA "$TMPDIR" "$TMPDIR/dot")"
+done
+
+# --- a core to standard output, which takes one and is no terminal ------------------------------------
+"$STASIS" core "$TMPDIR/dot" -o - >"$TMPDIR/piped" 2>"$TMPDIR/stderr" || bad "core -o -: $(<"$TMPDIR/stderr")"
+stasis core "$TMPDIR/dot" -o "$TMPDIR/filed" || bad "core: $ERR"
+cmp "$TMPDIR/piped" "$TMPDIR/filed" || bad "core -o - differs from a core in a file"
+[ ! -e - ] || bad "core -o - has made a file"
+if command -v script >/dev/null; then
+	out=$(script -qec "$STASIS core $TMPDIR/dot -o -" /dev/null </dev/null)
+	[[ $out == *"is a terminal"* ]] || bad "a core on a terminal: ${out:0:200}"
+fi
+
+# --- what is missing is said once ---------------------------------------------------------------------
+rm "$TMPDIR/dot/files.img"
+stasis verify "$TMPDIR/dot"
+[ "$(grep -c "files.img: is missing" <<<"$OUT$ERR")" = 1 ] || bad "verify: $OUT $ERR"
+victim_end "$TMPDIR/w" "at the end"
+
+# --- pages of the manual fit a terminal -----------------------------------------------------------------
+if command -v man >/dev/null; then
+	for page in docs/man/*.1; do
+		wide=$(MANWIDTH=80 man -l "$page" 2>/dev/null | awk 'length > 80')
+		[ -z "$wide" ] || bad "$page is too wide: $wide"
+	done
+fi
 finish

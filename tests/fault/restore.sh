@@ -54,6 +54,46 @@ for point in "${points[@]}"; do
 		done
 	done
 done
+
+# Whoever is killed while the tree is let go: the worker, the command, both at once, the one that watches.
+# A part of the tree is alive by then in a way that the kernel does not undo.
+stopped_worker() {
+	local i
+	for ((i = 0; i < 400; i++)); do
+		worker=$(cat "/proc/$tool/task/$tool/children" 2>/dev/null)
+		worker=${worker%% *}
+		[ -z "$worker" ] || ! grep -q '^State:.T' "/proc/$worker/status" 2>/dev/null || return 0
+		sleep 0.02
+	done
+	die "the worker does not stop"
+}
+for prey in worker command both warden; do
+	STASIS_FAULT=restore.letting_go:stop:3 "$STASIS" restore -D "$image" -j -d --quiet --no-log \
+		>"$TMPDIR/out" 2>&1 </dev/null &
+	tool=$!
+	stopped_worker
+	read -r warden _ <"/proc/$worker/task/$worker/children"
+	[ "$(cat "/proc/$warden/comm")" = restore-warden ] || bad "no warden: $(cat "/proc/$warden/comm")"
+	case $prey in
+	worker) kill -KILL "$worker" ;;
+	command) kill -KILL "$tool" ;;
+	both) kill -KILL "$tool" "$worker" ;;
+	warden) kill -KILL "$warden" ;;
+	esac
+	kill -CONT "$worker" 2>/dev/null
+	wait "$tool" 2>/dev/null
+	case $prey in
+	worker | both)
+		list=$(left)
+		[ -z "$list" ] || bad "$prey killed while the tree is let go: processes are left:$list"
+		;;
+	*)
+		"$VICTIM" --check "$TMPDIR/v" 20 >/dev/null || bad "$prey killed: the victim is not right"
+		;;
+	esac
+	for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done
+	left >/dev/null
+done
 stasis restore -D "$image" -j -d --quiet --no-log || bad "the restore after all: $ERR"
 "$VICTIM" --check "$TMPDIR/v" 20 >/dev/null || bad "the victim after all"
 for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done

@@ -58,6 +58,10 @@ static void rnd_thread(struct model *m, struct m_thread *t, uint32_t tid)
 		t->rseq = (struct m_rseq){rnd() | 1, rnd32(), rnd32(), rnd32()};
 	t->robust_addr = rnd64(), t->robust_len = rnd32();
 	t->clear_tid_addr = rnd64();
+	t->ioprio = rnd32(), t->mempolicy = rnd32(), t->mce_kill = below(3);
+	t->nodes[below(M_NODES / 64)] = rnd64();
+	t->io_flusher = coin(), t->tsc = 2 * coin();
+	t->speculation[below(M_NSPEC)] = rnd32();
 	t->nice = (int32_t)below(40) - 20;
 	t->policy = below(7) | (coin() ? 0x40000000 : 0);
 	t->rt_priority = rnd32();
@@ -338,6 +342,10 @@ static void rnd_proc(struct model *m, uint32_t i)
 	p->loginuid = rnd32();
 	p->child_subreaper = coin();
 	p->membarrier = rnd64();
+	p->has_coredump_filter = coin(), p->coredump_filter = p->has_coredump_filter ? rnd32() : 0;
+	p->mdwe = rnd32(), p->memory_merge = coin();
+	p->mlock_future = coin(), p->mlock_onfault = coin();
+	p->mm.thp_except_advised = coin();
 	p->cgroups = rnd_str_or_null(m), p->cmdline = rnd_str_or_null(m);
 	if (p->state == M_DEAD)
 		return;

@@ -88,6 +88,9 @@ static void same_thread(const struct m_thread *a, const struct m_thread *b)
 	SAME(altstack_addr), SAME(altstack_len), SAME(altstack_flags);
 	SAME(rseq.addr), SAME(rseq.len), SAME(rseq.signature), SAME(rseq.flags);
 	SAME(robust_addr), SAME(robust_len), SAME(clear_tid_addr), SAME(nice), SAME(policy);
+	SAME(ioprio), SAME(mempolicy), SAME(mce_kill), SAME(io_flusher), SAME(tsc);
+	SAME_MEM(nodes, sizeof(a->nodes));
+	SAME_MEM(speculation, sizeof(a->speculation));
 	SAME(rt_priority), SAME(sched_runtime_ns), SAME(sched_deadline_ns);
 	SAME(sched_period_ns), SAME(affinity_len);
 	if (a->affinity_len == b->affinity_len)
@@ -142,6 +145,8 @@ static void same_proc(const struct m_proc *a, const struct m_proc *b)
 	if (memcmp(&a->ns, &b->ns, sizeof(a->ns)))
 		differs_print("same_proc: ns differs\n");
 	SAME(oom_score_adj), SAME(loginuid), SAME(child_subreaper), SAME(membarrier);
+	SAME(has_coredump_filter), SAME(coredump_filter), SAME(mdwe), SAME(memory_merge);
+	SAME(mlock_future), SAME(mlock_onfault), SAME(mm.thp_except_advised);
 	SAME_STR(cgroups), SAME_STR(cmdline), SAME(shares_vm);
 }
 

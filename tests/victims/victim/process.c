@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
@@ -256,6 +257,173 @@ static void creds_check(void)
 		v_bad("creds: other groups");
 }
 
+/* --- habits: what a process and its threads have asked the kernel for, and nobody sees
+ * ------------------------- */
+
+enum {
+	GET_IO_FLUSHER = 58,
+	GET_MDWE = 66,
+	GET_MEMORY_MERGE = 68,
+	SET_IO_FLUSHER = 57,
+	SET_MDWE = 65,
+	SET_MEMORY_MERGE = 67,
+	IDLE_CLASS = 3 << 13,
+	BEST_EFFORT_6 = 2 << 13 | 6,
+	INTERLEAVE = 3,
+	BIND = 2,
+	KILL_EARLY = 1,
+};
+
+/* What the kernel here does not know or allow is as before, and as wanted. */
+struct habits {
+	long ioprio, mode, mce, tsc, flusher, spec[2];
+	unsigned long nodes[16];
+};
+
+struct mm_habits {
+	long mdwe, merge, thp, filter, future;
+};
+
+static struct habits habits_of_main, habits_of_other;
+static struct mm_habits habits_of_mm;
+
+static struct habits look_habits(void)
+{
+	struct habits h = {0};
+	int mode = 0, tsc = 0;
+
+	h.ioprio = syscall(SYS_ioprio_get, 1, 0);
+	syscall(SYS_get_mempolicy, &mode, h.nodes, 1024, 0, 0);
+	h.mode = mode;
+	h.mce = prctl(PR_MCE_KILL_GET, 0, 0, 0, 0);
+	prctl(PR_GET_TSC, &tsc);
+	h.tsc = tsc;
+	h.flusher = prctl(GET_IO_FLUSHER, 0, 0, 0, 0);
+	for (int i = 0; i < 2; i++)
+		h.spec[i] = prctl(PR_GET_SPECULATION_CTRL, i, 0, 0, 0);
+	return h;
+}
+
+/* Kilobytes that are locked, when a page has been mapped and touched. */
+static long locked_by_mapping(void)
+{
+	char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char line[128];
+	long kb = -1;
+	FILE *f;
+
+	*p = 1;
+	f = fopen("/proc/self/smaps", "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		uintptr_t start;
+
+		if (sscanf(line, "%" SCNxPTR "-", &start) == 1 && strchr(line, '-'))
+			kb = start == (uintptr_t)p ? 0 : kb == 0 ? -1 : kb;
+		if (kb == 0 && sscanf(line, "Locked: %ld", &kb) == 1 && kb)
+			break;
+	}
+	if (f)
+		fclose(f);
+	munmap(p, PAGE);
+	return kb > 0;
+}
+
+static struct mm_habits look_mm_habits(void)
+{
+	char text[32] = "";
+	int fd = open("/proc/self/coredump_filter", O_RDONLY);
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		v_bad("habits: no core dump filter");
+	close(fd);
+	return (struct mm_habits){
+		.mdwe = prctl(GET_MDWE, 0, 0, 0, 0),
+		.merge = prctl(GET_MEMORY_MERGE, 0, 0, 0, 0),
+		.thp = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0),
+		.filter = strtol(text, NULL, 16),
+		.future = locked_by_mapping(),
+	};
+}
+
+static void *habits_thread(void *arg)
+{
+	const unsigned long nodes[16] = {1};
+
+	syscall(SYS_ioprio_set, 1, 0, BEST_EFFORT_6);
+	syscall(SYS_set_mempolicy, BIND, nodes, 1025);
+	prctl(PR_SET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, PR_SPEC_DISABLE, 0, 0);
+	/* It does not ask for the time. */
+	prctl(PR_SET_TSC, PR_TSC_SIGSEGV);
+	habits_of_other = look_habits();
+	for (;;) {
+		struct habits now = look_habits();
+
+		if (memcmp(&now, &habits_of_other, sizeof(now)) != 0)
+			v_bad("habits: those of a thread have changed");
+		sleep_ms(10);
+	}
+	return NULL;
+}
+
+static void habits_setup(void)
+{
+	const unsigned long nodes[16] = {1};
+	int fd = open("/proc/self/coredump_filter", O_WRONLY);
+
+	if (fd < 0 || write(fd, "0x7f", 4) != 4)
+		v_skip("no core dump filter");
+	close(fd);
+	start_thread(habits_thread, NULL);
+	syscall(SYS_ioprio_set, 1, 0, IDLE_CLASS);
+	syscall(SYS_set_mempolicy, INTERLEAVE, nodes, 1025);
+	prctl(PR_MCE_KILL, PR_MCE_KILL_SET, KILL_EARLY, 0, 0);
+	prctl(SET_IO_FLUSHER, 1, 0, 0, 0);
+	prctl(PR_SET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, PR_SPEC_DISABLE, 0, 0);
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+	prctl(SET_MEMORY_MERGE, 1, 0, 0, 0);
+	mlockall(MCL_FUTURE);
+	prctl(SET_MDWE, 1, 0, 0, 0);
+	sleep_ms(50);
+	habits_of_main = look_habits();
+	habits_of_mm = look_mm_habits();
+	printf("habits: io %#lx mode %ld mce %ld tsc %ld flusher %ld spec %ld %ld mdwe %ld merge %ld "
+	       "thp %ld filter %#lx future %ld\n",
+	       habits_of_main.ioprio, habits_of_main.mode, habits_of_main.mce, habits_of_main.tsc,
+	       habits_of_main.flusher, habits_of_main.spec[0], habits_of_main.spec[1],
+	       habits_of_mm.mdwe, habits_of_mm.merge, habits_of_mm.thp, habits_of_mm.filter,
+	       habits_of_mm.future);
+	fflush(stdout);
+}
+
+static void habits_check(void)
+{
+	struct habits now = look_habits();
+	struct mm_habits mm = look_mm_habits();
+
+	if (now.ioprio != habits_of_main.ioprio)
+		v_bad("habits: I/O priority %#lx, it was %#lx", now.ioprio, habits_of_main.ioprio);
+	if (now.mode != habits_of_main.mode || memcmp(now.nodes, habits_of_main.nodes, 128) != 0)
+		v_bad("habits: memory policy %ld, it was %ld", now.mode, habits_of_main.mode);
+	if (now.mce != habits_of_main.mce)
+		v_bad("habits: PR_MCE_KILL %ld, it was %ld", now.mce, habits_of_main.mce);
+	if (now.tsc != habits_of_main.tsc)
+		v_bad("habits: PR_GET_TSC %ld, it was %ld", now.tsc, habits_of_main.tsc);
+	if (now.flusher != habits_of_main.flusher)
+		v_bad("habits: PR_GET_IO_FLUSHER %ld, it was %ld", now.flusher,
+		      habits_of_main.flusher);
+	if (memcmp(now.spec, habits_of_main.spec, sizeof(now.spec)) != 0)
+		v_bad("habits: speculation %ld %ld, it was %ld %ld", now.spec[0], now.spec[1],
+		      habits_of_main.spec[0], habits_of_main.spec[1]);
+	if (mm.mdwe != habits_of_mm.mdwe || mm.merge != habits_of_mm.merge ||
+	    mm.thp != habits_of_mm.thp)
+		v_bad("habits: mdwe %ld merge %ld thp %ld, they were %ld %ld %ld", mm.mdwe,
+		      mm.merge, mm.thp, habits_of_mm.mdwe, habits_of_mm.merge, habits_of_mm.thp);
+	if (mm.filter != habits_of_mm.filter)
+		v_bad("habits: core dump filter %#lx, it was %#lx", mm.filter, habits_of_mm.filter);
+	if (mm.future != habits_of_mm.future)
+		v_bad("habits: MCL_FUTURE %ld, it was %ld", mm.future, habits_of_mm.future);
+}
+
 const struct scenario process_scenarios[] = {
 	{"tree", "groups, sessions, a zombie, a stopped child", tree_setup, tree_check,
 	 tree_finish},
@@ -263,5 +431,7 @@ const struct scenario process_scenarios[] = {
 	{"seccomp", "a seccomp filter", seccomp_setup, seccomp_check},
 	{"narrow", "a thread whose seccomp filter refuses nearly everything", narrow_setup},
 	{"creds", "another user and groups", creds_setup, creds_check},
+	{"habits", "priorities, policies and switches that only prctl and its like tell",
+	 habits_setup, habits_check},
 	{},
 };
