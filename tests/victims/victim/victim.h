@@ -41,6 +41,8 @@ extern const struct scenario heap_scenarios[];
 extern const struct scenario socket_scenarios[];
 extern const struct scenario tty_scenarios[];
 extern const struct scenario queue_scenarios[];
+extern const struct scenario attribute_scenarios[];
+extern const struct scenario area_scenarios[];
 
 /* --- main.c: options of the form --name value ----------------------------------------------------
  */
