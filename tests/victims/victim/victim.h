@@ -43,6 +43,7 @@ extern const struct scenario tty_scenarios[];
 extern const struct scenario queue_scenarios[];
 extern const struct scenario attribute_scenarios[];
 extern const struct scenario area_scenarios[];
+extern const struct scenario holder_scenarios[];
 
 /* --- main.c: options of the form --name value ----------------------------------------------------
  */
