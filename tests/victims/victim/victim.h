@@ -44,6 +44,7 @@ extern const struct scenario queue_scenarios[];
 extern const struct scenario attribute_scenarios[];
 extern const struct scenario area_scenarios[];
 extern const struct scenario holder_scenarios[];
+extern const struct scenario lineage_scenarios[];
 
 /* --- main.c: options of the form --name value ----------------------------------------------------
  */
