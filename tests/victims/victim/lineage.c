@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -199,8 +200,8 @@ static void deadleaders_check(void)
 	if (getpgid(kin->pid[OF_GROUP]) == getpgid(kin->pid[OF_SESSION]))
 		v_bad("deadleaders: the orphans are in one group");
 	if (getsid(kin->pid[MEMBER]) != kin->pid[LEADER])
-		v_bad("deadleaders: the member is in session %d, not %d",
-		      getsid(kin->pid[MEMBER]), kin->pid[LEADER]);
+		v_bad("deadleaders: the member is in session %d, not %d", getsid(kin->pid[MEMBER]),
+		      kin->pid[LEADER]);
 	if (getsid(kin->pid[NESTED]) != kin->pid[NESTED])
 		v_bad("deadleaders: the nested session is %d", getsid(kin->pid[NESTED]));
 	/* A group without a leader gets signals, and a session a group. */
@@ -211,7 +212,8 @@ static void deadleaders_check(void)
 		      state_of(kin->pid[KILLED]));
 }
 
-/* --- pidfds: of a child, the parent, a dead child, oneself, a stopped one -------------------------
+/* --- pidfds: of a child, the parent, a dead child, oneself, a stopped one
+ * -------------------------
  */
 
 static int to_child, to_self, to_dead, poll_dead, to_stopped;
@@ -249,6 +251,8 @@ static void *idle_thread(void *arg)
 static void pidfds_stopped(void)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* Without a parent in another group of the session SIGTSTP stops nobody. */
+	setpgid(0, 0);
 	start_thread(idle_thread, NULL);
 	start_thread(idle_thread, NULL);
 	v_tick();
@@ -270,6 +274,7 @@ static void pidfds_setup(void)
 	stopped = spawn();
 	if (!stopped)
 		pidfds_stopped();
+	setpgid(stopped, stopped);
 	v_await_ticks(2);
 	to_child = (int)syscall(SYS_pidfd_open, child, O_NONBLOCK);
 	to_self = (int)syscall(SYS_pidfd_open, getpid(), 0);
@@ -298,8 +303,8 @@ static void pidfds_check(void)
 	if (!(fcntl(to_child, F_GETFL) & O_NONBLOCK) || fcntl(to_self, F_GETFL) & O_NONBLOCK ||
 	    fcntl(to_child, F_GETFD) != FD_CLOEXEC)
 		v_bad("pidfds: other flags");
-	if (waitid(P_PIDFD, (id_t)to_dead, &si, WEXITED | WNOWAIT | WNOHANG) ||
-	    si.si_pid != dead || si.si_status != 66)
+	if (waitid(P_PIDFD, (id_t)to_dead, &si, WEXITED | WNOWAIT | WNOHANG) || si.si_pid != dead ||
+	    si.si_status != 66)
 		v_bad("pidfds: the dead child is %d, status %d", si.si_pid, si.si_status);
 	if (epoll_wait(poll_dead, ev, 2, 0) != 1 || ev[0].data.u64 != 4)
 		v_bad("pidfds: epoll does not tell of the dead child, or of the living one");
@@ -314,6 +319,7 @@ static void pidfds_check(void)
 
 static void pidfds_finish(void)
 {
+	struct pollfd p = {.fd = to_child, .events = POLLIN};
 	siginfo_t si = {0};
 
 	if (waitid(P_PIDFD, (id_t)to_stopped, &si, WSTOPPED | WNOHANG) || si.si_pid != stopped ||
@@ -323,13 +329,17 @@ static void pidfds_finish(void)
 	if (waitid(P_PIDFD, (id_t)to_stopped, &si, WEXITED) || si.si_status != 44)
 		v_bad("pidfds: the stopped child ended with %d", si.si_status);
 	syscall(SYS_pidfd_send_signal, to_child, SIGTERM, NULL, 0);
+	/* It does not block, which waitid() knows. */
+	if (poll(&p, 1, 10000) != 1)
+		v_bad("pidfds: the child does not end");
 	if (waitid(P_PIDFD, (id_t)to_child, &si, WEXITED) || si.si_code != CLD_KILLED)
 		v_bad("pidfds: the child ended with code %d", si.si_code);
 	if (waitid(P_PIDFD, (id_t)to_dead, &si, WEXITED) || si.si_status != 66)
 		v_bad("pidfds: the dead child's status was %d", si.si_status);
 }
 
-/* --- famlocks: locks of descriptions that a child shares, of parent and child, and who waits ------
+/* --- famlocks: locks of descriptions that a child shares, of parent and child, and who waits
+ * ------
  */
 
 static int ofd, flocked, mine, probe, waited_for, leased;
@@ -365,8 +375,10 @@ static void famlocks_child(void)
 		int n = __atomic_load_n(&kin->asked, __ATOMIC_ACQUIRE);
 
 		if (n != kin->answered[0]) {
-			/* The same description: no conflict with itself, and its type may change. */
-			if (lock(ofd, F_OFD_SETLK, F_WRLCK, 0, 10) || flock(flocked, LOCK_EX | LOCK_NB))
+			/* The same description: no conflict with itself, and its type may change.
+			 */
+			if (lock(ofd, F_OFD_SETLK, F_WRLCK, 0, 10) ||
+			    flock(flocked, LOCK_EX | LOCK_NB))
 				v_bad("famlocks: the child has lost what it shares: %s",
 				      strerrordesc_np(errno));
 			if (lock(mine, F_SETLK, F_WRLCK, 0, 5) != -1)
