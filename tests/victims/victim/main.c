@@ -20,7 +20,7 @@ static const struct scenario *const tables[] = {
 	signal_scenarios, timer_scenarios,   file_scenarios,	process_scenarios,
 	storm_scenarios,  heap_scenarios,    blocked_scenarios, descriptor_scenarios,
 	socket_scenarios, tty_scenarios,     queue_scenarios,	attribute_scenarios,
-	area_scenarios, holder_scenarios, lineage_scenarios,
+	area_scenarios,	  holder_scenarios,  lineage_scenarios, mutex_scenarios,
 };
 
 static int nopts;

@@ -45,6 +45,7 @@ extern const struct scenario attribute_scenarios[];
 extern const struct scenario area_scenarios[];
 extern const struct scenario holder_scenarios[];
 extern const struct scenario lineage_scenarios[];
+extern const struct scenario mutex_scenarios[];
 
 /* --- main.c: options of the form --name value ----------------------------------------------------
  */
