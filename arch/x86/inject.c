@@ -325,6 +325,45 @@ static size_t frame_xstate(uint8_t *buf, size_t room, const uint8_t *xstate, siz
 	return len + sizeof(magic2);
 }
 
+/* Where CPUs with MPX have them, and a set that is made of an image of CRIU. */
+static const struct {
+	uint16_t bit, off;
+} wide_places[] = {{2, 576}, {3, 960}, {4, 1024}, {5, 1088}, {6, 1152}, {7, 1664}, {9, 2688}};
+
+enum { NPLACES = sizeof(wide_places) / sizeof(wide_places[0]), XCR0_OFF = 464 };
+
+/* Whether an area of @len bytes has its components there, which this CPU has elsewhere. */
+static bool is_wide(const uint8_t *data, size_t len)
+{
+	uint32_t end = FX_LEN + XHDR_LEN;
+	bool same = true;
+	uint64_t xcr0;
+
+	memcpy(&xcr0, data + XCR0_OFF, sizeof(xcr0));
+	for (unsigned i = 0; i < NPLACES; i++) {
+		const struct component *c = &components()[wide_places[i].bit];
+
+		if (!(xcr0 >> wide_places[i].bit & 1) || !c->len)
+			continue;
+		end = wide_places[i].off + c->len;
+		same = same && c->off == wide_places[i].off;
+	}
+	return !same && end == len;
+}
+
+/* Each component from there to its place on this CPU. */
+static void move_components(uint64_t bv, const uint8_t *data, uint8_t *ret, size_t room)
+{
+	memset(ret, 0, room);
+	memcpy(ret, data, FX_LEN + XHDR_LEN);
+	for (unsigned i = 0; i < NPLACES; i++) {
+		const struct component *c = &components()[wide_places[i].bit];
+
+		if (bv >> wide_places[i].bit & 1)
+			memcpy(ret + c->off, data + wide_places[i].off, c->len);
+	}
+}
+
 static bool x86_regset_fit(uint32_t note, const uint8_t *data, size_t len, uint8_t *ret,
 			   size_t room)
 {
@@ -336,6 +375,10 @@ static bool x86_regset_fit(uint32_t note, const uint8_t *data, size_t len, uint8
 		memcpy(&bv, data + FX_LEN, sizeof(bv));
 		if (!xstate_frame_len(bv, len) || !xstate_frame_len(bv, room))
 			return false;
+		if (is_wide(data, len)) {
+			move_components(bv, data, ret, room);
+			return true;
+		}
 	} else if (len != room) {
 		return false;
 	}

@@ -249,7 +249,8 @@ static bool put_pidfd(struct file_msg *msg, struct meta_out *o, const struct m_f
 	im__pidfd_file__init(&msg->pidfd);
 	msg->pidfd.id = f->id;
 	msg->pidfd.ino = (uint32_t)f->ino;
-	msg->pidfd.flags = f->flags;
+	/* CRIU hands them to pidfd_open(), which opens for both in any case. */
+	msg->pidfd.flags = f->flags & ~(uint32_t)RDWR;
 	msg->pidfd.nspid = f->pidfd_pid;
 	msg->pidfd.fown = &msg->fown;
 	msg->file.pidfd = &msg->pidfd;

@@ -9,6 +9,8 @@
 /* --- what CRIU's messages say -------------------------------------------------------------------
  */
 
+enum { RDWR = 2 };
+
 static void get_fown(const Im__Fown *from, struct m_fown *to)
 {
 	if (!from)
@@ -143,7 +145,7 @@ static void get_small(const Im__File *from, struct m_file *f)
 		get_fown(from->sgfd->fown, &f->fown);
 		f->signalfd_mask = from->sgfd->sigmask;
 	} else if (from->pidfd) {
-		f->flags = from->pidfd->flags;
+		f->flags = from->pidfd->flags | RDWR;
 		get_fown(from->pidfd->fown, &f->fown);
 		f->pidfd_pid = from->pidfd->nspid;
 		f->ino = f->ino ? f->ino : from->pidfd->ino;

@@ -31,6 +31,18 @@ static uint32_t small_dev(uint64_t dev)
 	return (uint32_t)((minor(dev) & 0xff) | major(dev) << 8 | (minor(dev) & ~0xffu) << 12);
 }
 
+/* The slave of master @t that is some session's terminal; NULL. */
+static const struct m_tty *slave_of(const struct model *m, const struct m_tty *t)
+{
+	for (uint32_t i = 0; t->kind == M_TTY_PTY && t->master && !t->sid && i < m->nttys; i++) {
+		const struct m_tty *s = &m->ttys[i];
+
+		if (s->kind == M_TTY_PTY && !s->master && s->index == t->index && s->sid)
+			return s;
+	}
+	return NULL;
+}
+
 static void put_tty(struct meta_out *o, const struct m_tty *t)
 {
 	Im__TtyInfo to = IM__TTY_INFO__INIT;
@@ -38,14 +50,17 @@ static void put_tty(struct meta_out *o, const struct m_tty *t)
 	Im__Winsize size = IM__WINSIZE__INIT;
 	Im__TtyPty pty = IM__TTY_PTY__INIT;
 	uint32_t cc[2][CC_WORDS];
+	const struct m_tty *slave;
 
 	to.id = t->id;
 	to.type = (Im__TtyType)t->kind;
 	to.locked = t->locked;
 	to.exclusive = t->exclusive;
 	to.packet_mode = t->packet_mode;
-	to.sid = t->sid;
-	to.pgrp = t->pgrp;
+	/* CRIU looks for the session at the master, when that is there. */
+	slave = slave_of(o->m, t);
+	to.sid = slave ? slave->sid : t->sid;
+	to.pgrp = slave ? slave->pgrp : t->pgrp;
 	to.rdev = small_dev(t->rdev);
 	if (t->termios.known) {
 		put_termios(&t->termios, &termios, cc[0]);

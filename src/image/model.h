@@ -339,8 +339,8 @@ struct m_shm {
 	bool sysv;  /* SysV segment: ino is its id */
 	bool hugetlb;
 	/* while dumping only: where the contents can be read from */
-	int fd;		    /* of the tool, -1: not open; read through this process instead: */
-	uint32_t pid;	    /* a process that maps it */
+	int fd;		    /* of @pid: found in a queue; -1: not open there */
+	uint32_t pid;	    /* a process that maps it, or has it open */
 	uint64_t map_start; /* its mapping there */
 	uint64_t map_len, map_pgoff;
 };

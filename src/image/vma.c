@@ -49,6 +49,8 @@ static uint32_t shmem_status(const struct model *m, const struct m_vma *v, uint6
 
 static uint32_t status_of(const struct model *m, const struct m_vma *v, uint64_t *ret_shmid)
 {
+	const struct m_file *f = model_file(m, v->file_id);
+
 	*ret_shmid = 0;
 	switch (v->kind) {
 	case M_VMA_ANON:
@@ -58,7 +60,8 @@ static uint32_t status_of(const struct model *m, const struct m_vma *v, uint64_t
 		       (v->flags & M_VMF_SHSTK ? VMA_SHSTK : 0);
 	case M_VMA_FILE_PRIVATE:
 		*ret_shmid = v->file_id;
-		return VMA_REGULAR | VMA_FILE_PRIVATE;
+		return VMA_REGULAR | VMA_FILE_PRIVATE |
+		       (f && f->type == M_FILE_MEMFD ? VMA_MEMFD : 0);
 	case M_VMA_FILE_SHARED:
 		*ret_shmid = v->file_id;
 		return VMA_REGULAR | VMA_FILE_SHARED;

@@ -118,6 +118,13 @@ static int segment_open(const struct model *m, const struct m_shm *s)
 				return take_fd(&fd);
 		}
 	}
+	if (s->fd >= 0) {
+		snprintf(path, sizeof(path), "/proc/%u/fd/%d", s->pid, s->fd);
+		cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+		if (fd >= 0 && fd_is_segment(fd, s))
+			return take_fd(&fd);
+	}
 	return -1;
 }
 

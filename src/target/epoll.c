@@ -68,6 +68,22 @@ static uint32_t find_in(const struct watcher *w, const struct m_epoll_target *t,
 	return 0;
 }
 
+/* Among what was found in queues, which this process has open. */
+static uint32_t find_passed(const struct watcher *w, const struct m_epoll_target *t,
+			    const struct epoll_slot *slot)
+{
+	const struct m_proc self = {.pid = (uint32_t)getpid()};
+
+	for (uint32_t i = 0; i < w->f->npassed; i++) {
+		const struct passed *e = &w->f->passed[i];
+		const struct m_file *f = model_file(w->f->m, e->id);
+
+		if (may_be(f, t) && is_watched(w, slot, &self, (uint32_t)e->own) == 1)
+			return f->id;
+	}
+	return 0;
+}
+
 /* In a process that runs: not open under the number that is still being watched. */
 static bool is_stale(const struct m_proc *p, uint32_t fd, const struct m_epoll_target *t)
 {
@@ -90,6 +106,8 @@ int epoll_finish(struct files *f, const struct m_proc *p, uint32_t fd, struct m_
 		 struct err *err)
 {
 	struct watcher w = {f, p, fd, file};
+	/* One that is in a queue is the root's for people. */
+	uint32_t pid = p->fdtable_id ? p->pid : f->m->procs[0].pid;
 
 	for (uint32_t i = 0; i < file->ntargets; i++) {
 		struct m_epoll_target *t = &file->targets[i];
@@ -102,11 +120,13 @@ int epoll_finish(struct files *f, const struct m_proc *p, uint32_t fd, struct m_
 		for (uint32_t k = 0; !t->file_id && k < f->m->nprocs; k++)
 			if (f->m->procs[k].fdtable_id != p->fdtable_id)
 				t->file_id = find_in(&w, t, &slot, &f->m->procs[k]);
+		if (!t->file_id)
+			t->file_id = find_passed(&w, t, &slot);
 		/* A tree that runs closes and opens while it is looked at: this is for the freeze.
 		 */
 		if (f->hands_off && !t->file_id && !is_stale(p, fd, t))
 			continue;
-		if (!t->file_id && finding_fatal(f->m, p->pid,
+		if (!t->file_id && finding_fatal(f->m, pid,
 						 "fd %u: epoll watches what was descriptor %u and "
 						 "is open nowhere in the tree now",
 						 fd, t->fd) < 0)

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/fault.h"
 #include "src/target/script.h"
 #include "src/target/stub.h"
@@ -19,13 +20,16 @@ enum { WAIT_MS = 10000, CLONES_AT_ONCE = 512 };
 
 /*
  * A process whose parent is the root's outside of the tree comes into sessions and groups like
- *this:
+ * this:
  *
  *	root of another session than its own	the tool's (--shell-job), else refused
  *	child of its parent's session		forked behind the parent's setsid()
  *	child of the session before that	forked ahead of it
  *	child of a session whose leader died	forked by a helper that leads it, and then dies
- *while the parent is a subreaper: the orphan comes home
+ *						while the parent is a subreaper: the orphan comes
+ *						home
+ *	child of a descendant's session		in the same way, when that one is there: by a helper
+ *						that the leader forks, alive or a zombie
  */
 struct family {
 	struct spawn *s;
@@ -78,11 +82,11 @@ static int add_stub(struct family *f, pid_t pid, uint32_t *ret_index, struct err
 	return stub_await(f->s, &t->tasks[t->ntasks - 1], err);
 }
 
-/* A child of tree.procs[@parent]. */
+/* A child of tree.procs[@parent]. @pid 0: whatever number comes. */
 static int fork_stub(struct family *f, uint32_t parent, uint32_t pid, uint64_t flags,
 		     uint32_t *ret_index, struct err *err)
 {
-	struct clone_args args = {.flags = flags, .exit_signal = SIGCHLD, .set_tid_size = 1};
+	struct clone_args args = {.flags = flags, .exit_signal = SIGCHLD, .set_tid_size = pid != 0};
 	struct script script;
 	int64_t got;
 	int ret = enter(f, parent, err);
@@ -90,7 +94,8 @@ static int fork_stub(struct family *f, uint32_t parent, uint32_t pid, uint64_t f
 	if (ret < 0)
 		return ret;
 	script_begin(&script, &f->r, leader_of(f, parent));
-	args.set_tid = script_buf(&script, &pid, sizeof(pid), err);
+	if (pid)
+		args.set_tid = script_buf(&script, &pid, sizeof(pid), err);
 	script_add(
 		&script,
 		(struct script_call){SYS_clone3,
@@ -103,7 +108,7 @@ static int fork_stub(struct family *f, uint32_t parent, uint32_t pid, uint64_t f
 	got = script_ret(&script, 0);
 	if (got < 0)
 		return stub_clone_failed((int)got, pid, err);
-	return add_stub(f, (pid_t)pid, ret_index, err);
+	return add_stub(f, (pid_t)got, ret_index, err);
 }
 
 static const struct m_proc *parent_of(const struct model *m, const struct m_proc *p)
@@ -202,11 +207,6 @@ static int adopt_orphans(struct family *f, const struct m_proc *p, uint32_t sid,
 	uint32_t parent = f->s->order[p - m->procs], helper;
 	int ret;
 
-	if (model_proc(m, sid))
-		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
-				"a child of process %u is in session %u of a process that is not "
-				"its ancestor: not supported",
-				p->pid, sid);
 	ret = one(f, parent, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, "become a subreaper", err);
 	if (ret == 0)
 		ret = fork_stub(f, parent, sid, 0, &helper, err);
@@ -223,6 +223,77 @@ static int adopt_orphans(struct family *f, const struct m_proc *p, uint32_t sid,
 	if (ret < 0)
 		return ret;
 	return one(f, parent, SYS_prctl, PR_SET_CHILD_SUBREAPER, 0, 0, "end as a subreaper", err);
+}
+
+/* In the session of one that is in the tree: it left that one's family when its parent died. */
+static bool comes_home(const struct model *m, const struct m_proc *p)
+{
+	const struct m_proc *up = parent_of(m, p);
+
+	return up && orphan_session(m, p, up) && model_proc(m, p->sid);
+}
+
+static bool is_below(const struct model *m, const struct m_proc *p, const struct m_proc *above)
+{
+	for (uint32_t depth = 0; p && depth < m->nprocs; depth++) {
+		if (p == above)
+			return true;
+		p = parent_of(m, p);
+	}
+	return false;
+}
+
+/* A number that somebody is still to have. */
+static bool is_wanted(const struct model *m, uint32_t id)
+{
+	for (uint32_t i = 0; i < m->nprocs; i++) {
+		const struct m_proc *p = &m->procs[i];
+
+		if (p->pid == id || p->pgid == id || p->sid == id)
+			return true;
+		for (uint32_t k = 1; k < p->nthreads; k++)
+			if (p->threads[k].tid == id)
+				return true;
+	}
+	return false;
+}
+
+/* @p by a helper that the leader of its session forks: 1, 0 when that is not there yet. */
+static int bring_home(struct family *f, const struct m_proc *p, const bool *settled,
+		      struct err *err)
+{
+	const struct model *m = f->s->m;
+	const struct m_proc *up = parent_of(m, p), *leader = model_proc(m, p->sid);
+	uint32_t home, from, helper;
+	bool wanted;
+	int ret;
+
+	if (!settled[leader - m->procs] || !settled[up - m->procs])
+		return 0;
+	if (!is_below(m, leader, up))
+		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+				"process %u is in session %u, and its parent %u is no ancestor of "
+				"that one's leader: not supported",
+				p->pid, p->sid, p->ppid);
+	home = f->s->order[up - m->procs];
+	from = f->s->order[leader - m->procs];
+	do {
+		ret = fork_stub(f, from, 0, 0, &helper, err);
+		wanted = ret == 0 && is_wanted(m, (uint32_t)f->s->tree.procs[helper].pid);
+		if (wanted)
+			ret = end_helper(f, helper, from, err);
+	} while (wanted && ret == 0);
+	if (ret == 0)
+		ret = one(f, home, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, "become a subreaper",
+			  err);
+	if (ret == 0)
+		ret = make_process(f, p, helper, err);
+	if (ret == 0)
+		ret = end_helper(f, helper, from, err);
+	if (ret == 0)
+		ret = one(f, home, SYS_prctl, PR_SET_CHILD_SUBREAPER, 0, 0, "end as a subreaper",
+			  err);
+	return ret < 0 ? ret : 1;
 }
 
 static bool made(const struct family *f, const struct m_proc *p)
@@ -251,7 +322,8 @@ static int make_children(struct family *f, const struct m_proc *p, struct err *e
 		for (uint32_t i = 1; ret == 0 && i < m->nprocs; i++) {
 			const struct m_proc *c = &m->procs[i];
 
-			if (c->ppid != p->pid || made(f, c) || before_setsid(m, c, p) != !late)
+			if (c->ppid != p->pid || made(f, c) || before_setsid(m, c, p) != !late ||
+			    comes_home(m, c))
 				continue;
 			ret = orphan_session(m, c, p) ? adopt_orphans(f, p, c->sid, err)
 						      : make_process(f, c, index, err);
@@ -309,6 +381,9 @@ static int make_groups(struct family *f, struct err *err)
 			ret = join_group(f, p, err);
 			continue;
 		}
+		/* A session's first group is where its processes begin, its leader dead or not. */
+		if (p->pgid == p->sid)
+			continue;
 		for (uint32_t j = 0; j < i; j++)
 			if (m->procs[j].pgid == p->pgid)
 				parent = UINT32_MAX; /* with the first of them */
@@ -323,111 +398,6 @@ static int make_groups(struct family *f, struct err *err)
 		if (ret == 0)
 			ret = end_helper(f, helper, parent, err);
 	}
-	return ret;
-}
-
-/* --- zombies -------------------------------------------------------------------------------------
- */
-
-static int await_death(struct family *f, struct task *task, int signo, struct err *err)
-{
-	uint64_t deadline = now_ns() + WAIT_MS * 1000000ull;
-
-	for (;;) {
-		struct stop stop = task_poll(task);
-
-		if (stop.kind == STOP_DEAD) {
-			task->state = TASK_GONE;
-			if (stop.status == signo)
-				return 0;
-			return err_fail(err, EPROTO, ERR_OTHER,
-					"process %d, a zombie in the image, ended by %d and not by "
-					"signal %d",
-					task->tid, stop.status, signo);
-		}
-		if (stop.kind != STOP_NONE)
-			ptrace(PTRACE_CONT, task->tid, 0,
-			       stop.kind == STOP_SIGNAL ? stop.signo : 0);
-		if (now_ns() > deadline)
-			return err_fail(err, ETIMEDOUT, ERR_TIMEOUT,
-					"process %d, a zombie in the image, does not end by %d",
-					task->tid, signo);
-		tree_wait_child(&f->s->tree, 20);
-	}
-}
-
-/* Signals that end no process would leave it running code that is not there. */
-static bool ends_process(int signo)
-{
-	return signo > 0 && signo <= M_NSIG && signo != SIGCHLD && signo != SIGCONT &&
-	       signo != SIGURG && signo != SIGWINCH && signo != SIGSTOP && signo != SIGTSTP &&
-	       signo != SIGTTIN && signo != SIGTTOU;
-}
-
-/* What is still seen of it. No core file of ours, whoever takes them. */
-static int dress_zombie(struct family *f, struct task *task, const struct m_proc *p,
-			struct err *err)
-{
-	struct script script;
-
-	script_begin(&script, &f->r, task);
-	script_add(&script,
-		   (struct script_call){
-			   SYS_prctl,
-			   {PR_SET_NAME, script_buf(&script, p->comm, sizeof(p->comm), err)},
-			   .what = "set the name"},
-		   err);
-	script_add(&script,
-		   (struct script_call){SYS_prctl, {PR_SET_DUMPABLE, 0}, .what = "dump no core"},
-		   err);
-	return script_run(&script, err);
-}
-
-static int die_by(struct family *f, struct task *task, int signo, struct err *err)
-{
-	const uint64_t none = 0;
-
-	if (ptrace(PTRACE_SETSIGMASK, task->tid, sizeof(none), &none) < 0 ||
-	    kill(task->tid, signo) < 0)
-		return err_set(err, errno, "end process %d, a zombie in the image, by %d",
-			       task->tid, signo);
-	ptrace(PTRACE_CONT, task->tid, 0, 0);
-	return await_death(f, task, signo, err);
-}
-
-/* The call does not return: the batch ends with the death of its thread. */
-static int die_with(struct family *f, struct task *task, int status, struct err *err)
-{
-	const uint64_t args[6] = {(uint64_t)status};
-	struct err gone = {0};
-
-	if (script_one(&f->r, task, SYS_exit_group, args, &gone) >= 0 ||
-	    gone.class != ERR_TARGET_GONE)
-		return err_fail(err, EPROTO, ERR_OTHER, "process %d did not end", task->tid);
-	task->state = TASK_GONE;
-	return 0;
-}
-
-/* It ends as it ended; its parent finds it waiting. The bit that there was a core file is lost. */
-static int make_zombie(struct family *f, const struct m_proc *p, struct err *err)
-{
-	struct tree *t = &f->s->tree;
-	uint32_t index = f->s->order[p - f->s->m->procs];
-	struct task *task = leader_of(f, index);
-	int signo = p->exit_code & 0x7f, ret;
-
-	if (p->exit_code & ~0xffffu || (signo && !ends_process(signo)))
-		return err_fail(err, EBADMSG, ERR_IMAGE,
-				"process %u of the image has ended with status %#x", p->pid,
-				p->exit_code);
-	ret = enter(f, index, err);
-	if (ret == 0)
-		ret = dress_zombie(f, task, p, err);
-	if (ret == 0)
-		ret = signo ? die_by(f, task, signo, err)
-			    : die_with(f, task, WEXITSTATUS(p->exit_code), err);
-	if (ret == 0)
-		t->procs[index].state = PROC_ZOMBIE;
 	return ret;
 }
 
@@ -504,24 +474,62 @@ static int make_threads(struct family *f, const struct m_proc *p, struct err *er
 /* --- all -----------------------------------------------------------------------------------------
  */
 
-static int make_all(struct family *f, struct err *err)
+/* One pass over all that are not @settled, with their session and their children: 1 as long as
+ * there is more to do. */
+static int settle(struct family *f, bool *settled, struct err *err)
 {
 	const struct model *m = f->s->m;
-	int ret = 0;
+	int ret = 0, did = 0;
 
-	for (uint32_t i = 0; ret == 0 && i < m->nprocs; i++) {
-		if (!made(f, &m->procs[i]))
+	for (uint32_t i = 0; ret >= 0 && i < m->nprocs; i++) {
+		const struct m_proc *p = &m->procs[i];
+
+		if (settled[i])
+			continue;
+		if (!made(f, p) && comes_home(m, p))
+			ret = bring_home(f, p, settled, err);
+		if (ret < 0 || !made(f, p))
+			continue;
+		ret = make_children(f, p, err);
+		settled[i] = true;
+		did = 1;
+	}
+	return ret < 0 ? ret : did;
+}
+
+static int make_processes(struct family *f, struct err *err)
+{
+	const struct model *m = f->s->m;
+	cleanup_free bool *settled = calloc(m->nprocs + 1, sizeof(*settled));
+	int ret;
+
+	if (!settled)
+		return err_set(err, ENOMEM, "list of %u processes", m->nprocs);
+	do {
+		ret = settle(f, settled, err);
+	} while (ret > 0);
+	for (uint32_t i = 0; ret == 0 && i < m->nprocs; i++)
+		if (!settled[i])
 			return err_fail(err, EBADMSG, ERR_IMAGE,
 					"process %u of the image has parent %u, which is not in it",
 					m->procs[i].pid, m->procs[i].ppid);
-		ret = make_children(f, &m->procs[i], err);
-	}
+	return ret;
+}
+
+static int make_all(struct family *f, struct err *err)
+{
+	const struct model *m = f->s->m;
+	int ret = make_processes(f, err);
+
 	if (ret == 0)
 		ret = make_groups(f, err);
 	/* Zombies last: a dead process can have no session, group or child of its own made. */
 	for (uint32_t i = m->nprocs; ret == 0 && i-- > 0;)
-		if (m->procs[i].state == M_DEAD)
-			ret = make_zombie(f, &m->procs[i], err);
+		if (m->procs[i].state == M_DEAD) {
+			ret = enter(f, f->s->order[i], err);
+			if (ret == 0)
+				ret = stub_die(&f->r, &m->procs[i], err);
+		}
 	for (uint32_t i = 0; ret == 0 && i < m->nprocs; i++)
 		if (m->procs[i].state != M_DEAD)
 			ret = make_threads(f, &m->procs[i], err);

@@ -497,13 +497,26 @@ static int fd_finish(struct files *f, const struct m_proc *p, uint32_t fd, struc
 	}
 }
 
+/* What was found in queues is open in no process of the tree, but in this one. */
+static int passed_finish(struct files *f, struct err *err)
+{
+	const struct m_proc self = {.pid = (uint32_t)getpid()};
+	int ret = 0;
+
+	for (uint32_t i = 0; ret == 0 && i < f->npassed; i++)
+		ret = fd_finish(f, &self, (uint32_t)f->passed[i].own,
+				&f->m->files[f->passed[i].id - 1], err);
+	return ret;
+}
+
 int files_finish(struct files *f, struct err *err)
 {
 	bool *seen = calloc(f->m->nfiles + 1, sizeof(*seen));
-	int ret = seen ? pipes_finish(f, err) : err_set(err, ENOMEM, "list of files");
+	int ret = seen ? sockets_finish(f, err) : err_set(err, ENOMEM, "list of files");
 
+	/* Ends of pipes are found in queues, too. */
 	if (ret == 0)
-		ret = sockets_finish(f, err);
+		ret = pipes_finish(f, err);
 	for (uint32_t i = 0; ret == 0 && i < f->m->nprocs; i++) {
 		const struct m_proc *p = &f->m->procs[i];
 		const struct m_fdtable *t = model_fdtable(f->m, p->fdtable_id);
@@ -518,5 +531,7 @@ int files_finish(struct files *f, struct err *err)
 		}
 	}
 	free(seen);
+	if (ret == 0)
+		ret = passed_finish(f, err);
 	return ret ? ret : ttys_finish(f, err);
 }

@@ -327,17 +327,50 @@ static int set_owner(const struct m_file *f, int fd, struct err *err)
 	return 0;
 }
 
-/* Signals begin with this flag. */
-static int set_async(const struct m_file *f, int fd, struct err *err)
+/* The first number that somebody has it under, -1. */
+static int number_of(const struct model *m, const struct m_file *f)
 {
-	int flags;
+	for (uint32_t i = 0; i < m->nfdtables; i++)
+		for (uint32_t k = 0; k < m->fdtables[i].n; k++)
+			if (m->fdtables[i].fds[k].file_id == f->id)
+				return (int)m->fdtables[i].fds[k].fd;
+	return -1;
+}
+
+static int turn_on(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 || fcntl(fd, F_SETFL, flags | O_ASYNC) < 0 ? -errno : 0;
+}
+
+/* Descriptor @number of ours is @fd for this one call. */
+static int turn_on_as(int fd, int number)
+{
+	int flags = fcntl(number, F_GETFD), ret;
+	cleanup_fd int kept = flags < 0 ? -1 : fcntl(number, F_DUPFD_CLOEXEC, 0);
+
+	/* Where our own limit is lower, the number is what has to go. */
+	if (number == fd || (flags >= 0 && kept < 0) || dup3(fd, number, O_CLOEXEC) < 0)
+		return turn_on(fd);
+	ret = turn_on(number);
+	if (kept < 0)
+		close(number);
+	else if (dup3(kept, number, flags & FD_CLOEXEC ? O_CLOEXEC : 0) < 0)
+		ret = ret < 0 ? ret : -errno;
+	return ret;
+}
+
+/* Signals begin with this flag, and tell of the number that it was set by. */
+static int set_async(const struct model *m, const struct m_file *f, int fd, struct err *err)
+{
+	int number, ret;
 
 	if (!(f->flags & O_ASYNC) || f->flags & O_PATH)
 		return 0;
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_ASYNC) < 0)
-		return err_set(err, errno, "turn on signals of %s", make_name(f));
-	return 0;
+	number = number_of(m, f);
+	ret = number < 0 ? turn_on(fd) : turn_on_as(fd, number);
+	return ret < 0 ? err_set(err, -ret, "turn on signals of %s", make_name(f)) : 0;
 }
 
 /* --- with the processes there -------------------------------------------------------------------
@@ -378,7 +411,7 @@ int make_finish(struct make *mk, struct err *err)
 		if (row->finish)
 			ret = row->finish(mk, f, mk->made[i].fd, err);
 		if (ret == 0)
-			ret = set_async(f, mk->made[i].fd, err);
+			ret = set_async(mk->m, f, mk->made[i].fd, err);
 	}
 	if (ret == 0)
 		make_forget_links(mk);

@@ -64,6 +64,16 @@ static bool is_stream(const struct m_file *f)
 	return f->usk->type != SOCK_DGRAM;
 }
 
+/* To be accepted. CRIU tells no place among those that do: they come in the order of their files.
+ */
+static bool waits(const struct make *mk, const struct m_file *f)
+{
+	const struct m_file *l = by_ino(mk, f->usk->peer_ino);
+
+	return f->usk->place || (l && l->usk->state == M_SK_LISTEN && is_stream(f) &&
+				 f->usk->state == M_SK_ESTABLISHED);
+}
+
 /* --- who is seen by the other end ----------------------------------------------------------------
  */
 
@@ -131,7 +141,7 @@ static int make_single(struct make *mk, const struct m_file *f, struct err *err)
 {
 	const struct m_unix *u = f->usk;
 
-	if (partner(mk, f) || u->place)
+	if (partner(mk, f) || waits(mk, f))
 		return 0;
 	if (is_stream(f) && u->state == M_SK_ESTABLISHED) {
 		if (u->peer_ino)
@@ -286,7 +296,7 @@ static int make_all_waiting(struct make *mk, struct err *err)
 	if (!list)
 		return err_set(err, ENOMEM, "list of sockets");
 	for (uint32_t i = 0; i < mk->m->nfiles; i++)
-		if (is_wanted(mk, &mk->m->files[i]) && mk->m->files[i].usk->place)
+		if (is_wanted(mk, &mk->m->files[i]) && waits(mk, &mk->m->files[i]))
 			list[n++] = &mk->m->files[i];
 	qsort(list, n, sizeof(const struct m_file *), by_place);
 	for (uint32_t i = 0; ret == 0 && i < n; i++)

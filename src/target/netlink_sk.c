@@ -30,7 +30,10 @@ static int read_groups(struct files *f, int sk, struct m_netlink *n)
 		return -ENOMEM;
 	if (getsockopt(sk, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, n->groups, &len) < 0)
 		return 0;
+	/* There are words behind the last group, and CRIU takes one word. */
 	n->ngroups = len / 4;
+	while (n->ngroups && !n->groups[n->ngroups - 1])
+		n->ngroups--;
 	return 0;
 }
 

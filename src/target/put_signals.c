@@ -110,6 +110,26 @@ static int signo_of(const struct m_siginfo *info)
 	return si.si_signo;
 }
 
+/*
+ * A timer has one signal on its way at most. After a restore there can be two: the one that waited,
+ * which is nobody's now, and the timer's own. A dump of that is not to make it three.
+ */
+static bool is_repeated(const struct m_sigqueue *q, uint32_t i)
+{
+	siginfo_t si, before;
+
+	memcpy(&si, q->info[i].data, sizeof(si));
+	if (si.si_code != SI_TIMER)
+		return false;
+	for (uint32_t k = 0; k < i; k++) {
+		memcpy(&before, q->info[k].data, sizeof(before));
+		if (before.si_code == SI_TIMER && before.si_signo == si.si_signo &&
+		    before.si_timerid == si.si_timerid)
+			return true;
+	}
+	return false;
+}
+
 /* SIGKILL cannot be waiting, and SIGSTOP would stop us: put_regs() sends it. */
 static int check_queue(const struct m_sigqueue *q, uint32_t tid, struct err *err)
 {
@@ -137,7 +157,7 @@ static int queue(struct remote *r, struct task *task, const struct m_sigqueue *q
 			int signo = signo_of(&q->info[i]);
 			struct list_call *c;
 
-			if (signo == SIGSTOP)
+			if (signo == SIGSTOP || is_repeated(q, i))
 				continue;
 			tidy(&infos[i - at], &q->info[i]);
 			c = list_add(&list, shared ? SYS_rt_sigqueueinfo : SYS_rt_tgsigqueueinfo,

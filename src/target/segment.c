@@ -157,6 +157,9 @@ int files_segment(struct files *f, const struct proc_at *at, const char *name, c
 	segment_seals(at, name, &s);
 	if (v)
 		segment_at(&s, at, v);
+	/* What travels in a queue may be mapped and open nowhere else. */
+	if (!v && at->tid == getpid() && sscanf(name, "fd/%d", &s.fd) == 1)
+		s.pid = (uint32_t)at->tid;
 	e = model_push(f->m, &f->m->shms, &f->m->nshms, sizeof(*e));
 	if (!e || idmap_put(&f->by_segment, key, f->m->nshms) < 0)
 		return err_set(err, ENOMEM, "shared memory of pid %u", at->pid);

@@ -471,11 +471,35 @@ int spawn_leave(struct spawn *s, uint32_t i, struct err *err)
 	return ret;
 }
 
-static bool is_stopped(const struct spawn *s, pid_t pid)
+/* Somebody of the session would be there to let the group of @p go on. */
+static bool has_shell(const struct model *m, const struct m_proc *p)
+{
+	for (uint32_t i = 1; i < m->nprocs; i++) {
+		const struct m_proc *q = &m->procs[i], *up = model_proc(m, q->ppid);
+
+		if (q->pgid == p->pgid && q->state != M_DEAD && up && up->state != M_DEAD &&
+		    up->pgid != q->pgid && up->sid == q->sid)
+			return true;
+	}
+	return false;
+}
+
+/* What stops @pid again, and is told to its parent: SIGSTOP where another might not; 0: runs. */
+static int stop_signal(const struct spawn *s, pid_t pid)
 {
 	const struct m_proc *p = model_proc(s->m, (uint32_t)pid);
+	int signo = p && p->state == M_STOPPED ? (int)p->stop_signo : 0;
 
-	return s->opts.stopped || (p && p->state == M_STOPPED);
+	if (!p || p->state == M_DEAD || (p->state != M_STOPPED && !s->opts.stopped))
+		return 0;
+	/* The kernel ignores these in groups without a shell; and by default alone they stop. */
+	if ((signo != SIGTSTP && signo != SIGTTIN && signo != SIGTTOU) || !has_shell(s->m, p) ||
+	    p->sigactions[signo - 1].handler != (uint64_t)(uintptr_t)SIG_DFL)
+		return SIGSTOP;
+	for (uint32_t i = 0; i < p->nthreads; i++)
+		if (!(p->threads[i].sigmask >> (signo - 1) & 1))
+			return signo;
+	return SIGSTOP;
 }
 
 /* From here on they live without us. */
@@ -502,9 +526,12 @@ int spawn_go(struct spawn *s, struct err *err)
 
 	if (ret < 0)
 		return ret;
-	for (uint32_t i = 0; i < t->nprocs; i++)
-		if (is_stopped(s, t->procs[i].pid))
-			kill(t->procs[i].pid, SIGSTOP);
+	for (uint32_t i = 0; i < t->nprocs; i++) {
+		int signo = stop_signal(s, t->procs[i].pid);
+
+		if (signo)
+			kill(t->procs[i].pid, signo);
+	}
 	/* A death up to here has been seen or ends all. */
 	ret = let_live(s, err);
 	if (ret < 0)

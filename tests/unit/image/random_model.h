@@ -3,6 +3,7 @@
 #ifndef TESTS_RANDOM_MODEL_H
 #define TESTS_RANDOM_MODEL_H
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -160,6 +161,7 @@ static void rnd_file_by_type(struct model *m, struct m_file *f)
 		break;
 	case M_FILE_PIDFD:
 		f->pidfd_pid = (int32_t)rnd32();
+		f->flags |= O_RDWR; /* every one is */
 		break;
 	case M_FILE_INOTIFY:
 		for (uint32_t n = below(4); n; n--)

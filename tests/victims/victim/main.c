@@ -16,11 +16,12 @@
 #include "tests/victims/victim/victim.h"
 
 static const struct scenario *const tables[] = {
-	memory_scenarios, mapping_scenarios, stack_scenarios,	   register_scenarios,
-	signal_scenarios, timer_scenarios,   file_scenarios,	   process_scenarios,
-	storm_scenarios,  heap_scenarios,    blocked_scenarios,	   descriptor_scenarios,
-	socket_scenarios, tty_scenarios,     consistent_scenarios, change_scenarios,
-	kernel_scenarios,
+	memory_scenarios, mapping_scenarios,	stack_scenarios,   register_scenarios,
+	signal_scenarios, timer_scenarios,	file_scenarios,	   process_scenarios,
+	storm_scenarios,  heap_scenarios,	blocked_scenarios, descriptor_scenarios,
+	socket_scenarios, tty_scenarios,	queue_scenarios,   attribute_scenarios,
+	area_scenarios,	  holder_scenarios,	lineage_scenarios, mutex_scenarios,
+	change_scenarios, consistent_scenarios, kernel_scenarios,
 };
 
 static int nopts;

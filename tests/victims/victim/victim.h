@@ -44,6 +44,12 @@ extern const struct scenario tty_scenarios[];
 extern const struct scenario consistent_scenarios[];
 extern const struct scenario change_scenarios[];
 extern const struct scenario kernel_scenarios[];
+extern const struct scenario queue_scenarios[];
+extern const struct scenario attribute_scenarios[];
+extern const struct scenario area_scenarios[];
+extern const struct scenario holder_scenarios[];
+extern const struct scenario lineage_scenarios[];
+extern const struct scenario mutex_scenarios[];
 
 /* --- main.c: options of the form --name value ----------------------------------------------------
  */
