@@ -117,7 +117,7 @@ static int file_pause(struct md_writer *w, struct err *err)
 
 static void file_abandon(struct md_writer *w)
 {
-	md_out_drain(&of(w)->out, NULL);
+	md_out_abandon(&of(w)->out);
 	of(w)->ended = true;
 }
 
@@ -392,7 +392,7 @@ static void file_close(struct md_writer *w)
 
 	if (!f)
 		return;
-	md_out_drain(&f->out, NULL);
+	md_out_abandon(&f->out);
 	md_out_deinit(&f->out);
 	md_index_list_deinit(&f->list);
 	free(f->mapped);
