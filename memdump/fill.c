@@ -5,18 +5,19 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "memdump/block.h"
 #include "memdump/chain.h"
 #include "memdump/cpus.h"
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14 */
-#endif
-
-enum { THREADS_MAX = 256 };
+enum {
+	THREADS_MAX = 256,
+	/*
+	 * What a thread takes at a time, in raw bytes: blocks that follow each other in the file do
+	 * so in memory, mostly, and threads in one page table wait for each other's locks there.
+	 */
+	STRETCH_MAX = 4 << 20,
+};
 
 struct run {
 	/* immutable while threads run */
@@ -26,15 +27,15 @@ struct run {
 	const char *where;   /* begins messages */
 	uint32_t *order;     /* of the blocks in the file */
 	uint32_t raw_max;
-	uint8_t *map; /* the file, NULL: pread instead */
-	size_t page;
+	uint64_t total; /* raw bytes */
+	unsigned threads;
 	const struct md_fill_opts *opts;
 	const struct md_sink *sink;
 	/* atomic */
-	size_t next;
 	bool failed;
 	/* protected by lock */
 	pthread_mutex_t lock;
+	size_t next;
 	struct err err;
 	struct md_fill_stats stats;
 };
@@ -53,28 +54,6 @@ static void run_fail(struct run *r, const struct err *err)
 	__atomic_store_n(&r->failed, true, __ATOMIC_RELAXED);
 }
 
-/*
- * Stored as it is: the page cache itself, so that a page is copied once. MADV_POPULATE_READ tells
- * of a file that was cut or cannot be read, where a look would be SIGBUS.
- */
-static int take_mapped(struct run *r, const struct md_index_entry *e, const struct md_extent *x,
-		       const uint8_t **ret, struct err *err)
-{
-	size_t len = md_record_len(e, r->file.head.align), skip = e->off % r->page;
-	uint8_t *from = r->map + (e->off - skip);
-
-	if (madvise(from, skip + len, MADV_POPULATE_READ) < 0)
-		return -EAGAIN;
-	return md_block_check(&r->file, e, x, from + skip, ret, err);
-}
-
-static void drop_mapped(struct run *r, const struct md_index_entry *e)
-{
-	size_t len = md_record_len(e, r->file.head.align), skip = e->off % r->page;
-
-	madvise(r->map + (e->off - skip), skip + len, MADV_DONTNEED);
-}
-
 /* Checked raw bytes of a block; NULL for zeros. */
 static int take_block(struct run *r, struct worker *w, const struct md_index_block *b,
 		      const uint8_t **ret, struct err *err)
@@ -82,12 +61,8 @@ static int take_block(struct run *r, struct worker *w, const struct md_index_blo
 	const struct md_extent *x = r->list.extents + b->first;
 	const uint8_t *payload = NULL;
 	uint64_t t0 = md_now_ns(), t1;
-	int got = -EAGAIN;
+	int got = md_block_fetch(&w->reader, &r->file, &b->entry, x, &payload, err);
 
-	if (r->map && b->entry.codec == MD_CODEC_NONE)
-		got = take_mapped(r, &b->entry, x, &payload, err);
-	if (got == -EAGAIN)
-		got = md_block_fetch(&w->reader, &r->file, &b->entry, x, &payload, err);
 	t1 = md_now_ns();
 	w->stats.read_ns += t1 - t0;
 	if (got < 0)
@@ -159,8 +134,6 @@ static int fill_block(struct run *r, struct worker *w, const struct md_index_blo
 		md_err_where(err, r->where, &e);
 	else
 		ret = write_block(r, w, b, raw, err);
-	if (r->map && b->entry.codec == MD_CODEC_NONE)
-		drop_mapped(r, &b->entry);
 	if (ret < 0)
 		return ret;
 	w->stats.blocks++;
@@ -186,23 +159,40 @@ static void add_stats(struct run *r, const struct md_fill_stats *s)
 	pthread_mutex_unlock(&r->lock);
 }
 
+/* The next blocks of the file, for the calling thread: @ret to before @ret_end. */
+static bool take_stretch(struct run *r, size_t *ret, size_t *ret_end)
+{
+	uint64_t most = r->total / r->threads / 8, len = 0;
+
+	if (most > STRETCH_MAX)
+		most = STRETCH_MAX;
+	pthread_mutex_lock(&r->lock);
+	*ret = r->next;
+	do {
+		if (r->next == r->list.nblocks)
+			break;
+		len += r->list.blocks[r->order[r->next++]].entry.raw_len;
+	} while (len < most);
+	*ret_end = r->next;
+	pthread_mutex_unlock(&r->lock);
+	return *ret < *ret_end && !__atomic_load_n(&r->failed, __ATOMIC_RELAXED);
+}
+
 static void *work(void *arg)
 {
 	struct run *r = arg;
 	struct worker w = {.raw = malloc(r->raw_max ? r->raw_max : 1)};
 	struct err err = {0};
+	size_t i, end;
 
 	if (!w.raw) {
 		err_set(&err, ENOMEM, "reserve %u bytes for a block", r->raw_max);
 		run_fail(r, &err);
 	}
-	while (!__atomic_load_n(&r->failed, __ATOMIC_RELAXED)) {
-		size_t i = __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED);
-
-		if (i >= r->list.nblocks)
-			break;
-		if (fill_block(r, &w, &r->list.blocks[r->order[i]], &err) < 0)
-			run_fail(r, &err);
+	while (take_stretch(r, &i, &end)) {
+		for (; i < end && !__atomic_load_n(&r->failed, __ATOMIC_RELAXED); i++)
+			if (fill_block(r, &w, &r->list.blocks[r->order[i]], &err) < 0)
+				run_fail(r, &err);
 	}
 	add_stats(r, &w.stats);
 	md_block_reader_deinit(&w.reader);
@@ -212,18 +202,14 @@ static void *work(void *arg)
 
 static void run_threads(struct run *r)
 {
-	unsigned threads = r->opts->threads ? r->opts->threads : md_cpus_allowed(), n = 0;
 	pthread_t tid[THREADS_MAX];
 	sigset_t all, old;
+	unsigned n = 0;
 
-	if (threads > THREADS_MAX)
-		threads = THREADS_MAX;
-	if (threads > r->list.nblocks)
-		threads = (unsigned)r->list.nblocks;
 	/* Signals are the caller's business: they go to threads it knows. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
-	while (n + 1 < threads && !pthread_create(&tid[n], NULL, work, r))
+	while (n + 1 < r->threads && !pthread_create(&tid[n], NULL, work, r))
 		n++;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	work(r);
@@ -242,30 +228,28 @@ static int by_offset(const void *va, const void *vb, void *arg)
 
 static int run_prepare(struct run *r, struct err *err)
 {
-	uint64_t total = 0;
-	void *map = mmap(NULL, r->file.len, PROT_READ, MAP_SHARED, r->file.fd, 0);
-
-	r->page = (size_t)sysconf(_SC_PAGESIZE);
-	r->map = map == MAP_FAILED ? NULL : map;
+	r->threads = r->opts->threads ? r->opts->threads : md_cpus_allowed();
+	if (r->threads > THREADS_MAX)
+		r->threads = THREADS_MAX;
+	if (r->threads > r->list.nblocks)
+		r->threads = r->list.nblocks ? (unsigned)r->list.nblocks : 1;
 	r->order = malloc((r->list.nblocks + 1) * sizeof(*r->order));
 	if (!r->order)
 		return err_set(err, ENOMEM, "order of %zu blocks", r->list.nblocks);
 	for (size_t i = 0; i < r->list.nblocks; i++) {
 		r->order[i] = (uint32_t)i;
-		total += r->list.blocks[i].entry.raw_len;
+		r->total += r->list.blocks[i].entry.raw_len;
 		if (r->list.blocks[i].entry.raw_len > r->raw_max)
 			r->raw_max = r->list.blocks[i].entry.raw_len;
 	}
 	if (r->opts->progress)
-		__atomic_fetch_add(&r->opts->progress->raw_total, total, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&r->opts->progress->raw_total, r->total, __ATOMIC_RELAXED);
 	qsort_r(r->order, r->list.nblocks, sizeof(*r->order), by_offset, r->list.blocks);
 	return 0;
 }
 
 static void run_end(struct run *r)
 {
-	if (r->map)
-		munmap(r->map, r->file.len);
 	md_live_deinit(&r->live);
 	free(r->order);
 }

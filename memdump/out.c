@@ -20,6 +20,8 @@ static void fail(struct md_out *o, const struct md_out_write *w, int errnum)
 /* Accounts for @n bytes written; true when some are left to do. */
 static bool advance(struct md_out *o, struct md_out_write *w, size_t n)
 {
+	struct iovec *v;
+
 	if (n >= w->len)
 		return false;
 	/* O_DIRECT goes on from an aligned place only: what lies between is written again. */
@@ -28,9 +30,12 @@ static bool advance(struct md_out *o, struct md_out_write *w, size_t n)
 		fail(o, w, ENOSPC);
 		return false;
 	}
-	w->buf += n;
 	w->len -= n;
 	w->off += n;
+	for (v = &w->iov[w->first]; n >= v->iov_len; v = &w->iov[++w->first])
+		n -= v->iov_len;
+	v->iov_base = (uint8_t *)v->iov_base + n;
+	v->iov_len -= n;
 	return true;
 }
 
@@ -40,23 +45,34 @@ static void release(struct md_block *b)
 		md_block_done(b);
 }
 
+/* The write in @slot is over, well or not. */
+static void finish(struct md_out *o, unsigned slot)
+{
+	const struct md_out_write *w = &o->writes[slot];
+
+	for (unsigned i = 0; i < w->npieces; i++)
+		release(w->block[i]);
+	o->pieces -= w->npieces;
+	o->free[o->nfree++] = slot;
+}
+
 /* --- pwrite -------------------------------------------------------------------------------- */
 
-static void write_now(struct md_out *o, struct md_out_write w)
+static void write_now(struct md_out *o, struct md_out_write *w)
 {
 	for (;;) {
-		ssize_t n = pwrite(o->fd, w.buf, w.len, (off_t)w.off);
+		ssize_t n = pwritev(o->fd, &w->iov[w->first], (int)(w->npieces - w->first),
+				    (off_t)w->off);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
-			fail(o, &w, n < 0 ? errno : ENOSPC);
+			fail(o, w, n < 0 ? errno : ENOSPC);
 			break;
 		}
-		if (!advance(o, &w, (size_t)n))
+		if (!advance(o, w, (size_t)n))
 			break;
 	}
-	release(w.block);
 }
 
 /* --- io_uring ------------------------------------------------------------------------------ */
@@ -64,26 +80,26 @@ static void write_now(struct md_out *o, struct md_out_write w)
 static void ring_queue(struct md_out *o, unsigned slot)
 {
 	struct md_out_write *w = &o->writes[slot];
+	const struct iovec *v = &w->iov[w->first];
+	const uint8_t *buf = v->iov_base;
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&o->ring);
 
 	assert(sqe); /* the ring has a place per slot */
-	if (o->fixed_mem && w->buf >= o->fixed_mem &&
-	    w->buf + w->len <= o->fixed_mem + o->fixed_len)
-		io_uring_prep_write_fixed(sqe, o->fd, w->buf, (unsigned)w->len, w->off,
-					  (int)((size_t)(w->buf - o->fixed_mem) / o->piece_len));
+	if (w->npieces - w->first > 1)
+		io_uring_prep_writev(sqe, o->fd, v, w->npieces - w->first, w->off);
+	else if (o->fixed_mem && buf >= o->fixed_mem && buf + w->len <= o->fixed_mem + o->fixed_len)
+		io_uring_prep_write_fixed(sqe, o->fd, buf, (unsigned)w->len, w->off,
+					  (int)((size_t)(buf - o->fixed_mem) / o->piece_len));
 	else
-		io_uring_prep_write(sqe, o->fd, w->buf, (unsigned)w->len, w->off);
+		io_uring_prep_write(sqe, o->fd, buf, (unsigned)w->len, w->off);
 	io_uring_sqe_set_data64(sqe, slot);
 	o->queued[o->nqueued++] = slot;
 }
 
-static void finish(struct md_out *o, unsigned slot)
+static void landed(struct md_out *o, unsigned slot)
 {
-	struct md_block *b = o->writes[slot].block;
-
-	o->free[o->nfree++] = slot;
 	o->inflight--;
-	release(b);
+	finish(o, slot);
 }
 
 static void complete(struct md_out *o, unsigned slot, int res)
@@ -99,7 +115,7 @@ static void complete(struct md_out *o, unsigned slot, int res)
 	if (again && !o->err.errnum)
 		ring_queue(o, slot);
 	else
-		finish(o, slot);
+		landed(o, slot);
 }
 
 /*
@@ -110,7 +126,7 @@ static void ring_broken(struct md_out *o, int errnum)
 {
 	err_set(&o->err, errnum, "io_uring for %s", o->name);
 	while (o->nqueued)
-		finish(o, o->queued[--o->nqueued]);
+		landed(o, o->queued[--o->nqueued]);
 	o->broken = true;
 }
 
@@ -150,21 +166,61 @@ static void ring_reap(struct md_out *o, bool wait)
 	}
 }
 
-static void ring_write(struct md_out *o, const struct md_out_write *w)
-{
-	unsigned slot;
+/* --- gathering ----------------------------------------------------------------------------- */
 
-	while (!o->nfree)
-		ring_reap(o, true);
-	if (o->err.errnum) {
-		release(w->block);
+/* What is gathered goes its way. */
+static void gathered(struct md_out *o)
+{
+	unsigned slot = (unsigned)o->open;
+
+	if (o->open < 0)
 		return;
+	o->open = -1;
+	if (o->err.errnum) {
+		finish(o, slot);
+	} else if (!o->uring) {
+		write_now(o, &o->writes[slot]);
+		finish(o, slot);
+	} else {
+		o->inflight++;
+		ring_queue(o, slot);
+		ring_reap(o, false);
 	}
-	slot = o->free[--o->nfree];
-	o->writes[slot] = *w;
-	o->inflight++;
-	ring_queue(o, slot);
-	ring_reap(o, false);
+}
+
+static bool continues(const struct md_out *o, uint64_t off)
+{
+	const struct md_out_write *w = &o->writes[o->open];
+
+	return w->off + w->len == off;
+}
+
+/* O_DIRECT has several short writes under way, from registered memory. */
+static bool complete_write(const struct md_out *o, const struct md_out_write *w)
+{
+	return o->align > 1 || w->npieces == MD_OUT_GATHER || w->len >= MD_OUT_GATHER_LEN;
+}
+
+static void gather(struct md_out *o, struct md_block *b, const uint8_t *buf, size_t len,
+		   uint64_t off)
+{
+	struct md_out_write *w;
+
+	if (o->open >= 0 && (!continues(o, off) || o->pieces == MD_OUT_DEPTH))
+		gathered(o);
+	while (o->pieces == MD_OUT_DEPTH)
+		ring_reap(o, true);
+	if (o->open < 0) {
+		o->open = (int)o->free[--o->nfree];
+		o->writes[o->open] = (struct md_out_write){.off = off};
+	}
+	w = &o->writes[o->open];
+	w->block[w->npieces] = b;
+	w->iov[w->npieces++] = (struct iovec){(void *)(uintptr_t)buf, len};
+	w->len += len;
+	o->pieces++;
+	if (complete_write(o, w))
+		gathered(o);
 }
 
 /* --- life ---------------------------------------------------------------------------------- */
@@ -217,7 +273,7 @@ void md_out_init(struct md_out *o, int fd, const char *name, uint32_t align, boo
 {
 	int ret;
 
-	*o = (struct md_out){.fd = fd, .align = align};
+	*o = (struct md_out){.fd = fd, .align = align, .open = -1};
 	snprintf(o->name, sizeof(o->name), "%s", name);
 	for (unsigned i = 0; i < MD_OUT_DEPTH; i++)
 		o->free[o->nfree++] = i;
@@ -280,23 +336,27 @@ void md_out_unregister(struct md_out *o)
 int md_out_write(struct md_out *o, struct md_block *b, const uint8_t *buf, size_t len, uint64_t off,
 		 struct err *err)
 {
-	struct md_out_write w = {b, buf, len, off};
-
 	if (FAULT("memdump.write"))
-		fail(o, &w, EIO);
-	if (o->err.errnum) {
+		fail(o, &(struct md_out_write){.len = len, .off = off}, EIO);
+	if (o->err.errnum)
 		release(b);
-	} else if (!o->uring) {
-		write_now(o, w);
-	} else {
-		ring_write(o, &w);
-	}
+	else
+		gather(o, b, buf, len, off);
 	return err_take(err, &o->err);
 }
 
 int md_out_drain(struct md_out *o, struct err *err)
 {
+	gathered(o);
 	while (o->inflight)
 		ring_reap(o, true);
 	return err_take(err, &o->err);
+}
+
+void md_out_abandon(struct md_out *o)
+{
+	if (o->open >= 0)
+		finish(o, (unsigned)o->open);
+	o->open = -1;
+	md_out_drain(o, NULL);
 }

@@ -11,16 +11,26 @@
 #include <liburing.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "memdump/memdump.h"
 
 enum {
-	MD_OUT_DEPTH = 8, /* writes in flight */
+	MD_OUT_DEPTH = 8, /* pieces kept: gathered or in flight */
+	/*
+	 * Of those that go to the page cache the ones that follow each other are one write: the
+	 * longer a write, the larger the units of the page cache, and the quicker it is written and
+	 * read again.
+	 */
+	MD_OUT_GATHER = 4,
+	MD_OUT_GATHER_LEN = 1 << 20, /* and not much longer than this */
 };
 
+/* Pieces in one write, or in what a short write left of it. */
 struct md_out_write {
-	struct md_block *block; /* given back when all is written; NULL: nobody's */
-	const uint8_t *buf;
+	struct md_block *block[MD_OUT_GATHER]; /* given back at the end; NULL: nobody's */
+	struct iovec iov[MD_OUT_GATHER];
+	unsigned npieces, first; /* those before first are written */
 	size_t len;
 	uint64_t off;
 };
@@ -37,8 +47,10 @@ struct md_out {
 	/* registered memory, in pieces of piece_len; NULL: not registered */
 	const uint8_t *fixed_mem;
 	size_t fixed_len, piece_len;
-	unsigned inflight;
+	unsigned inflight; /* writes */
+	unsigned pieces;   /* in writes[] that are not free */
 	struct md_out_write writes[MD_OUT_DEPTH];
+	int open; /* the write that is gathered; -1: none */
 	/* of those in flight the ones in the ring that the kernel has not taken yet, in order */
 	unsigned queued[MD_OUT_DEPTH], nqueued;
 	unsigned free[MD_OUT_DEPTH], nfree;
@@ -53,10 +65,12 @@ void md_out_deinit(struct md_out *o);
 void md_out_register(struct md_out *o, void *mem, size_t len, size_t buf_size);
 /* No write may be in flight: the memory is the caller's alone again. */
 void md_out_unregister(struct md_out *o);
-/* Takes @b in every case. The bytes must stay until it is given back. */
+/* Takes @b in every case. The bytes must stay until it is given back, or until the drain. */
 int md_out_write(struct md_out *o, struct md_block *b, const uint8_t *buf, size_t len, uint64_t off,
 		 struct err *err);
-/* Waits until nothing is in flight; the sticking failure, if any. */
+/* Writes what is gathered and waits until nothing is in flight; the sticking failure, if any. */
 int md_out_drain(struct md_out *o, struct err *err);
+/* Gives back what is gathered, and waits likewise. */
+void md_out_abandon(struct md_out *o);
 
 #endif

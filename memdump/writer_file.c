@@ -117,7 +117,7 @@ static int file_pause(struct md_writer *w, struct err *err)
 
 static void file_abandon(struct md_writer *w)
 {
-	md_out_drain(&of(w)->out, NULL);
+	md_out_abandon(&of(w)->out);
 	of(w)->ended = true;
 }
 
@@ -181,7 +181,6 @@ static int put_map(struct file_writer *f, uint64_t space, const struct md_extent
 		.codec = MD_CODEC_MAP,
 		.round = follow,
 	};
-	int ret;
 
 	memset(buf, 0, head + payload);
 	md_put_extents(buf + head, map, n);
@@ -189,9 +188,10 @@ static int put_map(struct file_writer *f, uint64_t space, const struct md_extent
 	md_put_block_head(buf, &h, NULL);
 	if (md_index_list_add(&f->list, &e, NULL))
 		return err_set(err, ENOMEM, "reserve memory for the index of %s", f->name);
-	ret = md_out_write(&f->out, NULL, buf, head + payload, f->pos, err);
+	/* A failure sticks; the caller's @buf is waited for either way. */
+	md_out_write(&f->out, NULL, buf, head + payload, f->pos, err);
 	f->pos += head + payload;
-	return ret < 0 ? ret : md_out_drain(&f->out, err);
+	return md_out_drain(&f->out, err);
 }
 
 int md_writer_file_map(struct md_writer *w, uint64_t space, const struct md_extent *map, size_t n,
@@ -392,7 +392,7 @@ static void file_close(struct md_writer *w)
 
 	if (!f)
 		return;
-	md_out_drain(&f->out, NULL);
+	md_out_abandon(&f->out);
 	md_out_deinit(&f->out);
 	md_index_list_deinit(&f->list);
 	free(f->mapped);

@@ -3,10 +3,15 @@
 # How long a restore takes until the program runs, beside the least it could take, in one run.
 #
 # RESTORE_MIB=4096 picks the heap's size, RESTORE_ROUNDS=5 the rounds. CRIU=/path/to/criu is measured too,
-# where one is at hand. Images are in a directory of TMPDIR: in the page cache.
+# by the time until the command ends (command_s of both). Images are in a directory of TMPDIR: in the page
+# cache.
 . "$(dirname "$0")/../lib/e2e.sh"
 need_root
 with_reaper "$@"
+# CRIU wants the session of what it dumps within the pid namespace.
+if [ -n "${CRIU:-}" ] && [ "$(ps -o sid= -p $$)" -eq 0 ]; then
+	exec setsid --wait "$(realpath "$0")" "$@"
+fi
 
 mib=${RESTORE_MIB:-4096} rounds=${RESTORE_ROUNDS:-5}
 fill=$(realpath "$BUILD/tests/bench/floor_fill")
@@ -16,16 +21,35 @@ victim_start "$TMPDIR/v" heap --size "$mib" --pattern "${RESTORE_PATTERN:-mix}" 
 for codec in lz4 zstd; do
 	stasis dump -t "$VPID" -D "$TMPDIR/$codec" -j -R --quiet --compress $codec || die "dump: $ERR"
 done
+if [ -n "${CRIU:-}" ]; then
+	mkdir "$TMPDIR/criu"
+	"$CRIU" dump -t "$VPID" -D "$TMPDIR/criu" -j -R -o dump.log 2>/dev/null || die "criu dump: see $(tail -3 "$TMPDIR/criu/dump.log")"
+fi
 stasis dump -t "$VPID" -D "$TMPDIR/none" -j --quiet --compress none || die "dump: $ERR"
 wait "$VPID" 2>/dev/null
 gone "$TMPDIR/v"
 
-restore() { # CODEC
-	stasis restore -D "$TMPDIR/$1" -j -d --json --quiet || die "restore of $1: $ERR"
-	echo "{\"codec\":\"$1\",${OUT#\{}" >>"$TMPDIR/runs"
+# Runs on, is right, and ends.
+end_restored() { # WHAT
 	"$VICTIM" --check "$TMPDIR/v" 60 >/dev/null || bad "the restored victim is not right ($1)"
 	kill -KILL "$VPID"
 	while kill -0 "$VPID" 2>/dev/null; do sleep 0.05; done
+}
+
+restore() { # CODEC
+	local t0=${EPOCHREALTIME/./} t1
+	stasis restore -D "$TMPDIR/$1" -j -d --json --quiet || die "restore of $1: $ERR"
+	t1=${EPOCHREALTIME/./}
+	echo "{\"codec\":\"$1\",\"command_us\":$((t1 - t0)),${OUT#\{}" >>"$TMPDIR/runs"
+	end_restored "$1"
+}
+
+restore_criu() {
+	local t0=${EPOCHREALTIME/./} t1
+	"$CRIU" restore -D "$TMPDIR/criu" -j -d -o restore.log 2>/dev/null || die "criu restore: $(tail -3 "$TMPDIR/criu/restore.log")"
+	t1=${EPOCHREALTIME/./}
+	echo "{\"codec\":\"criu\",\"command_us\":$((t1 - t0))}" >>"$TMPDIR/runs"
+	end_restored criu
 }
 
 : >"$TMPDIR/floors"
@@ -41,6 +65,7 @@ for ((i = 0; i <= rounds; i++)); do
 	restore none
 	restore lz4
 	restore zstd
+	[ -z "${CRIU:-}" ] || restore_criu
 done
 python3 - "$TMPDIR" "$mib" <<-'X'
 	import json, statistics, sys
@@ -52,6 +77,10 @@ python3 - "$TMPDIR" "$mib" <<-'X'
 	unpack = [f["s"] for f in floors if f["floor"] == "unpack"]
 	for name, v in (("uffd", uffd), ("unpack", unpack)):
 	    print(json.dumps({"bench": "restore", "what": "floor " + name, "mib": mib, "s": med(v), "min_s": min(v), "max_s": max(v)}))
+	command = lambda codec: med([r["command_us"] / 1e6 for r in runs if r["codec"] == codec] or [0])
+	criu = command("criu")
+	if criu:
+	    print(json.dumps({"bench": "restore", "what": "criu", "mib": mib, "command_s": round(criu, 4)}))
 	for codec in ("none", "lz4", "zstd"):
 	    v = [r["total_ns"] / 1e9 for r in runs if r["codec"] == codec]
 	    mem = [r["memory_ns"] / 1e9 for r in runs if r["codec"] == codec]
@@ -59,7 +88,11 @@ python3 - "$TMPDIR" "$mib" <<-'X'
 	    bar = {"none": 1.15, "lz4": 1.25}.get(codec)
 	    ratio = med([a / b for a, b in zip(v, floor)])
 	    o = {"bench": "restore", "what": "restore " + codec, "mib": mib, "s": round(med(v), 4), "min_s": round(min(v), 4),
-	         "max_s": round(max(v), 4), "memory_s": round(med(mem), 4), "ratio": round(ratio, 3)}
+	         "max_s": round(max(v), 4), "memory_s": round(med(mem), 4), "command_s": round(command(codec), 4), "ratio": round(ratio, 3)}
+	    if criu:
+	        o["criu_takes_times"] = round(criu / command(codec), 2)
+	    for stage in ("read", "unpack", "write"):
+	        o[stage + "_cpu_s"] = round(med([r[f"fill_{stage}_ns"] / 1e9 for r in runs if r["codec"] == codec]), 3)
 	    if bar:
 	        o["bar"], o["within_bar"] = bar, ratio <= bar
 	    print(json.dumps(o))
