@@ -23,7 +23,7 @@ variants=(
 	"changes" "kernelwrites --disk $disk" "kernelwrites --kinds dv --rate 0 --disk $disk"
 )
 codecs=("lz4" "zstd:1" "none")
-n=0
+n=0 refusals=0
 
 # Dumped with -R, killed a moment later, brought back from before: it goes on from there.
 round() { # LABEL DIR OPTIONS...
@@ -31,8 +31,15 @@ round() { # LABEL DIR OPTIONS...
 	shift 2
 	rm -rf "$TMPDIR/image"
 	stasis dump -t "$PID" -D "$TMPDIR/image" -R --json --quiet "$@" || {
-		bad "$label: dump: exit code $RC: $ERR"
-		victim_ok "$dir" "after a failed dump ($label)"
+		# Asked for one way, which the victim of this moment does not allow: just after an exec, say.
+		if [[ $RC = 16 && $* = *--tracking* && $ERR = *"cannot be tracked"* ]]; then
+			refusals=$((refusals + 1))
+			message_ok "$label"
+		else
+			bad "$label: dump: exit code $RC: $ERR"
+		fi
+		nothing_left "$TMPDIR/image" "$label"
+		victim_ok "$dir" "after a dump that was not made ($label)"
 		return
 	}
 	count_way
@@ -84,5 +91,6 @@ for v in "${variants[@]}"; do
 	[ "$PROBLEMS" -eq 0 ] || break
 done
 [ $n -gt 0 ] || die "no round was made"
-echo "$n restored, of images by: $(ways_used)the last one of $(tracking)"
+[ $refusals -le $n ] || bad "more dumps were refused than made: $refusals"
+echo "$n restored, of images by: $(ways_used)$refusals refused"
 finish
