@@ -79,6 +79,11 @@ bench-downtime: deps  ## how long a process stands still, seen from inside, besi
 	$(MAKE_IN) all $(B)/tests/bench/ticker $(B)/tests/bench/pinger
 	$(Q)BUILD=$(B) STASIS=$(B)/stasis OUT=build/bench-downtime.jsonl tests/lib/bench.sh downtime
 
+.PHONY: plots
+plots:  ## draws what bench-downtime has measured: SVG in build/plots (installs gnuplot)
+	$(Q)tools/setup/deps.sh plots
+	$(Q)tests/bench/plots.py build/bench-downtime.jsonl build/plots
+
 # --- the kill test: tests/e2e/kill.sh runs it ------------------------------------------------------
 KILL := $(if $(filter x86_64,$(ARCH)),$(B)/tests/killtest)
 KILL_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/e2e/kill/*.c)) $(B)/tests/victims/victim/regs_x86.o
