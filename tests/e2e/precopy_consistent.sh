@@ -20,7 +20,8 @@ trap 'rm -rf "$disk"; kill_tree; cleanup' EXIT
 variants=(
 	"pairs" "pairs --rate 20000 --mib 48" "chain" "chain --rate 50000 --mib 64 --threads 4"
 	"hugechain --rate 50000 --mib 32" "execchain --rate 50000 --mib 16" "family --rate 50000"
-	"changes" "kernelwrites --disk $disk" "kernelwrites --kinds dv --rate 0 --disk $disk"
+	"changes" "kernelwrites --disk $disk" "kernelwrites --kinds d --rate 0 --disk $disk"
+	"kernelwrites --kinds v --rate 0 --disk $disk"
 )
 codecs=("lz4" "zstd:1" "none")
 n=0 refusals=0
