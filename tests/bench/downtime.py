@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -265,6 +266,7 @@ def main():
     if set(rows) - set(ROWS):
         p.error(f"rows are {', '.join(ROWS)}")
     MACHINE.update(machine())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     place = tempfile.mkdtemp(prefix="stasis-downtime.", dir=args.dir or os.environ.get("TMPDIR") or "/dev/shm")
     try:
         bench = Bench(args, place)
