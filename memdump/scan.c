@@ -246,6 +246,9 @@ static uint64_t group_end(const struct md_scanner *s)
 		if (k->pid != r->pid || !by_page_tables(k) || !same_look(k->pick, r->pick) ||
 		    k->addr < end)
 			break;
+		/* What is protected must be read: nothing between the ranges may be. */
+		if ((r->pick == MD_PICK_TRACK || r->pick == MD_PICK_DIRTY) && k->addr != end)
+			break;
 		end = k->addr + k->len;
 	}
 	return end;

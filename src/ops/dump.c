@@ -274,6 +274,26 @@ static void log_result(const struct dump *d, int ret, const struct err *err)
 		pr_info("dump of pid %d into %s done\n", d->opts->pid, d->opts->dir);
 }
 
+/* Without pre-copy: all private memory of the root at a gigabyte per second, at least. */
+static int dump_budget(struct dump *d, struct err *err)
+{
+	uint64_t rss, most = d->opts->max_freeze_ns ? d->opts->max_freeze_ns : DUMP_MAX_FREEZE_NS;
+
+	if (!d->opts->strict_freeze)
+		return 0;
+	rss = ranges_private(d->opts->pid);
+	d->res->precopy.predicted_ns = rss;
+	if (rss <= most)
+		return 0;
+	err_fail(err, EBUSY, ERR_BUDGET,
+		 "pid %d would stand still for about %" PRIu64
+		 " ms while its memory is copied, and "
+		 "at most %" PRIu64 " ms are allowed",
+		 d->opts->pid, rss / 1000000, most / 1000000);
+	err_hint(err, "allow more with --max-freeze, or dump it without --strict-freeze");
+	return -EBUSY;
+}
+
 /* Copies what can be copied while the tree runs. Where that cannot be had, nothing is done. */
 static int dump_precopy(struct dump *d, struct err *err)
 {
@@ -285,7 +305,7 @@ static int dump_precopy(struct dump *d, struct err *err)
 
 	if (!d->parent && (o->tracking == TRACKING_NONE || d->criu ||
 			   (!must && !o->track_mem && o->end != TARGET_RUN)))
-		return 0;
+		return dump_budget(d, err);
 	dump_phase(d, DUMP_PRECOPY, 0);
 	d->precopy = precopy_begin(d->target, o, d->parent, &d->res->precopy, err);
 	if (!d->precopy && err->errnum)
@@ -295,7 +315,7 @@ static int dump_precopy(struct dump *d, struct err *err)
 				"writes of pid %d cannot be tracked by userfaultfd: %s", o->pid,
 				d->res->precopy.reason);
 	if (!d->precopy)
-		return 0;
+		return dump_budget(d, err);
 	ret = precopy_rounds(d->precopy, d->writer, &mopts, err);
 	d->res->memory_ns = now_ns() - t0;
 	if (ret == -EINTR)
@@ -303,7 +323,7 @@ static int dump_precopy(struct dump *d, struct err *err)
 	return ret;
 }
 
-/* What was kept while the tree stood still is written, now that it runs. */
+/* What was kept while the tree stood still is written. */
 static int dump_precopied(struct dump *d, struct err *err)
 {
 	struct md_opts mopts = memory_opts(d);

@@ -33,6 +33,7 @@ enum tracking {
 };
 
 enum { PRECOPY_ROUNDS = 16 };
+#define DUMP_MAX_FREEZE_NS 50000000ull /* the default of max_freeze_ns */
 
 struct dump_opts {
 	pid_t pid;
