@@ -279,6 +279,22 @@ static int map_all(struct spawn *s, struct remote *r, const struct m_proc *p, co
 	return script_run(&script, err);
 }
 
+static void explain_nomem(const struct m_proc *p, struct err *err)
+{
+	unsigned long max;
+	char text[32];
+
+	if (procfs_read(text, sizeof(text), "/proc/sys/vm/max_map_count") <= 0)
+		return;
+	max = strtoul(text, NULL, 10);
+	/* Some go beside the image's own while it is filled. */
+	if (p->mm.nvmas + 64 > max)
+		err_hint(err,
+			 "it has %u mappings in the image, and %lu are allowed here: raise "
+			 "vm.max_map_count",
+			 p->mm.nvmas, max);
+}
+
 int fill_maps(struct spawn *s, struct remote *r, const struct m_proc *p, const struct make *mk,
 	      struct err *err)
 {
@@ -292,6 +308,8 @@ int fill_maps(struct spawn *s, struct remote *r, const struct m_proc *p, const s
 	if (!t.number)
 		return err_set(err, ENOMEM, "mapped files of process %u", p->pid);
 	ret = map_all(s, r, p, mk, &t, err);
+	if (ret == -ENOMEM)
+		explain_nomem(p, err);
 	free(t.number);
 	return ret;
 }
