@@ -116,7 +116,13 @@ struct files {
 	uint32_t npending, pending_room;
 	struct passed *passed;
 	uint32_t npassed, passed_room;
-	bool tcp_established, tcp_close, ext_unix, shell_job; /* options */
+	bool tcp_established, tcp_close, ext_unix, shell_job, hold; /* options */
+	/* connections: hold.c */
+	const struct m_inet **held;
+	uint32_t nheld;
+	int hold_fd; /* as long as it is open nothing of them travels; -1: no such thing */
+	int *grasped;
+	uint32_t ngrasped, grasped_room;
 	uint32_t *lock_files; /* beside m->locks: what file each is on */
 	uint32_t nlock_files, lock_files_room;
 	/* by kcmp; next ids from 2 */

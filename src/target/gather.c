@@ -60,6 +60,16 @@ void gather_close(struct gather *g)
 	free(g);
 }
 
+void gather_grasp(struct gather *g)
+{
+	hold_grasp(g->files);
+}
+
+void gather_hold_end(struct gather *g)
+{
+	hold_end(g->files);
+}
+
 void gather_times(const struct gather *g, struct target_times *ret)
 {
 	if (!g)
