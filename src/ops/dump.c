@@ -13,6 +13,7 @@
 #include "src/ops/ops.h"
 #include "src/ops/precopy.h"
 #include "src/ops/ranges.h"
+#include "src/target/netlock.h"
 
 struct dump {
 	const struct dump_opts *opts;
@@ -152,6 +153,7 @@ static int dump_prepare(struct dump *d, struct err *err)
 		.link_remap = o->link_remap,
 		.tcp_established = o->tcp_established,
 		.tcp_close = o->tcp_close,
+		.hold = o->end == TARGET_KILL && !o->no_net_lock,
 		.ext_unix = o->ext_unix,
 		.shell_job = o->shell_job,
 		.file_id = o->file_id,
@@ -170,6 +172,8 @@ static int dump_prepare(struct dump *d, struct err *err)
 	d->model = model_new(MODEL_SHARED);
 	if (!d->model)
 		return err_set(err, ENOMEM, "reserve address space for the process tree");
+	if (o->no_net_lock)
+		d->model->net_lock = M_NET_LOCK_SKIP;
 	/* The guardian first: it must not inherit the image's descriptors. */
 	d->target = target_open(o->pid, d->model, &topts, err);
 	if (!d->target)
@@ -483,6 +487,7 @@ static int dump_thaw(struct dump *d, enum target_end end, struct err *err)
 /* The image is there already: should the tree live on all the same, both are. */
 static int dump_end(struct dump *d, struct err *err)
 {
+	enum m_net_lock lock = d->model->net_lock;
 	struct err e = {0};
 	int ret;
 
@@ -490,6 +495,8 @@ static int dump_end(struct dump *d, struct err *err)
 	if (FAULT("dump.committed"))
 		pr_warn("fault injected at dump.committed\n");
 	ret = dump_thaw(d, d->opts->end, &e);
+	netlock_name(d->model, d->res->held);
+	d->res->let_go = lock != d->model->net_lock;
 	if (ret == 0)
 		return 0;
 	err_fail(err, e.errnum, e.class, "%s; the image %s was finished before and is whole", e.msg,
