@@ -16,6 +16,7 @@ enum {
 	LITTLE = 256 << 10,
 	/* What takes longer than this is not done at the tree's expense. */
 	MUCH = 32 << 20,
+	SMALL = 4 << 20,
 	/* Memory made ready for the stop: twice what was predicted, and never less than the first.
 	 */
 	CAPTURE_LEAST = 4 << 20,
@@ -211,6 +212,15 @@ static int protect(struct precopy *p, struct err *err)
 	return ret < 0 ? err_take(err, &e) : 0;
 }
 
+static uint64_t found_bytes(const struct precopy *p)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < p->found.n; i++)
+		sum += p->found.v[i].len;
+	return sum;
+}
+
 static int found_ranges(struct precopy *p, struct err *err)
 {
 	const struct extents *x = &p->found;
@@ -240,6 +250,7 @@ static int one_round(struct precopy *p, struct md_writer *writer, const struct m
 	struct extents stored = {0};
 	struct md_reader *reader;
 	unsigned i = p->res->rounds;
+	struct md_opts opts = *mopts;
 	bool pinned;
 	int ret = protect(p, err);
 
@@ -248,6 +259,12 @@ static int one_round(struct precopy *p, struct md_writer *writer, const struct m
 	if (ret < 0)
 		return ret;
 	pinned = !precopy_await_writers(p);
+	/* For a little a large pool and many threads take longer to come to life than to work. */
+	if (found_bytes(p) <= SMALL) {
+		opts.threads = 1;
+		opts.block_size = MD_BLOCK_MIN;
+		opts.pool_bytes = SMALL;
+	}
 	reader = md_reader_vm_new(p->ranges, p->nranges, err);
 	if (!reader)
 		return -err->errnum;
@@ -257,8 +274,8 @@ static int one_round(struct precopy *p, struct md_writer *writer, const struct m
 	noting_reader_init(&noting, reader, &stored);
 	/* Of a later round: the parent's page may be right again, but is not the one that counts.
 	 */
-	ret = p->round || p->since ? precopy_run_own(p, &noting.r, writer, mopts, much, err)
-				   : precopy_run_parted(p, &noting.r, writer, mopts, much, err);
+	ret = p->round || p->since ? precopy_run_own(p, &noting.r, writer, &opts, much, err)
+				   : precopy_run_parted(p, &noting.r, writer, &opts, much, err);
 	reader->close(reader);
 	for (size_t k = 0; ret == 0 && k < stored.n; k++)
 		if (extents_add(pinned ? &p->gone : &p->stored, stored.v[k].space, stored.v[k].addr,
