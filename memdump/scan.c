@@ -244,7 +244,7 @@ static uint64_t group_end(const struct md_scanner *s)
 		const struct md_range *k = &s->ranges[i];
 
 		if (k->pid != r->pid || !by_page_tables(k) || !same_look(k->pick, r->pick) ||
-		    k->addr < end)
+		    k->addr < end || k->addr - end > MAX_GAP)
 			break;
 		/* What is protected must be read: nothing between the ranges may be. */
 		if ((r->pick == MD_PICK_TRACK || r->pick == MD_PICK_DIRTY) && k->addr != end)
