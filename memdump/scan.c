@@ -49,6 +49,7 @@ enum {
 	MAX_SCAN_PAGES = 1 << 18, /* of one ioctl: keeps a look at 1 GiB of heap below a few ms */
 	MAX_PROTECT_PAGES = 1 << 12, /* likewise: a page fault meanwhile waits half a ms at most */
 	ENTRIES = 4096,		     /* pagemap words of one read */
+	MAX_GAP = 1 << 20, /* between two ranges of one look: what lies there takes time, too */
 };
 
 void md_scanner_init(struct md_scanner *s, const struct md_range *ranges, size_t n, bool no_ioctl)
