@@ -11,6 +11,7 @@
 #include "base/fault.h"
 #include "binlog/pr.h"
 #include "src/ops/ops.h"
+#include "src/ops/parent.h"
 #include "src/ops/precopy.h"
 #include "src/ops/ranges.h"
 #include "src/target/netlock.h"
@@ -106,41 +107,6 @@ static int dump_refuse(struct dump *d, struct err *err)
 	return -EOPNOTSUPP;
 }
 
-/* The earlier image: opened, seen to be of this process, and linked to. */
-static int dump_parent(struct dump *d, struct err *err)
-{
-	const struct dump_opts *o = d->opts;
-	cleanup_fd int dir =
-		openat(image_dirfd(d->image), o->prev_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint64_t space;
-	struct err why = {0};
-
-	if (dir < 0) {
-		err_set(err, errno, "open the earlier image %s, as seen from %s", o->prev_dir,
-			o->dir);
-		err_hint(err, "--prev-images-dir is relative to the new image, as in criu: "
-			      "../NAME for one beside it");
-		return -err->errnum;
-	}
-	d->parent = md_file_open(dir, IMAGE_BLOCK_FILE, 0, &why);
-	if (!d->parent)
-		return err_fail(err, why.errnum, why.class, "the earlier image %s: %s", o->prev_dir,
-				why.msg);
-	for (size_t i = 0; md_file_space(d->parent, i, &space); i++) {
-		if (space != MD_SPACE_PROC(o->pid))
-			continue;
-		return symlinkat(o->prev_dir, image_dirfd(d->image), "parent") < 0
-			       ? err_set(err, errno, "link to the earlier image %s", o->prev_dir)
-			       : 0;
-	}
-	err_fail(err, EINVAL, ERR_USAGE,
-		 "the earlier image %s is of another process: it has no "
-		 "memory of pid %d",
-		 o->prev_dir, o->pid);
-	err_hint(err, "name the last image of this process, or leave --prev-images-dir out");
-	return -EINVAL;
-}
-
 /* Everything that may fail or take time without the target standing still. */
 static int dump_prepare(struct dump *d, struct err *err)
 {
@@ -184,7 +150,7 @@ static int dump_prepare(struct dump *d, struct err *err)
 		return -err->errnum;
 	fopts.page_size = (uint32_t)sysconf(_SC_PAGESIZE);
 	if (o->prev_dir) {
-		ret = dump_parent(d, err);
+		ret = parent_open(o, d->image, &d->parent, err);
 		if (ret < 0)
 			return ret;
 		fopts.has_parent = true;
