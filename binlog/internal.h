@@ -43,7 +43,13 @@ struct binlog_proc {
 extern int binlog_sink_level;
 extern int binlog_file_level;
 
-/* The open log, or NULL: then there is nothing to leave. */
+/* Counts the logs of this process from 1; 0: none is open. */
+uint32_t binlog_open_generation(void);
+
+/*
+ * The open log, or NULL: then there is nothing to leave. Behind a shield only: who would never come
+ * to leave it, by longjmp() or by cancellation, lets binlog_close() wait for ever.
+ */
 struct binlog_log *binlog_enter(void);
 void binlog_leave(void);
 
@@ -59,10 +65,16 @@ void binlog_writer_add(struct binlog_log *log);
 /* Passes the line to the sink. */
 void binlog_sink(const struct binlog_line *line);
 
-void binlog_block_signals(sigset_t *ret);
-void binlog_restore_signals(const sigset_t *set);
+/* Nothing happens to the thread in between: neither a signal handler nor its cancellation. */
+struct binlog_shield {
+	sigset_t signals;
+	int cancel;
+};
 
-/* Modules and dictionaries; signals must be blocked. */
+void binlog_shield(struct binlog_shield *ret);
+void binlog_unshield(const struct binlog_shield *s);
+
+/* Modules and dictionaries; behind a shield only. */
 void binlog_lock(void);
 void binlog_unlock(void);
 

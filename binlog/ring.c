@@ -506,17 +506,17 @@ static struct binlog_place place_in(struct binlog_log *log, const struct binlog_
 static struct binlog_place overrun(struct binlog_thread *t, uint64_t pos, uint64_t len, bool call)
 {
 	int saved = errno;
-	sigset_t set;
+	struct binlog_shield shield;
 	struct binlog_place place = {NULL, NULL};
 	struct binlog_log *log;
 
-	binlog_block_signals(&set);
+	binlog_shield(&shield);
 	log = binlog_enter();
 	if (log) {
 		place = place_in(log, t, pos, len, call);
 		binlog_leave();
 	}
-	binlog_restore_signals(&set);
+	binlog_unshield(&shield);
 	errno = saved;
 	return place;
 }
