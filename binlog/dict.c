@@ -133,6 +133,8 @@ static int finish(struct binlog_log *log, struct build *b, unsigned type, unsign
 		head->dict.sum = binlog_le64(*ret_sum);
 		binlog_block_seal(head, log, type, off, b->size);
 		r = binlog_space_write(log, off, b->map, b->size, NULL, 0);
+		if (r < 0)
+			binlog_space_untake(log, off, b->size);
 	}
 	munmap(b->map, b->size);
 	return r;

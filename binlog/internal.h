@@ -91,6 +91,9 @@ uint32_t binlog_add32(uint32_t *v, uint32_t n);
 /* Hands out @len bytes of file at a multiple of @align. -EFBIG: the bound. */
 int binlog_space_take(struct binlog_log *log, uint64_t len, uint64_t align, uint64_t *ret_off);
 
+/* Gives back what could not be filled, if nobody has taken more since. */
+void binlog_space_untake(struct binlog_log *log, uint64_t off, uint64_t len);
+
 /* Makes sure that storing to mapped [off, off+len) cannot fail for want of space. */
 int binlog_space_back(struct binlog_log *log, uint64_t off, uint64_t len);
 

@@ -148,7 +148,10 @@ static int write_out(struct binlog_log *log, struct thread *th, uint64_t pos, ui
 	b.seg.pos = binlog_le64(pos);
 	b.seg.sum = binlog_le64(binlog_sum(records, used));
 	binlog_block_seal(&b, log, BINLOG_BLOCK_CHUNK, off, len);
-	return binlog_space_write(log, off, &b, HEAD, records, used);
+	r = binlog_space_write(log, off, &b, HEAD, records, used);
+	if (r < 0)
+		binlog_space_untake(log, off, len);
+	return r;
 }
 
 static char *put_record(char *p, unsigned site, uint64_t ticks, const void *body, size_t len)
@@ -241,15 +244,20 @@ static int new_ring(struct binlog_log *log, struct thread *th)
 {
 	uint64_t off;
 	int r = binlog_space_take(log, RING_BLOCK, BINLOG_ALIGN, &off);
-	char *map;
+	char *map = NULL;
 
-	if (r == 0)
-		r = binlog_space_back(log, off, RING_BLOCK);
 	if (r < 0)
 		return r;
-	map = mmap(NULL, RING_BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd, (off_t)off);
-	if (map == MAP_FAILED)
-		return -errno;
+	r = binlog_space_back(log, off, RING_BLOCK);
+	if (r == 0) {
+		map = mmap(NULL, RING_BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd,
+			   (off_t)off);
+		r = map == MAP_FAILED ? -errno : 0;
+	}
+	if (r < 0) {
+		binlog_space_untake(log, off, RING_BLOCK);
+		return r;
+	}
 	th->ring_off = off;
 	for (unsigned i = 0; i < BINLOG_NSEGS; i++)
 		th->used[i] = th->stuck[i] = false;

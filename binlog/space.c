@@ -123,6 +123,14 @@ int binlog_space_take(struct binlog_log *log, uint64_t len, uint64_t align, uint
 	return 0;
 }
 
+void binlog_space_untake(struct binlog_log *log, uint64_t off, uint64_t len)
+{
+	uint64_t end = binlog_le64(off + len);
+
+	__atomic_compare_exchange_n(&log->hdr->next, &end, binlog_le64(off), false,
+				    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
 static bool fd_is_ours(const struct binlog_log *log)
 {
 	struct stat st;

@@ -66,8 +66,11 @@ static bool is_rest_zero(const struct dec_stream *s, uint32_t at)
 
 static void begin(struct dec_stream *s, const struct dec_seg *seg)
 {
+	/* A stream begins at 2^36 times its number; of a tail that is read, somewhere. */
 	if (s->begun)
 		note_missing(s, s->want, seg->pos);
+	else if (seg->pos >> 36 == s->number && !(s->log->flags & DEC_ADD_TAIL))
+		note_missing(s, (uint64_t)s->number << 36, seg->pos);
 	s->begun = true;
 	s->pid = seg->pid;
 	s->tid = seg->tid;
