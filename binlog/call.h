@@ -440,9 +440,11 @@ __attribute__((format(os_log, 1, 2))) static inline void binlog_refuse_n(const c
 
 /* --- the call --------------------------------------------------------------------------------- */
 
+/* -Wshadow has nothing to say when one of @... is a call as well: its names are its own. */
 #define BINLOG_CALL(lv, format, ...)                                                               \
 	({                                                                                         \
-		const int binlog_lv = (lv);                                                        \
+		_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wshadow\"")      \
+			const int binlog_lv = (lv);                                                \
 		const char *const binlog_f = (format);                                             \
 		BINLOG_PP_MAP(BINLOG_M_DECLARE, ##__VA_ARGS__)                                     \
 		BINLOG_CHECK(format, ##__VA_ARGS__);                                               \
@@ -493,6 +495,7 @@ __attribute__((format(os_log, 1, 2))) static inline void binlog_refuse_n(const c
 			}                                                                          \
 		}                                                                                  \
 		(void)binlog_f;                                                                    \
+		_Pragma("GCC diagnostic pop")                                                      \
 	})
 
 #define BINLOG_CHECK(format, ...)                                                                  \
