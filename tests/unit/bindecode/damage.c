@@ -80,6 +80,24 @@ static void test_long_gap(void **state)
 	mk_free(&m);
 }
 
+/* Behind a segment at the end of all positions would come one at the beginning, for ever. */
+static void test_last_position(void **state)
+{
+	struct mk m;
+	struct mkseg s;
+	struct dec_counts c;
+
+	mk_init(&m);
+	add_dict(&m);
+	mkseg_init(&s, 1000);
+	mkseg_int(&s, 16, 1010, 1);
+	mk_ring(&m, 1, UINT64_MAX, &s);
+	mk_chunk(&m, 2, UINT64_MAX - 4095, &s);
+	expect(&m, "", &c);
+	assert_int_equal(c.bad_chunks, 1);
+	mk_free(&m);
+}
+
 /* What a closed log handed out must be there. */
 static void test_account(void **state)
 {
@@ -352,6 +370,7 @@ int main(void)
 		cmocka_unit_test(test_chunk_and_ring),
 		cmocka_unit_test(test_torn),
 		cmocka_unit_test(test_long_gap),
+		cmocka_unit_test(test_last_position),
 		cmocka_unit_test(test_account),
 		cmocka_unit_test(test_damaged_chunk),
 		cmocka_unit_test(test_damaged_epoch),
