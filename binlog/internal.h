@@ -88,6 +88,8 @@ void binlog_block_seal(struct binlog_block *b, const struct binlog_log *log, uns
 uint64_t binlog_add64(uint64_t *v, uint64_t n);
 uint32_t binlog_add32(uint32_t *v, uint32_t n);
 
+void binlog_count_lost(struct binlog_log *log, uint64_t records, uint64_t bytes);
+
 /* Hands out @len bytes of file at a multiple of @align. -EFBIG: the bound. */
 int binlog_space_take(struct binlog_log *log, uint64_t len, uint64_t align, uint64_t *ret_off);
 
@@ -106,8 +108,6 @@ void binlog_calibrate(struct binlog_calib *ret);
 uint64_t binlog_ticks_hz(const struct binlog_calib *since);
 
 /* --- ring.c --- */
-
-void binlog_count_lost(struct binlog_log *log, uint64_t records, uint64_t bytes);
 
 /* Packs rings that nobody writes any more. All threads of the process take the slow path next. */
 void binlog_rings_close(struct binlog_log *log);

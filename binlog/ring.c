@@ -70,12 +70,6 @@ static uint64_t *done_of(const struct thread *th)
 	return (uint64_t *)(void *)(th->t.ring - BINLOG_DONE_OFFSET);
 }
 
-void binlog_count_lost(struct binlog_log *log, uint64_t records, uint64_t bytes)
-{
-	binlog_add64(&log->hdr->lost_records, records);
-	binlog_add64(&log->hdr->lost_bytes, bytes);
-}
-
 /* The loss of @th: the header counts it now, a LOSS record will say where. */
 static void lose(struct binlog_log *log, struct thread *th, uint64_t records, uint64_t bytes,
 		 int errnum)

@@ -289,7 +289,7 @@ static void test_jump_out(void **state)
 
 	reader_open(path, NULL);
 	sigaction(SIGALRM, &sa, NULL);
-	while (jumps < 200) {
+	while (jumps < 40) {
 		if (sigsetjmp(out, 1) == 0) {
 			setitimer(ITIMER_REAL, &fast, NULL);
 			for (;;) {
