@@ -22,7 +22,8 @@ struct run {
 	/* immutable while threads run */
 	struct md_raw_file file;
 	struct md_index_list list;
-	uint32_t *order; /* of the blocks in the file */
+	uint32_t *order; /* of the wanted blocks in the file */
+	size_t nwanted;
 	uint32_t raw_max;
 	uint8_t *map; /* the file, NULL: pread instead */
 	size_t page;
@@ -167,7 +168,7 @@ static void *work(void *arg)
 	while (!__atomic_load_n(&r->failed, __ATOMIC_RELAXED)) {
 		size_t i = __atomic_fetch_add(&r->next, 1, __ATOMIC_RELAXED);
 
-		if (i >= r->list.nblocks)
+		if (i >= r->nwanted)
 			break;
 		if (fill_block(r, &w, &r->list.blocks[r->order[i]], &err) < 0)
 			run_fail(r, &err);
@@ -186,8 +187,8 @@ static void run_threads(struct run *r)
 
 	if (threads > THREADS_MAX)
 		threads = THREADS_MAX;
-	if (threads > r->list.nblocks)
-		threads = (unsigned)r->list.nblocks;
+	if (threads > r->nwanted)
+		threads = (unsigned)r->nwanted;
 	/* Signals are the caller's business: they go to threads it knows. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
@@ -219,14 +220,18 @@ static int run_prepare(struct run *r, struct err *err)
 	if (!r->order)
 		return err_set(err, ENOMEM, "order of %zu blocks", r->list.nblocks);
 	for (size_t i = 0; i < r->list.nblocks; i++) {
-		r->order[i] = (uint32_t)i;
-		total += r->list.blocks[i].entry.raw_len;
-		if (r->list.blocks[i].entry.raw_len > r->raw_max)
-			r->raw_max = r->list.blocks[i].entry.raw_len;
+		const struct md_index_entry *e = &r->list.blocks[i].entry;
+
+		total += e->raw_len;
+		if (r->opts->want && !r->opts->want(r->opts->want_arg, e->space))
+			continue;
+		r->order[r->nwanted++] = (uint32_t)i;
+		if (e->raw_len > r->raw_max)
+			r->raw_max = e->raw_len;
 	}
 	if (r->opts->progress)
 		__atomic_store_n(&r->opts->progress->raw_total, total, __ATOMIC_RELAXED);
-	qsort_r(r->order, r->list.nblocks, sizeof(*r->order), by_offset, r->list.blocks);
+	qsort_r(r->order, r->nwanted, sizeof(*r->order), by_offset, r->list.blocks);
 	return 0;
 }
 

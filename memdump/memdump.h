@@ -292,6 +292,10 @@ struct md_fill_opts {
 	bool (*stop)(void *arg); /* as in md_opts */
 	void *stop_arg;
 	struct md_progress *progress; /* may be NULL */
+	/* The spaces whose blocks are wanted; NULL: all. The calling thread asks, before the run.
+	 */
+	bool (*want)(void *arg, uint64_t space);
+	void *want_arg;
 };
 
 struct md_fill_stats {
@@ -302,9 +306,9 @@ struct md_fill_stats {
 };
 
 /*
- * The other way round: every block of a whole file to @sink, each checked against its checksum and
- * unpacked on the way, on all threads at once, in the order of the file. After the first error no
- * block is begun; that error returns. @stats may be NULL.
+ * The other way round: every wanted block of a whole file to @sink, each checked against its
+ * checksum and unpacked on the way, on all threads at once, in the order of the file. After the
+ * first error no block is begun; that error returns. @stats may be NULL.
  */
 int md_file_fill(int dirfd, const char *name, const struct md_fill_opts *opts,
 		 const struct md_sink *sink, struct md_fill_stats *stats, struct err *err);

@@ -34,6 +34,8 @@ struct spawn_opts {
 	 * for its controlling terminal. @r is open on it. NULL: nothing to do.
 	 */
 	int (*session)(void *arg, struct remote *r, const struct m_proc *p, struct err *err);
+	/* Called when a process is about to have its first child; @r as above. NULL: nothing. */
+	int (*parent)(void *arg, struct remote *r, const struct m_proc *p, struct err *err);
 	void *arg;
 	bool shell_job; /* a root without session of its own comes into the tool's */
 };

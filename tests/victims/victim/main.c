@@ -19,7 +19,7 @@ static const struct scenario *const tables[] = {
 	memory_scenarios, mapping_scenarios, stack_scenarios,	register_scenarios,
 	signal_scenarios, timer_scenarios,   file_scenarios,	process_scenarios,
 	storm_scenarios,  heap_scenarios,    blocked_scenarios, descriptor_scenarios,
-	socket_scenarios, tty_scenarios,
+	socket_scenarios, tty_scenarios,     cow_scenarios,
 };
 
 static int nopts;

@@ -40,6 +40,7 @@ extern const struct scenario storm_scenarios[];
 extern const struct scenario heap_scenarios[];
 extern const struct scenario socket_scenarios[];
 extern const struct scenario tty_scenarios[];
+extern const struct scenario cow_scenarios[];
 
 /* --- main.c: options of the form --name value ----------------------------------------------------
  */
