@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "memdump/scan.h"
+#include "memdump/words.h"
 
 enum {
 	QUEUE = 1024, /* pieces looked up ahead, and the most one call takes */
@@ -28,14 +29,38 @@ struct vm_reader {
 	unsigned head, tail;
 	uint64_t queued_bytes;
 	bool ended;
+	struct md_piece rest; /* of the last piece found: not looked at page by page */
+	struct md_words words;
 	struct iovec remote[QUEUE];
-	/* /proc/PID/mem, for pages process_vm_readv refuses */
+	/* /proc/PID/mem, for pages process_vm_readv refuses, or must not touch */
 	int mem_fd, mem_pid;
 	/* position in the space that is being read */
 	uint64_t space, space_off;
 };
 
 /* --- the queue of pieces ------------------------------------------------------------------- */
+
+/*
+ * The front of @p, as far as its pages are all shared or all not. A shared page must not be read by
+ * process_vm_readv(): that pins it, and the kernel (since Linux 5.19) gives the process a copy of
+ * its own first. Who had a GiB in common with 16 children would have 17 when it has been dumped.
+ */
+static struct md_piece front_of(struct vm_reader *r, const struct md_piece *p)
+{
+	struct md_piece ret = *p;
+	uint64_t n = 0, i = 1;
+	const uint64_t *w;
+
+	if (p->fd != -1 || !(w = md_words_at(&r->words, p->pid, p->addr, &n)))
+		return ret;
+	if (n > p->len / r->page_size)
+		n = p->len / r->page_size;
+	ret.shared = md_word_shared(w[0]);
+	while (i < n && md_word_shared(w[i]) == ret.shared)
+		i++;
+	ret.len = i * r->page_size;
+	return ret;
+}
 
 /* Looks ahead for @want bytes, so that one call can take them all. */
 static int refill(struct vm_reader *r, uint64_t want, struct err *err)
@@ -46,15 +71,20 @@ static int refill(struct vm_reader *r, uint64_t want, struct err *err)
 		/* A piece of a descriptor is read before the scanner goes on and closes it. */
 		if (r->tail > r->head && r->queue[r->tail - 1].fd != -1)
 			break;
-		int ret = md_scanner_next(&r->scanner, want - r->queued_bytes, &r->queue[r->tail],
-					  err);
+		if (!r->rest.len) {
+			int ret =
+				md_scanner_next(&r->scanner, want - r->queued_bytes, &r->rest, err);
 
-		if (ret < 0)
-			return ret;
-		if (ret == 0) {
-			r->ended = true;
-			break;
+			if (ret < 0)
+				return ret;
+			if (ret == 0) {
+				r->ended = true;
+				break;
+			}
 		}
+		r->queue[r->tail] = front_of(r, &r->rest);
+		r->rest.addr += r->queue[r->tail].len;
+		r->rest.len -= r->queue[r->tail].len;
 		r->queued_bytes += r->queue[r->tail++].len;
 	}
 	return 0;
@@ -171,8 +201,8 @@ static unsigned plan(struct vm_reader *r, const struct md_block *b, uint64_t roo
 		const struct md_piece *p = &r->queue[i];
 		uint64_t len = p->len < left ? p->len : left;
 
-		if (p->pid != first->pid || p->fd != -1 || p->space != first->space ||
-		    p->addr + p->shift < end)
+		if (p->pid != first->pid || p->fd != -1 || p->shared != first->shared ||
+		    p->space != first->space || p->addr + p->shift < end)
 			break;
 		r->remote[n++] = (struct iovec){(void *)(uintptr_t)p->addr, len};
 		end = p->addr + p->shift + len;
@@ -203,6 +233,16 @@ static int fill_vm(struct vm_reader *r, struct md_block *b, uint64_t room, struc
 	if ((uint64_t)n < len)
 		return fill_slow(r, b, room - (uint64_t)n, err);
 	return 0;
+}
+
+/* Without touching it; where nobody lets us, the other way. */
+static int fill_shared(struct vm_reader *r, struct md_block *b, uint64_t room, struct err *err)
+{
+	int ret = open_mem(r, r->queue[r->head].pid, err);
+
+	if (ret < 0)
+		return ret;
+	return r->mem_fd < 0 ? fill_vm(r, b, room, err) : fill_slow(r, b, room, err);
 }
 
 static int fill_fd(struct vm_reader *r, struct md_block *b, uint64_t room, struct err *err)
@@ -257,8 +297,9 @@ static int vm_next(struct md_reader *reader, struct md_block *b, uint32_t block_
 			return ret;
 		if (r->head == r->tail || !fits(r, b))
 			break;
-		ret = r->queue[r->head].fd == -1 ? fill_vm(r, b, room, err)
-						 : fill_fd(r, b, room, err);
+		ret = r->queue[r->head].fd != -1 ? fill_fd(r, b, room, err)
+		      : r->queue[r->head].shared ? fill_shared(r, b, room, err)
+						 : fill_vm(r, b, room, err);
 		if (ret < 0)
 			return ret;
 	}
@@ -281,6 +322,7 @@ static void vm_close(struct md_reader *reader)
 	if (r->mem_fd >= 0)
 		close(r->mem_fd);
 	md_scanner_deinit(&r->scanner);
+	md_words_deinit(&r->words);
 	free(r->ranges);
 	free(r);
 }
@@ -300,6 +342,7 @@ struct md_reader *md_reader_vm_new(const struct md_range *ranges, size_t n, stru
 	r->r = (struct md_reader){.next = vm_next, .close = vm_close};
 	r->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
 	r->mem_fd = -1;
+	md_words_init(&r->words);
 	md_scanner_init(&r->scanner, r->ranges, n, false);
 	return &r->r;
 }

@@ -24,7 +24,8 @@ struct md_piece {
 	uint64_t addr, len;
 	uint64_t shift; /* stored address = addr + shift, modulo 2^64 */
 	int pid;
-	int fd; /* the scanner's own; open until the next range with a descriptor is reached */
+	int fd;	     /* the scanner's own; open until the next range with a descriptor is reached */
+	bool shared; /* the reader's note: others may have these pages, too */
 };
 
 /* As struct page_region of Linux 6.7. */

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Pages that a family shares since it was forked are shared again after a restore.
+# Pages that a family shares since it was forked stay shared under a dump, and are again after a restore.
 # timeout: 400
 # builds: plain asan
 . "$(dirname "$0")/../lib/e2e.sh"
@@ -64,6 +64,7 @@ for format in "--compress lz4" "--compress zstd" "--compress none" "--image-form
 	mapfile -t tree < <(tree_pids "$VPID")
 	# shellcheck disable=SC2086 # options are words
 	stasis dump -t "$VPID" -D "$TMPDIR/image" -R $format || die "$format: dump -R: $ERR"
+	compare "$format, which goes on" "$before"
 	victim_ok "$TMPDIR/v" "$format, which goes on"
 	kill -KILL "${tree[@]}"
 	all_ended "${tree[@]}" || die "they do not end"

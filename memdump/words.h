@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the page tables of a process say page by page: a stretch of /proc/PID/pagemap, read ahead.
+ *
+ * It is a look into moving things where the process runs: who needs to be sure looks again.
+ */
+#ifndef MEMDUMP_WORDS_H
+#define MEMDUMP_WORDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct md_words {
+	int pid; /* 0: none */
+	int fd;	 /* -1: nobody lets us */
+	uint64_t page_size;
+	uint64_t first, n; /* page number, and how many words from there on */
+	uint64_t *v;
+};
+
+void md_words_init(struct md_words *w);
+void md_words_deinit(struct md_words *w);
+/*
+ * The word of the page at @addr of @pid and those behind it: *ret_n of them, at least one, good
+ * until the next call. NULL: nobody tells.
+ */
+const uint64_t *md_words_at(struct md_words *w, int pid, uint64_t addr, uint64_t *ret_n);
+/* The next call reads again. */
+void md_words_forget(struct md_words *w);
+
+/* Anonymous memory that another process may have mapped, too, or that is swapped out. */
+bool md_word_shared(uint64_t word);
+
+#endif
