@@ -22,7 +22,10 @@ const char *md_codec_name(enum md_codec_id id)
 
 	if (c)
 		return c->name;
-	return id == MD_CODEC_NONE ? "none" : id == MD_CODEC_ZERO ? "zero" : "unknown";
+	return id == MD_CODEC_NONE   ? "none"
+	       : id == MD_CODEC_ZERO ? "zero"
+	       : id == MD_CODEC_SAME ? "same"
+				     : "unknown";
 }
 
 static int parse_level(const struct md_codec *c, const char *text, int *ret_level, struct err *err)

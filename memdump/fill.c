@@ -222,6 +222,8 @@ static int run_prepare(struct run *r, struct err *err)
 	for (size_t i = 0; i < r->list.nblocks; i++) {
 		const struct md_index_entry *e = &r->list.blocks[i].entry;
 
+		if (e->codec == MD_CODEC_SAME)
+			continue;
 		total += e->raw_len;
 		if (r->opts->want && !r->opts->want(r->opts->want_arg, e->space))
 			continue;

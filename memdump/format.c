@@ -66,6 +66,7 @@ void md_put_block_head(uint8_t *start, const struct md_block_head *h,
 	p = bytes_put_u64(p, h->payload_sum);
 	p = bytes_put_u16(p, h->codec);
 	p = bytes_put_u16(p, h->nextents);
+	p = bytes_put_u32(p, h->same_as);
 	p = put_zero(p, sizeof(h->reserved));
 	assert(p == start + MD_HEAD_LEN);
 	p = md_put_extents(p, extents, h->nextents);
@@ -92,7 +93,7 @@ uint8_t *md_put_index_entry(uint8_t *p, const struct md_index_entry *e)
 	p = bytes_put_u32(p, e->packed_len);
 	p = bytes_put_u16(p, e->codec);
 	p = bytes_put_u16(p, e->nextents);
-	return bytes_put_u32(p, 0);
+	return bytes_put_u32(p, e->same_as);
 }
 
 void md_put_trailer(uint8_t *start, const struct md_trailer *t)
@@ -182,20 +183,30 @@ int md_take_file_head(const uint8_t *p, size_t len, struct md_file_head *ret, st
 	return 0;
 }
 
-/* What holds for a block in its head and in the index alike; NULL when all is well. */
-static const char *block_wrong(uint16_t codec, uint16_t nextents, uint32_t raw_len,
-			       uint32_t packed_len, uint32_t page_size)
+static bool packed_len_fits(const struct md_index_entry *e)
 {
-	if (codec > MD_CODEC_ZERO)
+	if (e->codec == MD_CODEC_ZERO || e->codec == MD_CODEC_SAME)
+		return !e->packed_len;
+	if (e->codec == MD_CODEC_NONE)
+		return e->packed_len == e->raw_len;
+	return e->packed_len && e->packed_len <= e->raw_len;
+}
+
+/* What holds for a block in its head and in the index alike; NULL when all is well. */
+static const char *block_wrong(const struct md_index_entry *e, const struct md_file_head *fh)
+{
+	if (e->codec > (fh->minor ? MD_CODEC_SAME : MD_CODEC_ZERO))
 		return "unknown codec";
-	if (!nextents || nextents > MD_BLOCK_EXTENTS)
+	if (!e->nextents || e->nextents > MD_BLOCK_EXTENTS)
 		return "number of extents out of bounds";
-	if (!raw_len || raw_len > MD_BLOCK_MAX || raw_len % page_size)
+	if (!e->raw_len || e->raw_len > MD_BLOCK_MAX || e->raw_len % fh->page_size)
 		return "raw length out of bounds";
-	if (codec == MD_CODEC_ZERO ? packed_len != 0
-				   : !packed_len || packed_len > raw_len ||
-					     (codec == MD_CODEC_NONE && packed_len != raw_len))
+	if (!packed_len_fits(e))
 		return "packed length out of bounds";
+	if (e->codec != MD_CODEC_SAME)
+		return e->same_as ? "reserved field of a block is not zero" : NULL;
+	if (MD_SPACE_KIND(e->space) || !e->same_as || e->same_as == e->space)
+		return "process with the same pages";
 	return NULL;
 }
 
@@ -217,10 +228,17 @@ int md_take_block_head(const uint8_t *p, size_t len, uint64_t off, const struct 
 	h.payload_sum = bytes_u64(&b);
 	h.codec = bytes_u16(&b);
 	h.nextents = bytes_u16(&b);
+	h.same_as = bytes_u32(&b);
 	zero = take_zero(&b, sizeof(h.reserved));
 	if (h.file_id != fh->file_id)
 		return bad(err, off, "block of another file");
-	wrong = block_wrong(h.codec, h.nextents, h.raw_len, h.packed_len, fh->page_size);
+	wrong = block_wrong(&(struct md_index_entry){.space = h.space,
+						     .raw_len = h.raw_len,
+						     .packed_len = h.packed_len,
+						     .codec = h.codec,
+						     .nextents = h.nextents,
+						     .same_as = h.same_as},
+			    fh);
 	if (wrong || !zero)
 		return bad(err, off, wrong ? wrong : "reserved field of a block is not zero");
 	*ret = h;
@@ -299,11 +317,11 @@ int md_take_index_entry(const uint8_t *p, size_t len, uint64_t off, const struct
 	e.packed_len = bytes_u32(&b);
 	e.codec = bytes_u16(&b);
 	e.nextents = bytes_u16(&b);
-	e.reserved = bytes_u32(&b);
+	e.same_as = bytes_u32(&b);
 	if (!bytes_ok(&b))
 		return bad(err, off, "index is cut off");
-	wrong = block_wrong(e.codec, e.nextents, e.raw_len, e.packed_len, fh->page_size);
-	if (wrong || e.reserved || e.off % fh->align)
+	wrong = block_wrong(&e, fh);
+	if (wrong || e.off % fh->align)
 		return bad(err, off, wrong ? wrong : "entry of the index");
 	*ret = e;
 	return 0;

@@ -18,7 +18,7 @@
 
 enum {
 	MD_FORMAT_MAJOR = 1,
-	MD_FORMAT_MINOR = 0,
+	MD_FORMAT_MINOR = 1,
 	MD_HEAD_LEN = 64,   /* file head, block head, index head and trailer */
 	MD_EXTENT_LEN = 16, /* one extent */
 	MD_ENTRY_LEN = 32,  /* one block's entry in the index, without its extents */
@@ -56,7 +56,8 @@ struct md_block_head {
 	uint64_t payload_sum;
 	uint16_t codec;
 	uint16_t nextents;
-	uint8_t reserved[12];
+	uint32_t same_as;
+	uint8_t reserved[8];
 };
 static_assert(sizeof(struct md_block_head) == MD_HEAD_LEN, "block head");
 static_assert(sizeof(struct md_extent) == MD_EXTENT_LEN, "extent");
@@ -76,7 +77,7 @@ struct md_index_entry {
 	uint32_t raw_len, packed_len;
 	uint16_t codec;
 	uint16_t nextents;
-	uint32_t reserved;
+	uint32_t same_as;
 };
 static_assert(sizeof(struct md_index_entry) == MD_ENTRY_LEN, "index entry");
 

@@ -191,3 +191,40 @@ const struct md_index_map *md_index_next(const struct md_index *x, uint64_t spac
 		return NULL;
 	return &x->map[i];
 }
+
+static const struct md_index_entry *entry_of(const struct md_index *x, const struct md_index_map *m)
+{
+	return &x->list.blocks[m->block].entry;
+}
+
+/* [addr, end) is stored for @space, with bytes. */
+static bool stored(const struct md_index *x, uint64_t space, uint64_t addr, uint64_t len)
+{
+	const struct md_index_map *m = md_index_find(x, space, addr);
+	const uint64_t last = addr + (len - 1);
+
+	for (;; m = md_index_next(x, space, m)) {
+		if (!m || m->addr > addr || entry_of(x, m)->codec == MD_CODEC_SAME)
+			return false;
+		if (m->addr + (m->len - 1) >= last)
+			return true;
+		addr = m->addr + m->len;
+	}
+}
+
+int md_index_check_same(const struct md_index *x, struct err *err)
+{
+	for (size_t i = 0; i < x->list.nextents; i++) {
+		const struct md_index_map *m = &x->map[i];
+		const struct md_index_entry *e = entry_of(x, m);
+
+		if (e->codec == MD_CODEC_SAME &&
+		    !stored(x, MD_SPACE_PROC(e->same_as), m->addr, m->len))
+			return err_fail(err, EBADMSG, ERR_IMAGE,
+					"block file damaged at offset %#" PRIx64
+					": pages of space %#" PRIx64 " from %#" PRIx64
+					" on are those of process %u, which has none there",
+					e->off, e->space, m->addr, e->same_as);
+	}
+	return 0;
+}

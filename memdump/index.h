@@ -61,6 +61,11 @@ struct md_index {
 void md_index_deinit(struct md_index *x);
 /* Takes over @list, in success and failure. -EBADMSG when a page is stored twice. */
 int md_index_init(struct md_index *x, struct md_index_list *list, struct err *err);
+/*
+ * Every page that is stored as another process's is stored as that one's own. -EBADMSG: not so.
+ * Only of a file that is whole.
+ */
+int md_index_check_same(const struct md_index *x, struct err *err);
 /* The first map entry of @space that ends above @addr; NULL when there is none. */
 const struct md_index_map *md_index_find(const struct md_index *x, uint64_t space, uint64_t addr);
 /* The entry after @m in the same space, or NULL. */

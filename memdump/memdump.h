@@ -53,6 +53,8 @@ enum md_codec_id {
 	MD_CODEC_LZ4 = 1,  /* one LZ4 block, no frame */
 	MD_CODEC_ZSTD = 2, /* one zstd frame */
 	MD_CODEC_ZERO = 3, /* all bytes zero, no payload */
+	MD_CODEC_SAME = 4, /* no payload: another process has them, at the same addresses */
+	MD_NCODECS = 5,
 };
 
 /* A space: one address space (the pid) or one shared segment (the shmid). On disk as is. */
@@ -83,6 +85,12 @@ struct md_range {
 	int pid; /* read from this process ... */
 	int fd;	 /* ... or, when not -1, from this descriptor (shared memory, memfd) */
 	enum md_pick pick;
+	/*
+	 * A process that may have the same pages at the same addresses, as it has forked this one;
+	 * 0: none. Where that can be told (CAP_SYS_ADMIN), and its ranges are in the list before,
+	 * they are not read but stored as MD_CODEC_SAME.
+	 */
+	int kin;
 };
 
 struct md_opts {
@@ -118,10 +126,11 @@ struct md_stage_stats {
 };
 
 struct md_stats {
-	uint64_t raw_bytes;    /* bytes that were read from the target */
-	uint64_t packed_bytes; /* payload bytes that were written */
-	uint64_t file_bytes;   /* the writer's whole output: headers, payload, index */
-	uint64_t blocks[4];    /* by enum md_codec_id, as stored */
+	uint64_t raw_bytes;	     /* bytes that were read from the target */
+	uint64_t packed_bytes;	     /* payload bytes that were written */
+	uint64_t file_bytes;	     /* the writer's whole output: headers, payload, index */
+	uint64_t same_bytes;	     /* not read: another process of the run has the same pages */
+	uint64_t blocks[MD_NCODECS]; /* by enum md_codec_id, as stored */
 	uint64_t extents;
 	uint64_t vanished_bytes; /* pages that were gone when their turn came */
 	uint64_t wall_ns;
@@ -147,15 +156,19 @@ struct md_block {
 	 * codec is NONE or ZERO (with md_opts.codec NONE always), else they are lost.
 	 */
 	uint8_t *raw;
-	/* set by the pack stage */
+	/*
+	 * Set by the pack stage, or by the reader to MD_CODEC_SAME: the pages of process same_as.
+	 * There are no raw bytes then, and raw_len may be more than block_size.
+	 */
 	enum md_codec_id codec;
-	uint32_t packed_len; /* 0 for a zero block */
+	uint32_t same_as;
+	uint32_t packed_len; /* 0 for a zero block, or one without raw bytes */
 	/*
 	 * What to store, page aligned. MD_BLOCK_HEADROOM bytes before it and the bytes behind it up
 	 * to the next page boundary are the writer's to fill.
 	 */
 	uint8_t *data;
-	uint64_t sum; /* XXH3 64 of the packed_len bytes at data, 0 for a zero block */
+	uint64_t sum; /* XXH3 64 of the packed_len bytes at data, 0 when there are none */
 	/* the pipe's own */
 	struct md_pool *pool;
 	struct md_block *next;
@@ -263,6 +276,7 @@ struct md_stored {
 	uint64_t space;
 	enum md_codec_id codec;
 	uint32_t raw_len, packed_len, nextents;
+	uint32_t same_as; /* for MD_CODEC_SAME */
 };
 /* Blocks as the index lists them, space by space; false at the end. */
 bool md_file_block(const struct md_file *f, size_t i, struct md_stored *ret);
@@ -272,6 +286,12 @@ bool md_file_block(const struct md_file *f, size_t i, struct md_stored *ret);
  */
 int md_file_extent(const struct md_file *f, uint64_t space, uint64_t addr,
 		   struct md_extent *ret_extent);
+/*
+ * The same, not merged, and whose pages they are: *ret_space is @space, or that of the process that
+ * has the same ones.
+ */
+int md_file_origin(const struct md_file *f, uint64_t space, uint64_t addr,
+		   struct md_extent *ret_extent, uint64_t *ret_space);
 /*
  * Copies stored bytes from @addr on, at most @len; the number copied, 0 when the page at @addr is
  * not stored, -EBADMSG when its block is damaged.
@@ -307,15 +327,16 @@ struct md_fill_stats {
 
 /*
  * The other way round: every wanted block of a whole file to @sink, each checked against its
- * checksum and unpacked on the way, on all threads at once, in the order of the file. After the
- * first error no block is begun; that error returns. @stats may be NULL.
+ * checksum and unpacked on the way, on all threads at once, in the order of the file. Blocks of
+ * MD_CODEC_SAME are left out: md_file_origin() tells of them. After the first error no block is
+ * begun; that error returns. @stats may be NULL.
  */
 int md_file_fill(int dirfd, const char *name, const struct md_fill_opts *opts,
 		 const struct md_sink *sink, struct md_fill_stats *stats, struct err *err);
 
 struct md_verify {
 	uint64_t blocks, raw_bytes, packed_bytes;
-	uint64_t blocks_by_codec[4];
+	uint64_t blocks_by_codec[MD_NCODECS];
 	unsigned bad; /* damaged places found */
 };
 /*

@@ -283,7 +283,7 @@ int md_block_check(const struct md_raw_file *f, const struct md_index_entry *e,
 	if (ret < 0)
 		return ret;
 	if (h.nextents != e->nextents || h.raw_len != e->raw_len || h.codec != e->codec ||
-	    h.packed_len != e->packed_len || h.space != e->space)
+	    h.packed_len != e->packed_len || h.space != e->space || h.same_as != e->same_as)
 		return bad_at(err, e->off, "block head and index differ");
 	ret = md_take_block_extents(record, len, e->off, &f->head, &h, found, err);
 	if (ret < 0)
@@ -330,7 +330,8 @@ int md_block_read(struct md_block_reader *br, const struct md_raw_file *f,
 	const uint8_t *payload;
 	int ret = md_block_fetch(br, f, e, extents, &payload, err);
 
-	return ret < 0 ? ret : md_block_unpack(br, f, e, payload, raw, err);
+	return ret < 0 || e->codec == MD_CODEC_SAME ? ret
+						    : md_block_unpack(br, f, e, payload, raw, err);
 }
 
 /* --- random access ------------------------------------------------------------------------- */
@@ -340,17 +341,20 @@ static int open_index(struct md_file *f, unsigned flags, struct err *err)
 	struct md_index_list list = {0};
 	struct md_trailer t;
 	struct err e = {0};
+	bool torn = false;
 	int ret = md_raw_file_trailer(&f->raw, &t, &e);
 
 	if (ret == 0)
 		ret = md_raw_file_index(&f->raw, &t, &list, &e);
 	if (ret == -EBADMSG && (flags & MD_FILE_REBUILD)) {
 		err_clear(&e);
+		torn = true;
 		ret = md_raw_file_rebuild(&f->raw, &f->reader, &list, &e);
 	}
 	if (ret < 0)
 		return err_take(err, &e);
-	return md_index_init(&f->index, &list, err);
+	ret = md_index_init(&f->index, &list, err);
+	return ret < 0 || torn ? ret : md_index_check_same(&f->index, err);
 }
 
 struct md_file *md_file_open(int dirfd, const char *name, unsigned flags, struct err *err)
@@ -370,7 +374,8 @@ struct md_file *md_file_open(int dirfd, const char *name, unsigned flags, struct
 		return NULL;
 	}
 	for (size_t i = 0; i < f->index.list.nblocks; i++)
-		if (f->index.list.blocks[i].entry.raw_len > f->raw_max)
+		if (f->index.list.blocks[i].entry.codec != MD_CODEC_SAME &&
+		    f->index.list.blocks[i].entry.raw_len > f->raw_max)
 			f->raw_max = f->index.list.blocks[i].entry.raw_len;
 	return f;
 }
@@ -413,6 +418,7 @@ bool md_file_block(const struct md_file *f, size_t i, struct md_stored *ret)
 		.raw_len = e->raw_len,
 		.packed_len = e->packed_len,
 		.nextents = e->nextents,
+		.same_as = e->same_as,
 	};
 	return true;
 }
@@ -431,6 +437,42 @@ int md_file_extent(const struct md_file *f, uint64_t space, uint64_t addr,
 		len += m->len;
 	*ret_extent = (struct md_extent){start, len};
 	return 1;
+}
+
+int md_file_origin(const struct md_file *f, uint64_t space, uint64_t addr,
+		   struct md_extent *ret_extent, uint64_t *ret_space)
+{
+	const struct md_index_map *m = md_index_find(&f->index, space, addr);
+	const struct md_index_entry *e;
+
+	if (!m)
+		return 0;
+	e = &f->index.list.blocks[m->block].entry;
+	*ret_extent = (struct md_extent){m->addr, m->len};
+	if (m->addr < addr)
+		*ret_extent = (struct md_extent){addr, m->len - (addr - m->addr)};
+	*ret_space = e->codec == MD_CODEC_SAME ? MD_SPACE_PROC(e->same_as) : space;
+	return 1;
+}
+
+/* The entry that has the bytes of the page at @addr, which @own says is stored; NULL: damaged. */
+static const struct md_index_map *with_bytes(const struct md_file *f,
+					     const struct md_index_map *own, uint64_t addr,
+					     struct err *err)
+{
+	const struct md_index_entry *e = &f->index.list.blocks[own->block].entry;
+	const struct md_index_map *m;
+
+	if (e->codec != MD_CODEC_SAME)
+		return own;
+	m = md_index_find(&f->index, MD_SPACE_PROC(e->same_as), addr);
+	if (m && m->addr <= addr && f->index.list.blocks[m->block].entry.codec != MD_CODEC_SAME)
+		return m;
+	/* The other block of a torn file. */
+	err_fail(err, EBADMSG, ERR_IMAGE,
+		 "page %#" PRIx64 " is that of process %u, which is not in the file", addr,
+		 e->same_as);
+	return NULL;
 }
 
 /* The raw bytes of block number @block, from the cache or read into its oldest place. */
@@ -468,14 +510,18 @@ ssize_t md_file_read(struct md_file *f, uint64_t space, uint64_t addr, void *buf
 	size_t done = 0;
 
 	while (done < len) {
-		const struct md_index_map *m = md_index_find(&f->index, space, addr + done);
+		const struct md_index_map *own = md_index_find(&f->index, space, addr + done);
+		const struct md_index_map *m;
 		struct err e = {0};
 		const uint8_t *raw;
-		uint64_t skip, n;
+		uint64_t skip, n, left;
 
-		if (!m || m->addr > addr + done)
+		if (!own || own->addr > addr + done)
 			break;
-		raw = cached_block(f, m->block, &e);
+		/* What follows may be its own again. */
+		left = own->len - (addr + done - own->addr);
+		m = with_bytes(f, own, addr + done, &e);
+		raw = m ? cached_block(f, m->block, &e) : NULL;
 		if (!raw) {
 			if (done)
 				break; /* the next call tells */
@@ -483,6 +529,7 @@ ssize_t md_file_read(struct md_file *f, uint64_t space, uint64_t addr, void *buf
 		}
 		skip = addr + done - m->addr;
 		n = m->len - skip < len - done ? m->len - skip : len - done;
+		n = n < left ? n : left;
 		memcpy((uint8_t *)buf + done, raw + m->raw_off + skip, n);
 		done += n;
 	}

@@ -61,6 +61,7 @@ static bool head_at(const struct md_raw_file *f, const uint8_t *p, size_t len, u
 		.packed_len = h.packed_len,
 		.codec = h.codec,
 		.nextents = h.nextents,
+		.same_as = h.same_as,
 	};
 	return true;
 }

@@ -382,6 +382,7 @@ int md_scanner_next(struct md_scanner *s, uint64_t max, struct md_piece *ret, st
 			.len = len,
 			.shift = shift_of(r),
 			.pid = r->pid,
+			.kin = r->kin,
 			.fd = r->fd == -1	? -1
 			      : s->data_fd >= 0 ? s->data_fd
 						: r->fd,

@@ -25,6 +25,7 @@ struct md_piece {
 	uint64_t shift; /* stored address = addr + shift, modulo 2^64 */
 	int pid;
 	int fd;	     /* the scanner's own; open until the next range with a descriptor is reached */
+	int kin;     /* the range's */
 	bool shared; /* the reader's note: others may have these pages, too */
 };
 

@@ -199,8 +199,8 @@ static int get_list(struct verify *v, struct md_trailer *ret_t, bool *ret_stored
 	return judge(v, ret, &e);
 }
 
-/* Overlaps; the list comes back sorted by file offset. */
-static int check_addresses(struct verify *v)
+/* Overlaps, and pages of others; the list comes back sorted by file offset. */
+static int check_addresses(struct verify *v, bool stored)
 {
 	struct md_index index;
 	struct err e = {0};
@@ -211,15 +211,18 @@ static int check_addresses(struct verify *v)
 		const struct md_index_block *b = &v->list.blocks[i];
 
 		ret = md_index_list_add(&copy, &b->entry, v->list.extents + b->first);
-		if (b->entry.raw_len > v->raw_max)
+		if (b->entry.codec != MD_CODEC_SAME && b->entry.raw_len > v->raw_max)
 			v->raw_max = b->entry.raw_len;
 	}
 	if (ret == 0)
 		ret = md_index_init(&index, &copy, &e);
 	else
 		err_set(&e, ENOMEM, "reserve memory for the index");
-	if (ret == 0)
+	if (ret == 0) {
+		if (stored)
+			ret = md_index_check_same(&index, &e);
 		md_index_deinit(&index);
+	}
 	md_index_list_deinit(&copy);
 	if (v->list.nblocks)
 		qsort(v->list.blocks, v->list.nblocks, sizeof(*v->list.blocks), by_offset);
@@ -235,7 +238,7 @@ static int check_file(struct verify *v, unsigned threads)
 	if (ret == 0)
 		ret = zero_between(v, MD_HEAD_LEN, v->file.head.align, "padding of the file head");
 	if (ret == 0)
-		ret = check_addresses(v);
+		ret = check_addresses(v, stored);
 	if (ret == 0 && stored)
 		ret = check_tiling(v, &t);
 	if (ret == 0)

@@ -13,6 +13,7 @@
 #define PM_PRESENT   (1ULL << 63)
 #define PM_SWAP	     (1ULL << 62)
 #define PM_FILE	     (1ULL << 61)
+#define PM_FRAME     ((1ULL << 55) - 1)
 #define PM_EXCLUSIVE (1ULL << 56) /* Linux 4.2 */
 
 enum { WORDS = 4096 };
@@ -29,11 +30,6 @@ void md_words_deinit(struct md_words *w)
 	free(w->v);
 	w->fd = -1;
 	w->v = NULL;
-}
-
-void md_words_forget(struct md_words *w)
-{
-	w->n = 0;
 }
 
 static void turn_to(struct md_words *w, int pid)
@@ -73,4 +69,25 @@ const uint64_t *md_words_at(struct md_words *w, int pid, uint64_t addr, uint64_t
 bool md_word_shared(uint64_t word)
 {
 	return word & PM_SWAP || ((word & PM_PRESENT) && !(word & (PM_FILE | PM_EXCLUSIVE)));
+}
+
+bool md_word_same(uint64_t a, uint64_t b)
+{
+	const uint64_t what = PM_PRESENT | PM_SWAP | PM_FRAME;
+
+	return a & PM_FRAME && (a & what) == (b & what) && !((a | b) & PM_FILE);
+}
+
+bool md_words_still(const struct md_words *w, uint64_t addr, const uint64_t *want, uint64_t n)
+{
+	uint64_t now[MD_WORDS_STILL];
+	const size_t len = n * sizeof(*now);
+
+	if (n > MD_WORDS_STILL ||
+	    io_pread(w->fd, now, len, addr / w->page_size * sizeof(*now)) != (ssize_t)len)
+		return false;
+	for (uint64_t i = 0; i < n; i++)
+		if (!md_word_same(now[i], want[i]))
+			return false;
+	return true;
 }

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { MD_WORDS_STILL = 512 /* most at a time */ };
+
 struct md_words {
 	int pid; /* 0: none */
 	int fd;	 /* -1: nobody lets us */
@@ -25,10 +27,12 @@ void md_words_deinit(struct md_words *w);
  * until the next call. NULL: nobody tells.
  */
 const uint64_t *md_words_at(struct md_words *w, int pid, uint64_t addr, uint64_t *ret_n);
-/* The next call reads again. */
-void md_words_forget(struct md_words *w);
+/* The words of @n pages from @addr on as they are now are those at @want. */
+bool md_words_still(const struct md_words *w, uint64_t addr, const uint64_t *want, uint64_t n);
 
 /* Anonymous memory that another process may have mapped, too, or that is swapped out. */
 bool md_word_shared(uint64_t word);
+/* Of two processes: the same page of memory or swap. Never so without the right to see it. */
+bool md_word_same(uint64_t a, uint64_t b);
 
 #endif

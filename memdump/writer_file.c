@@ -62,6 +62,7 @@ static int file_put(struct md_writer *w, struct md_block *b, struct err *err)
 		.payload_sum = b->sum,
 		.codec = (uint16_t)b->codec,
 		.nextents = (uint16_t)b->nextents,
+		.same_as = b->same_as,
 	};
 	struct md_index_entry e = {
 		.off = f->pos,
@@ -70,6 +71,7 @@ static int file_put(struct md_writer *w, struct md_block *b, struct err *err)
 		.packed_len = b->packed_len,
 		.codec = h.codec,
 		.nextents = h.nextents,
+		.same_as = h.same_as,
 	};
 	uint32_t head = md_head_span(b->nextents, f->align);
 	size_t payload = md_align_up(b->packed_len, f->align);

@@ -234,6 +234,15 @@ int image_mem_extent(struct image_mem *mem, uint64_t space, uint64_t addr,
 	return criu_extent(mem, space, addr, ret_extent, err);
 }
 
+int image_mem_origin(struct image_mem *mem, uint64_t space, uint64_t addr,
+		     struct md_extent *ret_extent, uint64_t *ret_space, struct err *err)
+{
+	if (mem->file)
+		return md_file_origin(mem->file, space, addr, ret_extent, ret_space);
+	*ret_space = space;
+	return criu_extent(mem, space, addr, ret_extent, err);
+}
+
 ssize_t image_mem_read(struct image_mem *mem, uint64_t space, uint64_t addr, void *buf, size_t len,
 		       struct err *err)
 {

@@ -5,12 +5,10 @@
 #include "base/cleanup.h"
 #include "src/inspect/show.h"
 
-enum { NCODECS = 4 }; /* MD_CODEC_NONE to MD_CODEC_ZERO */
-
 struct total {
 	uint64_t space;
 	uint64_t raw, packed, extents;
-	uint64_t blocks[NCODECS];
+	uint64_t blocks[MD_NCODECS];
 };
 
 static bool wanted(const struct model *m, const struct show_opts *opts, uint64_t space)
@@ -23,7 +21,7 @@ static void add(struct total *to, const struct total *t)
 	to->raw += t->raw;
 	to->packed += t->packed;
 	to->extents += t->extents;
-	for (unsigned i = 0; i < NCODECS; i++)
+	for (unsigned i = 0; i < MD_NCODECS; i++)
 		to->blocks[i] += t->blocks[i];
 }
 
@@ -34,7 +32,7 @@ static void show_total(struct doc *d, const struct total *t, bool packed)
 		return;
 	doc_u64(d, "packed_bytes", t->packed);
 	doc_inline_object(d, "blocks");
-	for (unsigned i = 0; i < NCODECS; i++)
+	for (unsigned i = 0; i < MD_NCODECS; i++)
 		doc_u64(d, md_codec_name((enum md_codec_id)i), t->blocks[i]);
 	doc_end(d);
 }
@@ -71,7 +69,7 @@ static int from_blocks(struct doc *d, struct image *img, const struct model *m,
 		t.raw += b.raw_len;
 		t.packed += b.packed_len;
 		t.extents += b.nextents;
-		if ((unsigned)b.codec < NCODECS)
+		if ((unsigned)b.codec < MD_NCODECS)
 			t.blocks[b.codec]++;
 	}
 	if (t.raw && wanted(m, opts, t.space)) {

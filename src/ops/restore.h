@@ -12,6 +12,9 @@ struct restore_kin {
 	bool parent; /* some of its children share with it: full before it has them */
 	bool mapped, full;
 	struct fill_kin kin;
+	/* What the image has as pages of another process, and is not inherited. */
+	struct fill_span *fetch;
+	size_t nfetch;
 };
 
 struct restore {
@@ -47,6 +50,8 @@ int restore_kin_plan(struct restore *r, struct err *err);
 int restore_parent(void *arg, struct remote *remote, const struct m_proc *p, struct err *err);
 /* Which pages process @i has in common with its parent, when it is about to be mapped. */
 int restore_kin_spans(struct restore *r, uint32_t i, struct err *err);
+/* What it has as another's pages and did not inherit, when all else is written. */
+int restore_kin_fetch(struct restore *r, uint32_t i, struct err *err);
 void restore_kin_free(struct restore *r);
 /* Mappings of process @i, and a way in. */
 int restore_map(struct restore *r, uint32_t i, struct remote *remote, struct err *err);

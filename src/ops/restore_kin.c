@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/fault.h"
 #include "src/ops/restore.h"
 
@@ -44,42 +45,114 @@ static int spans_add(struct spans *s, uint64_t start, uint64_t end, struct err *
 
 /* --- which pages ------------------------------------------------------------------------------ */
 
-/* The first stored piece of a process from @at on and below @end. */
+/* A stored piece, and whose pages the image says these are. */
+struct piece {
+	uint64_t start, end, origin;
+};
+
+/* The first one of a process from @at on and below @end; 1, or 0: none. */
 static int next_piece(const struct restore *r, uint32_t pid, uint64_t at, uint64_t end,
-		      struct fill_span *ret, struct err *err)
+		      struct piece *ret, struct err *err)
 {
 	struct md_extent e;
-	int n = image_mem_extent(r->mem, MD_SPACE_PROC(pid), at, &e, err);
+	uint64_t origin;
+	int n = image_mem_origin(r->mem, MD_SPACE_PROC(pid), at, &e, &origin, err);
 
 	if (n <= 0 || e.addr >= end)
 		return n < 0 ? n : 0;
-	*ret = (struct fill_span){e.addr, e.len < end - e.addr ? e.addr + e.len : end};
+	*ret = (struct piece){e.addr, e.len < end - e.addr ? e.addr + e.len : end, origin};
 	return 1;
 }
 
-/* Of [start, end): the pages that both have, and those of the parent alone (@drop may be NULL). */
-static int compare(const struct restore *r, const struct m_proc *parent, const struct m_proc *p,
-		   struct fill_span in, struct spans *both, struct spans *drop, struct err *err)
+/* What a child and its parent have in some part of memory. */
+struct common {
+	struct spans equal; /* the image says so */
+	struct spans both;  /* perhaps the same */
+	struct spans drop;  /* the parent alone */
+};
+
+static void common_free(struct common *c)
 {
-	struct fill_span a, b;
+	free(c->equal.v);
+	free(c->both.v);
+	free(c->drop.v);
+}
+
+/* The child's pages where the parent has those of @a. */
+static int compare_piece(const struct restore *r, const struct m_proc *p, const struct piece *a,
+			 struct common *c, struct err *err)
+{
+	uint64_t at = a->start;
 	int ret = 0;
 
-	for (uint64_t at = in.start; ret == 0 && at < in.end; at = a.end) {
-		ret = next_piece(r, parent->pid, at, in.end, &a, err);
+	while (ret == 0 && at < a->end) {
+		struct piece b = {a->end, a->end, 0};
+
+		ret = next_piece(r, p->pid, at, a->end, &b, err);
+		if (ret < 0)
+			return ret;
+		ret = b.start > at ? spans_add(&c->drop, at, b.start, err) : 0;
+		if (ret == 0 && b.end > b.start)
+			ret = spans_add(b.origin == a->origin ? &c->equal : &c->both, b.start,
+					b.end, err);
+		at = b.end;
+	}
+	return ret;
+}
+
+static int compare(const struct restore *r, const struct m_proc *parent, const struct m_proc *p,
+		   const struct m_vma *v, struct common *c, struct err *err)
+{
+	struct piece a;
+	int ret;
+
+	for (uint64_t at = v->start; at < v->end; at = a.end) {
+		ret = next_piece(r, parent->pid, at, v->end, &a, err);
 		if (ret <= 0)
 			return ret;
-		ret = 0;
-		for (at = a.start; ret == 0 && at < a.end; at = b.end) {
-			b = (struct fill_span){a.end, a.end};
-			ret = next_piece(r, p->pid, at, a.end, &b, err);
-			if (ret >= 0)
-				ret = 0;
-			if (ret == 0 && drop && b.start > at)
-				ret = spans_add(drop, at, b.start, err);
-			if (ret == 0 && b.end > b.start)
-				ret = spans_add(both, b.start, b.end, err);
-		}
+		ret = compare_piece(r, p, &a, c, err);
+		if (ret < 0)
+			return ret;
 	}
+	return 0;
+}
+
+/* What is not in the image as its own pages, and not there already either. */
+static int add_fetch(struct restore *r, const struct m_proc *p, const struct m_vma *v,
+		     const struct spans *equal, struct spans *fetch, struct err *err)
+{
+	struct piece b;
+	size_t k = 0;
+	int ret;
+
+	for (uint64_t at = v->start; at < v->end; at = b.end) {
+		ret = next_piece(r, p->pid, at, v->end, &b, err);
+		if (ret <= 0)
+			return ret;
+		while (k < equal->n && equal->v[k].end <= b.start)
+			k++;
+		if (k < equal->n && equal->v[k].start < b.end) {
+			/* In front of what is equal, or all of that. */
+			if (equal->v[k].start <= b.start) {
+				b.end = equal->v[k].end < b.end ? equal->v[k].end : b.end;
+				continue;
+			}
+			b.end = equal->v[k].start;
+		}
+		if (b.origin != MD_SPACE_PROC(p->pid))
+			ret = spans_add(fetch, b.start, b.end, err);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static int spans_move(struct spans *to, const struct spans *from, struct err *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; ret == 0 && i < from->n; i++)
+		ret = spans_add(to, from->v[i].start, from->v[i].end, err);
 	return ret;
 }
 
@@ -87,19 +160,62 @@ int restore_kin_spans(struct restore *r, uint32_t i, struct err *err)
 {
 	const struct m_proc *p = &r->model->procs[i];
 	struct fill_kin *kin = &r->kin[i].kin;
-	struct spans both = {0}, drop = {0};
+	struct spans both = {0}, drop = {0}, fetch = {0};
 	int ret = 0;
 
-	for (uint32_t k = 0; kin->from && ret == 0 && k < p->mm.nvmas; k++)
-		if (kin->keep[k])
-			ret = compare(r, kin->from, p,
-				      (struct fill_span){p->mm.vmas[k].start, p->mm.vmas[k].end},
-				      &both, &drop, err);
+	for (uint32_t k = 0; r->mem && ret == 0 && k < p->mm.nvmas; k++) {
+		struct common c = {0};
+
+		if (kin->from && kin->keep[k]) {
+			ret = compare(r, kin->from, p, &p->mm.vmas[k], &c, err);
+			if (ret == 0)
+				ret = spans_move(&both, &c.both, err);
+			if (ret == 0)
+				ret = spans_move(&drop, &c.drop, err);
+		}
+		if (ret == 0)
+			ret = add_fetch(r, p, &p->mm.vmas[k], &c.equal, &fetch, err);
+		common_free(&c);
+	}
 	kin->both = both.v;
 	kin->nboth = both.n;
 	kin->drop = drop.v;
 	kin->ndrop = drop.n;
+	r->kin[i].fetch = fetch.v;
+	r->kin[i].nfetch = fetch.n;
 	return ret;
+}
+
+/* Pages of another process that could not be inherited: a copy for this one. */
+int restore_kin_fetch(struct restore *r, uint32_t i, struct err *err)
+{
+	enum { ROOM = 256 << 10 };
+	const struct m_proc *p = &r->model->procs[i];
+	cleanup_free uint8_t *buf = NULL;
+
+	for (size_t k = 0; k < r->kin[i].nfetch; k++) {
+		struct fill_span s = r->kin[i].fetch[k];
+
+		if (!buf && !(buf = malloc(ROOM)))
+			return err_set(err, ENOMEM, "buffer for pages");
+		while (s.start < s.end) {
+			uint64_t want = s.end - s.start < ROOM ? s.end - s.start : ROOM;
+			ssize_t n = image_mem_read(r->mem, MD_SPACE_PROC(p->pid), s.start, buf,
+						   want, err);
+			int ret = n < 0 ? (int)n : restore_interrupted(r, err);
+
+			if (n == 0)
+				return err_fail(err, EBADMSG, ERR_IMAGE,
+						"page at %#" PRIx64 " of process %u is missing",
+						s.start, p->pid);
+			if (ret == 0)
+				ret = fill_write(&r->fills[i], s.start, buf, (uint64_t)n, err);
+			if (ret < 0)
+				return ret;
+			s.start += (uint64_t)n;
+		}
+	}
+	return 0;
 }
 
 /* --- whether it is worth it ------------------------------------------------------------------- */
@@ -148,20 +264,20 @@ static int same_page(const struct restore *r, const struct m_proc *parent, const
 static int judge(const struct restore *r, const struct m_proc *parent, const struct m_proc *p,
 		 const struct m_vma *v, uint64_t *ret_pages, struct err *err)
 {
-	struct spans both = {0};
-	uint64_t n;
-	int ret = compare(r, parent, p, (struct fill_span){v->start, v->end}, &both, NULL, err);
+	struct common c = {0};
+	int ret = compare(r, parent, p, v, &c, err);
+	const uint64_t n = pages_of(r, &c.both), equal = pages_of(r, &c.equal);
 
-	n = pages_of(r, &both);
-	*ret_pages = n < SURELY_PAGES ? n : 0;
-	for (unsigned i = 0; ret == 0 && n >= SURELY_PAGES && i < SAMPLES; i++) {
+	*ret_pages = n < SURELY_PAGES || equal * SAMPLES >= n ? n + equal : 0;
+	for (unsigned i = 0; ret == 0 && !*ret_pages && i < SAMPLES; i++) {
 		/* The middle of the i-th eighth. */
-		ret = same_page(r, parent, p, nth_page(r, &both, (2 * i + 1) * n / (2 * SAMPLES)),
-				err);
+		const uint64_t at = nth_page(r, &c.both, (2 * i + 1) * n / (2 * SAMPLES));
+
+		ret = same_page(r, parent, p, at, err);
 		if (ret > 0)
-			*ret_pages = n;
+			*ret_pages = n + equal;
 	}
-	free(both.v);
+	common_free(&c);
 	return ret < 0 ? ret : 0;
 }
 
@@ -258,6 +374,7 @@ void restore_kin_free(struct restore *r)
 		free(r->kin[i].kin.keep);
 		free(r->kin[i].kin.both);
 		free(r->kin[i].kin.drop);
+		free(r->kin[i].fetch);
 	}
 	free(r->kin);
 	r->kin = NULL;
@@ -282,6 +399,8 @@ int restore_parent(void *arg, struct remote *remote, const struct m_proc *p, str
 		ret = restore_memory(r, err);
 		r->only_pid = 0;
 	}
+	if (ret == 0)
+		ret = restore_kin_fetch(r, i, err);
 	fill_close(&r->fills[i]);
 	r->kin[i].full = true;
 	r->res->memory_ns += now_ns() - t0;

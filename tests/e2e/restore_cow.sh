@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Pages that a family shares since it was forked stay shared under a dump, and are again after a restore.
+# Pages that a family shares since it was forked stay shared under a dump, are stored once, and are
+# shared again after a restore.
 # timeout: 400
 # builds: plain asan
 . "$(dirname "$0")/../lib/e2e.sh"
@@ -65,6 +66,9 @@ for format in "--compress lz4" "--compress zstd" "--compress none" "--image-form
 	# shellcheck disable=SC2086 # options are words
 	stasis dump -t "$VPID" -D "$TMPDIR/image" -R $format || die "$format: dump -R: $ERR"
 	compare "$format, which goes on" "$before"
+	stored=$(du -k "$TMPDIR/image/memory.stasis" 2>/dev/null | cut -f 1)
+	[ $((${stored:-0} * 10)) -le $((before * 13)) ] || bad "$format: $stored KiB are stored"
+	"$STASIS" verify "$TMPDIR/image" 2>"$TMPDIR/verify" || bad "$format: verify: $(<"$TMPDIR/verify")"
 	victim_ok "$TMPDIR/v" "$format, which goes on"
 	kill -KILL "${tree[@]}"
 	all_ended "${tree[@]}" || die "they do not end"

@@ -8,13 +8,14 @@
 Blocks are found by walking their heads from the start of the file, as a torn file would be read; the
 index and the trailer must then say the same.
 """
+import bisect
 import ctypes
 import os
 import struct
 import sys
 
 HEAD = 64
-NONE, LZ4, ZSTD, ZERO = range(4)
+NONE, LZ4, ZSTD, ZERO, SAME = range(5)
 
 lz4 = ctypes.CDLL("liblz4.so.1")
 zstd = ctypes.CDLL("libzstd.so.1")
@@ -43,7 +44,7 @@ def align_up(value, align):
 
 
 class Block:
-    __slots__ = ("pos", "payload", "space", "raw_len", "packed_len", "payload_sum", "codec", "extents")
+    __slots__ = ("pos", "payload", "space", "raw_len", "packed_len", "payload_sum", "codec", "same_as", "extents")
 
 
 class BlockFile:
@@ -65,6 +66,10 @@ class BlockFile:
             found.sort(key=lambda e: e[0])
             for a, b in zip(found, found[1:]):
                 need(a[0] + a[1] <= b[0], f"extents overlap at {b[0]:#x}")
+        for block in self.blocks:
+            for addr, length in block.extents if block.codec == SAME else ():
+                there = sum(n for _, n, b, _ in self.pieces(block.same_as, addr, addr + length) if b.codec != SAME)
+                need(there == length, f"pages of process {block.same_as} from {addr:#x} on are not there")
 
     def bytes_at(self, pos, length):
         data = os.pread(self.file.fileno(), length, pos)
@@ -73,9 +78,9 @@ class BlockFile:
 
     def head(self):
         h = self.bytes_at(0, HEAD)
-        magic, total, major, _, self.page, self.align, flags, self.id = struct.unpack_from("<8sQHHIIIQ", h)
+        magic, total, major, self.minor, self.page, self.align, flags, self.id = struct.unpack_from("<8sQHHIIIQ", h)
         need(magic == b"\x93STASIS\n" and total == checksum(h[16:]), "file head")
-        need(major == 1, f"version {major}")
+        need(major == 1 and self.minor <= 1, f"version {major}.{self.minor}")
 
     def trailer(self):
         t = self.bytes_at(self.size - HEAD, HEAD)
@@ -91,12 +96,15 @@ class BlockFile:
             h = self.bytes_at(pos, HEAD)
             b = Block()
             b.pos = pos
-            magic, total, ident, b.space, b.raw_len, b.packed_len, b.payload_sum, b.codec, n = struct.unpack_from(
-                "<8sQQQIIQHH", h
+            magic, total, ident, b.space, b.raw_len, b.packed_len, b.payload_sum, b.codec, n, b.same_as, zero = (
+                struct.unpack_from("<8sQQQIIQHHIQ", h)
             )
             need(magic == b"\x93STBLK\r\n" and ident == self.id, f"block head at {pos:#x}")
             extents = self.bytes_at(pos + HEAD, 16 * n)
             need(total == checksum(h[16:] + extents), f"checksum of the block head at {pos:#x}")
+            need(zero == 0 and (b.same_as != 0) == (b.codec == SAME), f"reserved bytes of the block at {pos:#x}")
+            need(b.codec < (SAME + 1 if self.minor else SAME), f"codec of the block at {pos:#x}")
+            need(b.codec != SAME or (b.space >> 56 == 0 and b.space != b.same_as), f"space of the block at {pos:#x}")
             b.extents = [struct.unpack_from("<QQ", extents, 16 * i) for i in range(n)]
             need(sum(e[1] for e in b.extents) == b.raw_len, f"lengths of the block at {pos:#x}")
             b.payload = pos + align_up(HEAD + 16 * n, self.align)
@@ -137,12 +145,23 @@ class BlockFile:
     def spaces(self):
         return sorted(self.map)
 
+    def pieces(self, space, start, end):
+        """(address, length, block, offset in it) of what is stored in [start, end), ascending."""
+        found = self.map.get(space, [])
+        for addr, length, block, at in found[max(bisect.bisect(found, start, key=lambda e: e[0]) - 1, 0) :]:
+            lo, hi = max(addr, start), min(addr + length, end)
+            if lo >= end:
+                break
+            if lo < hi:
+                yield lo, hi - lo, block, at + lo - addr
+
     def read(self, space, start, end):
         """(address, bytes) of what is stored in [start, end), ascending."""
-        for addr, length, block, at in self.map.get(space, []):
-            lo, hi = max(addr, start), min(addr + length, end)
-            if lo < hi:
-                yield lo, self.unpack(block)[at + lo - addr : at + hi - addr]
+        for addr, length, block, at in self.pieces(space, start, end):
+            if block.codec == SAME:
+                yield from self.read(block.same_as, addr, addr + length)
+            else:
+                yield addr, self.unpack(block)[at : at + length]
 
 
 def main():
@@ -156,8 +175,10 @@ def main():
         return
     for space in f.spaces():
         for addr, length, block, _ in f.map[space]:
-            f.unpack(block)
-            print(f"{space:#x} {addr:#x}..{addr + length:#x} {('none', 'lz4', 'zstd', 'zero')[block.codec]}")
+            if block.codec != SAME:
+                f.unpack(block)
+            name = ("none", "lz4", "zstd", "zero", f"same as {block.same_as}")[block.codec]
+            print(f"{space:#x} {addr:#x}..{addr + length:#x} {name}")
 
 
 if __name__ == "__main__":

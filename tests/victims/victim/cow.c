@@ -8,7 +8,8 @@
  *	      ├─ child 3	drops pages, zeroes one
  *	      ├─ child 4 ─── a grandchild, who shares with both
  *	      ├─ child 5	has executed another program
- *	      └─ child 6...	as child 0
+ *	      ├─ child 6	has grown a mapping
+ *	      └─ child 7...	as child 0
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -26,6 +27,7 @@ enum {
 	ANON = MAP_PRIVATE | MAP_ANONYMOUS,
 	STEP = 100, /* who writes, writes to every such page */
 	SIDE = 128, /* pages of the second mapping, and of the file */
+	GROWN = 16, /* pages more of the second mapping */
 	MEMBERS = 64,
 	HUGE = 2 << 20,
 	GRANDCHILD = 60, /* a member's number, as children have 0 to 49 */
@@ -102,6 +104,8 @@ static void check_side(unsigned member)
 		}
 		expect_filled(p, PAGE, 777000 + i, "cow: the second mapping");
 	}
+	if (member == 6)
+		expect_filled(side + SIDE * PAGE, GROWN * PAGE, 888, "cow: what has grown");
 	if (member == 2 && mprotect(side + 64 * PAGE, 16 * PAGE, PROT_READ) == 0) {
 		expect_filled(side + 70 * PAGE, PAGE, 777070, "cow: what was PROT_NONE");
 		mprotect(side + 64 * PAGE, 16 * PAGE, PROT_NONE);
@@ -157,6 +161,11 @@ static void differ(unsigned member)
 	if (member == 2 && (mprotect(side, 64 * PAGE, PROT_READ) ||
 			    mprotect(side + 64 * PAGE, 16 * PAGE, PROT_NONE)))
 		v_die("cow: mprotect");
+	if (member == 6) {
+		if (mremap(side, SIDE * PAGE, (SIDE + GROWN) * PAGE, 0) != side)
+			v_die("cow: mremap");
+		fill(side + SIDE * PAGE, GROWN * PAGE, 888);
+	}
 	if (member == 3) {
 		if (madvise(side + 10 * PAGE, 20 * PAGE, MADV_DONTNEED))
 			v_die("cow: madvise");
@@ -210,7 +219,7 @@ static void map_file(void)
 static void cow_setup(void)
 {
 	npages = (opt_u64("size", 16) << 20) / PAGE;
-	nchildren = (unsigned)opt_u64("n", 6);
+	nchildren = (unsigned)opt_u64("n", 7);
 	if (nchildren > 50)
 		v_die("cow: too many children");
 	map_at(MAIN_AT, npages * PAGE, RW, ANON, -1, 0);
@@ -255,6 +264,6 @@ static void cow_check(void)
 }
 
 const struct scenario cow_scenarios[] = {
-	{"cow", "--n 6 children that share --size 16 MiB with their parent", cow_setup, cow_check},
+	{"cow", "--n 7 children that share --size 16 MiB with their parent", cow_setup, cow_check},
 	{},
 };
