@@ -11,6 +11,7 @@
 struct restore_kin {
 	bool parent; /* some of its children share with it: full before it has them */
 	bool mapped, full;
+	uint64_t npages; /* of a process that has children: those in the image; 0: not counted */
 	struct fill_kin kin;
 	/* What the image has as pages of another process, and is not inherited. */
 	struct fill_span *fetch;
@@ -29,7 +30,7 @@ struct restore {
 	struct fill *fills; /* of the model's processes */
 	uint32_t nfills;
 	struct restore_kin *kin;
-	struct image_mem *mem; /* NULL when no process shares */
+	struct image_mem *mem; /* NULL when only one process lives */
 	bool only_segments;    /* the first of two passes over the pages */
 	uint32_t only_pid;     /* the one process whose turn it is; 0: all that are not full */
 };

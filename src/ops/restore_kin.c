@@ -13,7 +13,8 @@
  * is worth it: mappings that may be the parent's and of whose pages some are the same.
  */
 enum {
-	LEAST_PAGES = 32,  /* a child keeps at least so many that both have */
+	LEAST_PAGES = 32,  /* a child keeps at least so many that both have, */
+	LEAST_PART = 1024, /* and one of so many of all that its parent has */
 	SURELY_PAGES = 64, /* of a mapping with fewer that is believed */
 	SAMPLES = 8,	   /* of one with more that many are looked at */
 	PAGE_MAX = 64 << 10,
@@ -304,7 +305,7 @@ static int plan_one(struct restore *r, uint32_t i, const struct m_proc *parent, 
 		keep[k] = n > 0;
 		sum += n;
 	}
-	*ret = sum >= LEAST_PAGES;
+	*ret = sum >= LEAST_PAGES && sum * LEAST_PART >= r->kin[parent - r->model->procs].npages;
 	if (!*ret)
 		memset(keep, 0, p->mm.nvmas);
 	return 0;
@@ -320,29 +321,63 @@ static const struct m_proc *living_parent(const struct restore *r, uint32_t i)
 	return parent;
 }
 
+static int count_pages(struct restore *r, const struct m_proc *p, uint64_t *ret, struct err *err)
+{
+	struct piece a;
+	uint64_t sum = 0;
+	int n;
+
+	for (uint32_t k = 0; k < p->mm.nvmas; k++)
+		for (uint64_t at = p->mm.vmas[k].start; at < p->mm.vmas[k].end; at = a.end) {
+			n = next_piece(r, p->pid, at, p->mm.vmas[k].end, &a, err);
+			if (n < 0)
+				return n;
+			if (n == 0)
+				break;
+			sum += a.end - a.start;
+		}
+	*ret = sum / r->model->page_size;
+	return 0;
+}
+
+static bool several_live(const struct model *m)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; n < 2 && i < m->nprocs; i++)
+		n += m->procs[i].state != M_DEAD;
+	return n > 1;
+}
+
 static int plan_all(struct restore *r, struct err *err)
 {
 	const struct model *m = r->model;
 
+	if (!several_live(m))
+		return 0;
+	r->mem = image_mem_open(r->image, err);
+	if (!r->mem)
+		return -err->errnum;
 	for (uint32_t i = 1; i < m->nprocs; i++) {
 		const struct m_proc *parent = living_parent(r, i);
+		struct restore_kin *of;
 		bool shares = false;
 		int ret = 0;
 
 		if (!parent)
 			continue;
-		if (!r->mem)
-			r->mem = image_mem_open(r->image, err);
-		if (!r->mem)
-			return -err->errnum;
+		of = &r->kin[parent - m->procs];
 		r->kin[i].kin.keep = calloc(m->procs[i].mm.nvmas + 1, 1);
 		if (!r->kin[i].kin.keep)
 			return err_set(err, ENOMEM, "%u mappings of process %u",
 				       m->procs[i].mm.nvmas, m->procs[i].pid);
-		ret = plan_one(r, i, parent, &shares, err);
+		if (!of->npages)
+			ret = count_pages(r, parent, &of->npages, err);
+		if (ret == 0)
+			ret = plan_one(r, i, parent, &shares, err);
 		if (ret < 0)
 			return ret;
-		r->kin[parent - m->procs].parent |= shares;
+		of->parent |= shares;
 	}
 	/* Those that keep nothing have to be rid of it all the same. */
 	for (uint32_t i = 1; i < m->nprocs; i++) {
