@@ -174,7 +174,8 @@ int restore_kin_spans(struct restore *r, uint32_t i, struct err *err)
 			if (ret == 0)
 				ret = spans_move(&drop, &c.drop, err);
 		}
-		if (ret == 0)
+		/* CRIU's page files know no pages of others. */
+		if (ret == 0 && image_format(r->image) == IMAGE_STASIS)
 			ret = add_fetch(r, p, &p->mm.vmas[k], &c.equal, &fetch, err);
 		common_free(&c);
 	}

@@ -266,19 +266,38 @@ bool fill_may_keep(const struct m_vma *from, const struct m_vma *v)
 	       was_writable(v) == was_writable(from);
 }
 
-static void unmap(struct script *s, uint64_t start, uint64_t end, struct err *err)
+/* What a child is rid of: few calls, for what lies between two mappings that stay goes at once. */
+struct gone {
+	struct script *script;
+	uint64_t hole; /* the scratch area, which stays */
+	uint64_t start, end;
+};
+
+static void unmap_all(struct gone *g, struct err *err)
 {
-	if (start < end)
-		script_add(s,
+	if (g->start < g->end)
+		script_add(g->script,
 			   (struct script_call){SYS_munmap,
-						{start, end - start},
+						{g->start, g->end - g->start},
 						.what = "unmap the parent's memory at",
-						.at = start},
+						.at = g->start},
 			   err);
+	g->start = g->end = 0;
+}
+
+static void unmap(struct gone *g, uint64_t start, uint64_t end, struct err *err)
+{
+	if (start >= end)
+		return;
+	if (g->start < g->hole && start > g->hole)
+		unmap_all(g, err);
+	if (!g->end)
+		g->start = start;
+	g->end = end;
 }
 
 /* The parent's mapping @w: what stays of it, protected as it is to be, and the rest goes. */
-static void inherit_one(struct script *s, const struct m_vma *w, const struct m_proc *p,
+static void inherit_one(struct gone *g, const struct m_vma *w, const struct m_proc *p,
 			const uint8_t *keep, uint32_t *at, struct err *err)
 {
 	uint64_t done = w->start;
@@ -290,30 +309,33 @@ static void inherit_one(struct script *s, const struct m_vma *w, const struct m_
 
 		if (!keep[i])
 			continue;
-		unmap(s, done, v->start, err);
+		unmap(g, done, v->start, err);
+		unmap_all(g, err);
 		done = v->end;
 		if (v->prot != w->prot)
-			script_add(s,
+			script_add(g->script,
 				   (struct script_call){SYS_mprotect,
 							{v->start, v->end - v->start, v->prot},
 							.what = "protect memory at",
 							.at = v->start},
 				   err);
 	}
-	unmap(s, done, w->end, err);
+	unmap(g, done, w->end, err);
 }
 
-static void inherit(struct script *s, const struct m_proc *p, const struct fill_kin *kin,
-		    struct err *err)
+static void inherit(const struct spawn *s, struct script *script, const struct m_proc *p,
+		    const struct fill_kin *kin, struct err *err)
 {
+	struct gone g = {.script = script, .hole = s->base};
 	uint32_t at = 0;
 
 	for (uint32_t i = 0; i < kin->from->mm.nvmas; i++)
 		if (!fill_is_kernels(&kin->from->mm.vmas[i]))
-			inherit_one(s, &kin->from->mm.vmas[i], p, kin->keep, &at, err);
+			inherit_one(&g, &kin->from->mm.vmas[i], p, kin->keep, &at, err);
+	unmap_all(&g, err);
 	for (size_t i = 0; i < kin->ndrop; i++)
 		script_add(
-			s,
+			script,
 			(struct script_call){SYS_madvise,
 					     {kin->drop[i].start,
 					      kin->drop[i].end - kin->drop[i].start, MADV_DONTNEED},
@@ -330,7 +352,7 @@ static int map_all(struct spawn *s, struct remote *r, const struct m_proc *p, co
 
 	script_begin(&script, r, r->first);
 	if (kin->from)
-		inherit(&script, p, kin, err);
+		inherit(s, &script, p, kin, err);
 	ret = take_files(t, &script, p, mk, err);
 	for (uint32_t i = 0; ret == 0 && i < p->mm.nvmas; i++) {
 		const struct m_vma *v = &p->mm.vmas[i];

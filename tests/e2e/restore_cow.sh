@@ -8,8 +8,9 @@
 need_root
 with_reaper "$@"
 
-SIZE=256 N=8
-case $BUILD in *-asan) SIZE=24 ;; esac
+N=8
+declare -A SIZE=(["--compress lz4"]=256) # MiB; 64 for the others
+case $BUILD in *-asan) SIZE=(["--compress lz4"]=24 ["--compress zstd"]=24 ["--image-format criu"]=24) ;; esac
 
 # The pids of the tree, a line each, its root first.
 tree_pids() { # PID
@@ -60,7 +61,7 @@ all_ended() { # PID...
 }
 
 for format in "--compress lz4" "--compress zstd" "--compress none" "--image-format criu"; do
-	victim_start "$TMPDIR/v" cow --size $SIZE --n $N || die "$WHY"
+	victim_start "$TMPDIR/v" cow --size "${SIZE[$format]:-64}" --n $N || die "$WHY"
 	before=$(pss "$VPID")
 	mapfile -t tree < <(tree_pids "$VPID")
 	# shellcheck disable=SC2086 # options are words
