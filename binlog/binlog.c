@@ -27,6 +27,7 @@ int binlog_file_level = -1;
 static struct binlog_log *current; /* NULL: no log is open */
 static struct binlog_proc *proc;
 static uint32_t generation;
+static uint32_t open_generation; /* of `current`; 0: no log is open */
 
 struct sink {
 	void (*fn)(void *ctx, const struct binlog_line *line);
@@ -36,17 +37,19 @@ struct sink {
 static struct sink sinks[2]; /* the one not in use is written */
 static const struct sink *sink;
 
-void binlog_block_signals(sigset_t *ret)
+void binlog_shield(struct binlog_shield *ret)
 {
 	sigset_t all;
 
 	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, ret);
+	pthread_sigmask(SIG_SETMASK, &all, &ret->signals);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ret->cancel);
 }
 
-void binlog_restore_signals(const sigset_t *set)
+void binlog_unshield(const struct binlog_shield *s)
 {
-	pthread_sigmask(SIG_SETMASK, set, NULL);
+	pthread_setcancelstate(s->cancel, NULL);
+	pthread_sigmask(SIG_SETMASK, &s->signals, NULL);
 }
 
 static void futex(int *word, int op, int value)
@@ -92,6 +95,11 @@ struct binlog_proc *binlog_proc(void)
 		p = none;
 	}
 	return p;
+}
+
+uint32_t binlog_open_generation(void)
+{
+	return __atomic_load_n(&open_generation, __ATOMIC_ACQUIRE);
 }
 
 struct binlog_log *binlog_enter(void)
@@ -145,9 +153,9 @@ static void set_gate(void)
 
 void binlog_set_level(int level)
 {
-	sigset_t set;
+	struct binlog_shield shield;
 
-	binlog_block_signals(&set);
+	binlog_shield(&shield);
 	if (binlog_proc()) {
 		binlog_lock();
 		__atomic_store_n(&binlog_file_level, level, __ATOMIC_RELAXED);
@@ -155,7 +163,7 @@ void binlog_set_level(int level)
 		set_gate();
 		binlog_unlock();
 	}
-	binlog_restore_signals(&set);
+	binlog_unshield(&shield);
 }
 
 int binlog_level(void)
@@ -166,9 +174,9 @@ int binlog_level(void)
 void binlog_set_sink(void (*fn)(void *ctx, const struct binlog_line *line), void *ctx, int level)
 {
 	struct sink *other = sink == &sinks[0] ? &sinks[1] : &sinks[0];
-	sigset_t set;
+	struct binlog_shield shield;
 
-	binlog_block_signals(&set);
+	binlog_shield(&shield);
 	if (binlog_proc()) {
 		binlog_lock();
 		*other = (struct sink){fn, ctx};
@@ -178,7 +186,7 @@ void binlog_set_sink(void (*fn)(void *ctx, const struct binlog_line *line), void
 		set_gate();
 		binlog_unlock();
 	}
-	binlog_restore_signals(&set);
+	binlog_unshield(&shield);
 }
 
 void binlog_sink(const struct binlog_line *line)
@@ -415,7 +423,7 @@ int binlog_open_module(const char *path, const struct binlog_opts *opts, struct 
 {
 	const struct binlog_opts standard = BINLOG_OPTS_DEFAULT;
 	struct binlog_log *log;
-	sigset_t set;
+	struct binlog_shield shield;
 	int r;
 
 	if (!opts)
@@ -435,7 +443,7 @@ int binlog_open_module(const char *path, const struct binlog_opts *opts, struct 
 	}
 	log->max_len = opts->max_len;
 
-	binlog_block_signals(&set);
+	binlog_shield(&shield);
 	binlog_lock();
 	log->generation = ++generation;
 	__atomic_store_n(&binlog_file_level, opts->level, __ATOMIC_RELAXED);
@@ -443,10 +451,11 @@ int binlog_open_module(const char *path, const struct binlog_opts *opts, struct 
 	if (r == 0) {
 		__atomic_store_n(&proc->attached, 1, __ATOMIC_RELEASE);
 		__atomic_store_n(&current, log, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&open_generation, log->generation, __ATOMIC_RELEASE);
 		set_gate();
 	}
 	binlog_unlock();
-	binlog_restore_signals(&set);
+	binlog_unshield(&shield);
 	if (r < 0) {
 		close(log->fd);
 		free(log);
@@ -457,16 +466,17 @@ int binlog_open_module(const char *path, const struct binlog_opts *opts, struct 
 void binlog_close(void)
 {
 	struct binlog_log *log;
-	sigset_t set;
+	struct binlog_shield shield;
 	int users;
 
 	if (!binlog_proc())
 		return;
-	binlog_block_signals(&set);
+	binlog_shield(&shield);
 	binlog_lock();
 	log = __atomic_load_n(&current, __ATOMIC_RELAXED);
 	if (log) {
 		__atomic_store_n(&proc->closing, 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&open_generation, 0, __ATOMIC_RELAXED);
 		__atomic_store_n(&current, NULL, __ATOMIC_SEQ_CST);
 		set_gate();
 		while ((users = __atomic_load_n(&proc->users, __ATOMIC_SEQ_CST)) != 0)
@@ -484,42 +494,43 @@ void binlog_close(void)
 		free(log);
 	}
 	binlog_unlock();
-	binlog_restore_signals(&set);
+	binlog_unshield(&shield);
 }
 
 int binlog_sync(void)
 {
-	struct binlog_log *log = binlog_enter();
-	int r = 0;
+	struct binlog_shield shield;
+	struct binlog_log *log;
+	int r = -EBADF;
 
-	if (!log)
-		return -EBADF;
-	if (fdatasync(log->fd) < 0)
-		r = -errno;
-	binlog_leave();
+	binlog_shield(&shield);
+	log = binlog_enter();
+	if (log) {
+		r = fdatasync(log->fd) < 0 ? -errno : 0;
+		binlog_leave();
+	}
+	binlog_unshield(&shield);
 	return r;
 }
 
 int binlog_fd(void)
 {
-	struct binlog_log *log = binlog_enter();
-	int fd;
+	struct binlog_shield shield;
+	struct binlog_log *log;
+	int fd = -1;
 
-	if (!log)
-		return -1;
-	fd = log->fd;
-	binlog_leave();
+	binlog_shield(&shield);
+	log = binlog_enter();
+	if (log) {
+		fd = log->fd;
+		binlog_leave();
+	}
+	binlog_unshield(&shield);
 	return fd;
 }
 
-int binlog_stats(struct binlog_stats *ret)
+static void read_stats(const struct binlog_header *h, struct binlog_stats *ret)
 {
-	struct binlog_log *log = binlog_enter();
-	const struct binlog_header *h;
-
-	if (!log)
-		return -EBADF;
-	h = log->hdr;
 	ret->lost_records = binlog_le64(__atomic_load_n(&h->lost_records, __ATOMIC_RELAXED));
 	ret->lost_bytes = binlog_le64(__atomic_load_n(&h->lost_bytes, __ATOMIC_RELAXED));
 	ret->file_len = binlog_le64(__atomic_load_n(&h->next, __ATOMIC_RELAXED));
@@ -527,6 +538,21 @@ int binlog_stats(struct binlog_stats *ret)
 		(binlog_le32(__atomic_load_n(&h->next_stream, __ATOMIC_RELAXED)) - 1) & 0xffff;
 	ret->sites =
 		binlog_le32(__atomic_load_n(&h->next_site, __ATOMIC_RELAXED)) - BINLOG_SITE_FIRST;
-	binlog_leave();
-	return 0;
+}
+
+int binlog_stats(struct binlog_stats *ret)
+{
+	struct binlog_shield shield;
+	struct binlog_log *log;
+	int r = -EBADF;
+
+	binlog_shield(&shield);
+	log = binlog_enter();
+	if (log) {
+		read_stats(log->hdr, ret);
+		binlog_leave();
+		r = 0;
+	}
+	binlog_unshield(&shield);
+	return r;
 }

@@ -18,6 +18,10 @@
  * memory needs a thread control block of its own (CLONE_SETTLS), as it does for errno; one that
  * shares it (vfork) may log while its parent waits, and speaks with the parent's tid.
  *
+ * A call is no cancellation point, and a handler may leave it by longjmp(). Only a handler that
+ *both interrupts a call and forks must not return in the child, which would end the call in the
+ *ring of its parent. Shared objects with calls of their own may be loaded and unloaded.
+ *
  * A call that has returned is in the file, whatever happens to the process afterwards. What happens
  * to the machine is another matter: binlog_sync().
  */
@@ -40,9 +44,9 @@ struct err; /* base/err.h; NULL will do */
  * into the record, which takes longer. %n does not compile. At most 32 arguments.
  *
  * Every argument is evaluated exactly once, in order, whether the level is wanted or not. errno is
- * preserved, and %m prints what it was. What %s points to is copied, up to its precision. A literal
- * costs nothing at run time. strerror() is stored as the number. An __int128 goes under %lld, %llu,
- * %llx and is printed in full.
+ * preserved, and %m prints what it was. Numbers come out as in the C locale. What %s points to is
+ * copied, up to its precision. A literal costs nothing at run time. strerror() is stored as the
+ * number. An __int128 goes under %lld, %llu, %llx and is printed in full.
  *
  * Never blocks, allocates or makes a system call, but once per 64 KiB of records, when the
  * segment is written out with all signals blocked. An expression without value.

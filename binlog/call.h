@@ -81,6 +81,7 @@ struct binlog_module {
 	uint32_t base;		    /* number of *start; 0: has none yet */
 	uint32_t generation;	    /* of the log that holds its dictionary; 0: none */
 	struct binlog_module *next; /* all modules that have numbers */
+	bool gone;		    /* is being unloaded, or its program ends */
 };
 
 extern struct binlog_site __start_binlog_sites[] __attribute__((weak, visibility("hidden")));
@@ -88,7 +89,17 @@ extern struct binlog_site __stop_binlog_sites[] __attribute__((weak, visibility(
 
 /* Weak and hidden: the linker leaves one per program or shared object. */
 __attribute__((weak, visibility("hidden"))) struct binlog_module binlog_module = {
-	__start_binlog_sites, __stop_binlog_sites, 0, 0, NULL};
+	__start_binlog_sites, __stop_binlog_sites, 0, 0, NULL, false};
+
+/* The library forgets @mod; what it still has to say takes the slow path. */
+void binlog_module_gone(struct binlog_module *mod);
+
+/* dlclose() takes the module away. Weak as above; each unit has it called, once is enough. */
+void binlog_module_unload(void);
+__attribute__((weak, visibility("hidden"), destructor)) void binlog_module_unload(void)
+{
+	binlog_module_gone(&binlog_module);
+}
 
 /* A page of its own per thread, wiped on fork. Only its thread writes the first group. */
 struct binlog_thread {
@@ -429,9 +440,11 @@ __attribute__((format(os_log, 1, 2))) static inline void binlog_refuse_n(const c
 
 /* --- the call --------------------------------------------------------------------------------- */
 
+/* -Wshadow has nothing to say when one of @... is a call as well: its names are its own. */
 #define BINLOG_CALL(lv, format, ...)                                                               \
 	({                                                                                         \
-		const int binlog_lv = (lv);                                                        \
+		_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wshadow\"")      \
+			const int binlog_lv = (lv);                                                \
 		const char *const binlog_f = (format);                                             \
 		BINLOG_PP_MAP(BINLOG_M_DECLARE, ##__VA_ARGS__)                                     \
 		BINLOG_CHECK(format, ##__VA_ARGS__);                                               \
@@ -482,6 +495,7 @@ __attribute__((format(os_log, 1, 2))) static inline void binlog_refuse_n(const c
 			}                                                                          \
 		}                                                                                  \
 		(void)binlog_f;                                                                    \
+		_Pragma("GCC diagnostic pop")                                                      \
 	})
 
 #define BINLOG_CHECK(format, ...)                                                                  \

@@ -133,6 +133,8 @@ static int finish(struct binlog_log *log, struct build *b, unsigned type, unsign
 		head->dict.sum = binlog_le64(*ret_sum);
 		binlog_block_seal(head, log, type, off, b->size);
 		r = binlog_space_write(log, off, b->map, b->size, NULL, 0);
+		if (r < 0)
+			binlog_space_untake(log, off, b->size);
 	}
 	munmap(b->map, b->size);
 	return r;
@@ -234,7 +236,7 @@ static bool is_special(const struct binlog_info *info)
 static void set_words(struct binlog_module *mod)
 {
 	for (struct binlog_site *s = mod->start; s < mod->stop; s++) {
-		bool slow = !mod->generation || !mod->base || is_special(s->info) ||
+		bool slow = !mod->generation || !mod->base || mod->gone || is_special(s->info) ||
 			    s->info->level <= binlog_sink_level ||
 			    s->info->level > binlog_file_level;
 		uint32_t number = mod->base + (uint32_t)(s - mod->start);
@@ -322,7 +324,7 @@ static int add(struct binlog_log *log, struct binlog_module *mod, bool is_main)
 
 	while (m && m != mod)
 		m = m->next;
-	if (!m) {
+	if (!m && !mod->gone) {
 		mod->next = modules;
 		modules = mod;
 	}
@@ -340,6 +342,27 @@ void binlog_dict_add(struct binlog_log *log, struct binlog_module *mod)
 {
 	if (mod->generation != log->generation)
 		(void)add(log, mod, false);
+}
+
+void binlog_module_gone(struct binlog_module *mod)
+{
+	struct binlog_shield shield;
+
+	if (mod->gone)
+		return;
+	binlog_shield(&shield);
+	if (binlog_proc()) {
+		binlog_lock();
+		for (struct binlog_module **m = &modules; *m; m = &(*m)->next)
+			if (*m == mod) {
+				*m = mod->next;
+				break;
+			}
+		mod->gone = true;
+		set_words(mod);
+		binlog_unlock();
+	}
+	binlog_unshield(&shield);
 }
 
 int binlog_dict_open(struct binlog_log *log, struct binlog_module *mod)

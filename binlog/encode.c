@@ -252,12 +252,16 @@ static void put_long(const struct call *c, uint32_t site)
 	char *image = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (image == MAP_FAILED) {
-		struct binlog_log *log = binlog_enter();
+		struct binlog_shield shield;
+		struct binlog_log *log;
 
+		binlog_shield(&shield);
+		log = binlog_enter();
 		if (log) {
 			binlog_count_lost(log, 1, total);
 			binlog_leave();
 		}
+		binlog_unshield(&shield);
 		return;
 	}
 	binlog_put8(image, (uint64_t)site << BINLOG_SITE_SHIFT | (uint32_t)binlog_ticks());
@@ -323,16 +327,15 @@ static void emit(struct call *c)
 /* Makes sure that the open log has the dictionary of @mod; false: there is no log. */
 static bool make_known(struct binlog_module *mod)
 {
-	struct binlog_log *log = binlog_enter();
-	bool known = log && __atomic_load_n(&mod->generation, __ATOMIC_ACQUIRE) == log->generation;
-	sigset_t set;
+	uint32_t generation = binlog_open_generation();
+	struct binlog_shield shield;
+	struct binlog_log *log;
 
-	if (!log)
+	if (!generation)
 		return false;
-	binlog_leave();
-	if (known)
+	if (__atomic_load_n(&mod->generation, __ATOMIC_ACQUIRE) == generation)
 		return true;
-	binlog_block_signals(&set);
+	binlog_shield(&shield);
 	binlog_lock();
 	log = binlog_enter();
 	if (log) {
@@ -340,7 +343,7 @@ static bool make_known(struct binlog_module *mod)
 		binlog_leave();
 	}
 	binlog_unlock();
-	binlog_restore_signals(&set);
+	binlog_unshield(&shield);
 	return log;
 }
 

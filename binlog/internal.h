@@ -43,7 +43,13 @@ struct binlog_proc {
 extern int binlog_sink_level;
 extern int binlog_file_level;
 
-/* The open log, or NULL: then there is nothing to leave. */
+/* Counts the logs of this process from 1; 0: none is open. */
+uint32_t binlog_open_generation(void);
+
+/*
+ * The open log, or NULL: then there is nothing to leave. Behind a shield only: who would never come
+ * to leave it, by longjmp() or by cancellation, lets binlog_close() wait for ever.
+ */
 struct binlog_log *binlog_enter(void);
 void binlog_leave(void);
 
@@ -59,10 +65,16 @@ void binlog_writer_add(struct binlog_log *log);
 /* Passes the line to the sink. */
 void binlog_sink(const struct binlog_line *line);
 
-void binlog_block_signals(sigset_t *ret);
-void binlog_restore_signals(const sigset_t *set);
+/* Nothing happens to the thread in between: neither a signal handler nor its cancellation. */
+struct binlog_shield {
+	sigset_t signals;
+	int cancel;
+};
 
-/* Modules and dictionaries; signals must be blocked. */
+void binlog_shield(struct binlog_shield *ret);
+void binlog_unshield(const struct binlog_shield *s);
+
+/* Modules and dictionaries; behind a shield only. */
 void binlog_lock(void);
 void binlog_unlock(void);
 
@@ -76,8 +88,13 @@ void binlog_block_seal(struct binlog_block *b, const struct binlog_log *log, uns
 uint64_t binlog_add64(uint64_t *v, uint64_t n);
 uint32_t binlog_add32(uint32_t *v, uint32_t n);
 
+void binlog_count_lost(struct binlog_log *log, uint64_t records, uint64_t bytes);
+
 /* Hands out @len bytes of file at a multiple of @align. -EFBIG: the bound. */
 int binlog_space_take(struct binlog_log *log, uint64_t len, uint64_t align, uint64_t *ret_off);
+
+/* Gives back what could not be filled, if nobody has taken more since. */
+void binlog_space_untake(struct binlog_log *log, uint64_t off, uint64_t len);
 
 /* Makes sure that storing to mapped [off, off+len) cannot fail for want of space. */
 int binlog_space_back(struct binlog_log *log, uint64_t off, uint64_t len);
@@ -91,8 +108,6 @@ void binlog_calibrate(struct binlog_calib *ret);
 uint64_t binlog_ticks_hz(const struct binlog_calib *since);
 
 /* --- ring.c --- */
-
-void binlog_count_lost(struct binlog_log *log, uint64_t records, uint64_t bytes);
 
 /* Packs rings that nobody writes any more. All threads of the process take the slow path next. */
 void binlog_rings_close(struct binlog_log *log);

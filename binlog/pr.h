@@ -20,13 +20,17 @@
 #define pr_fmt(fmt) fmt
 #endif
 
-#define pr_msg(fmt, ...)   BINLOG(BINLOG_MSG, pr_fmt(fmt), ##__VA_ARGS__)
-#define pr_err(fmt, ...)   BINLOG(BINLOG_ERR, pr_fmt(fmt), ##__VA_ARGS__)
-#define pr_warn(fmt, ...)  BINLOG(BINLOG_WARN, pr_fmt(fmt), ##__VA_ARGS__)
-#define pr_info(fmt, ...)  BINLOG(BINLOG_INFO, pr_fmt(fmt), ##__VA_ARGS__)
-#define pr_debug(fmt, ...) BINLOG(BINLOG_DEBUG, pr_fmt(fmt), ##__VA_ARGS__)
+/* In two steps, so that a call may stand among the arguments of one of the same name. */
+#define BINLOG_PR(level, fmt, ...) BINLOG(level, pr_fmt(fmt), ##__VA_ARGS__)
+#define BINLOG_PR_ERRNO(fmt, ...)  BINLOG_PR(BINLOG_ERR, fmt ": %m\n", ##__VA_ARGS__)
+
+#define pr_msg(...)   BINLOG_PR(BINLOG_MSG, __VA_ARGS__)
+#define pr_err(...)   BINLOG_PR(BINLOG_ERR, __VA_ARGS__)
+#define pr_warn(...)  BINLOG_PR(BINLOG_WARN, __VA_ARGS__)
+#define pr_info(...)  BINLOG_PR(BINLOG_INFO, __VA_ARGS__)
+#define pr_debug(...) BINLOG_PR(BINLOG_DEBUG, __VA_ARGS__)
 
 /* With the text of errno and the newline, as in criu. */
-#define pr_perror(fmt, ...) pr_err(fmt ": %m\n", ##__VA_ARGS__)
+#define pr_perror(...) BINLOG_PR_ERRNO(__VA_ARGS__)
 
 #endif

@@ -70,12 +70,6 @@ static uint64_t *done_of(const struct thread *th)
 	return (uint64_t *)(void *)(th->t.ring - BINLOG_DONE_OFFSET);
 }
 
-void binlog_count_lost(struct binlog_log *log, uint64_t records, uint64_t bytes)
-{
-	binlog_add64(&log->hdr->lost_records, records);
-	binlog_add64(&log->hdr->lost_bytes, bytes);
-}
-
 /* The loss of @th: the header counts it now, a LOSS record will say where. */
 static void lose(struct binlog_log *log, struct thread *th, uint64_t records, uint64_t bytes,
 		 int errnum)
@@ -148,7 +142,10 @@ static int write_out(struct binlog_log *log, struct thread *th, uint64_t pos, ui
 	b.seg.pos = binlog_le64(pos);
 	b.seg.sum = binlog_le64(binlog_sum(records, used));
 	binlog_block_seal(&b, log, BINLOG_BLOCK_CHUNK, off, len);
-	return binlog_space_write(log, off, &b, HEAD, records, used);
+	r = binlog_space_write(log, off, &b, HEAD, records, used);
+	if (r < 0)
+		binlog_space_untake(log, off, len);
+	return r;
 }
 
 static char *put_record(char *p, unsigned site, uint64_t ticks, const void *body, size_t len)
@@ -241,15 +238,20 @@ static int new_ring(struct binlog_log *log, struct thread *th)
 {
 	uint64_t off;
 	int r = binlog_space_take(log, RING_BLOCK, BINLOG_ALIGN, &off);
-	char *map;
+	char *map = NULL;
 
-	if (r == 0)
-		r = binlog_space_back(log, off, RING_BLOCK);
 	if (r < 0)
 		return r;
-	map = mmap(NULL, RING_BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd, (off_t)off);
-	if (map == MAP_FAILED)
-		return -errno;
+	r = binlog_space_back(log, off, RING_BLOCK);
+	if (r == 0) {
+		map = mmap(NULL, RING_BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd,
+			   (off_t)off);
+		r = map == MAP_FAILED ? -errno : 0;
+	}
+	if (r < 0) {
+		binlog_space_untake(log, off, RING_BLOCK);
+		return r;
+	}
 	th->ring_off = off;
 	for (unsigned i = 0; i < BINLOG_NSEGS; i++)
 		th->used[i] = th->stuck[i] = false;
@@ -506,17 +508,17 @@ static struct binlog_place place_in(struct binlog_log *log, const struct binlog_
 static struct binlog_place overrun(struct binlog_thread *t, uint64_t pos, uint64_t len, bool call)
 {
 	int saved = errno;
-	sigset_t set;
+	struct binlog_shield shield;
 	struct binlog_place place = {NULL, NULL};
 	struct binlog_log *log;
 
-	binlog_block_signals(&set);
+	binlog_shield(&shield);
 	log = binlog_enter();
 	if (log) {
 		place = place_in(log, t, pos, len, call);
 		binlog_leave();
 	}
-	binlog_restore_signals(&set);
+	binlog_unshield(&shield);
 	errno = saved;
 	return place;
 }

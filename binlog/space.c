@@ -107,6 +107,12 @@ uint32_t binlog_add32(uint32_t *v, uint32_t n)
 	return binlog_le32(old);
 }
 
+void binlog_count_lost(struct binlog_log *log, uint64_t records, uint64_t bytes)
+{
+	binlog_add64(&log->hdr->lost_records, records);
+	binlog_add64(&log->hdr->lost_bytes, bytes);
+}
+
 int binlog_space_take(struct binlog_log *log, uint64_t len, uint64_t align, uint64_t *ret_off)
 {
 	uint64_t old = __atomic_load_n(&log->hdr->next, __ATOMIC_RELAXED);
@@ -121,6 +127,14 @@ int binlog_space_take(struct binlog_log *log, uint64_t len, uint64_t align, uint
 					      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	*ret_off = off;
 	return 0;
+}
+
+void binlog_space_untake(struct binlog_log *log, uint64_t off, uint64_t len)
+{
+	uint64_t end = binlog_le64(off + len);
+
+	__atomic_compare_exchange_n(&log->hdr->next, &end, binlog_le64(off), false,
+				    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
 static bool fd_is_ours(const struct binlog_log *log)

@@ -49,6 +49,7 @@ enum {
 	MAX_SCAN_PAGES = 1 << 18, /* of one ioctl: keeps a look at 1 GiB of heap below a few ms */
 	MAX_PROTECT_PAGES = 1 << 12, /* likewise: a page fault meanwhile waits half a ms at most */
 	ENTRIES = 4096,		     /* pagemap words of one read */
+	MAX_GAP = 1 << 20, /* between two ranges of one look: what lies there takes time, too */
 };
 
 void md_scanner_init(struct md_scanner *s, const struct md_range *ranges, size_t n, bool no_ioctl)
@@ -244,7 +245,10 @@ static uint64_t group_end(const struct md_scanner *s)
 		const struct md_range *k = &s->ranges[i];
 
 		if (k->pid != r->pid || !by_page_tables(k) || !same_look(k->pick, r->pick) ||
-		    k->addr < end)
+		    k->addr < end || k->addr - end > MAX_GAP)
+			break;
+		/* What is protected must be read: nothing between the ranges may be. */
+		if ((r->pick == MD_PICK_TRACK || r->pick == MD_PICK_DIRTY) && k->addr != end)
 			break;
 		end = k->addr + k->len;
 	}

@@ -73,6 +73,17 @@ bench-binlog: deps  ## the log's bars beside fprintf and a bare loop, in build/b
 	$(MAKE_IN) all $(VICTIM) $(B)/tests/bench/binlog
 	$(Q)BUILD=$(B) STASIS=$(B)/stasis OUT=build/bench-binlog.jsonl tests/lib/bench.sh binlog binlog_decode binlog_dump
 
+# Sizes of the bars: make bench-downtime DOWNTIME=--full (24 GiB of memory; CRIU=/path/to/criu beside it).
+.PHONY: bench-downtime
+bench-downtime: deps  ## how long a process stands still, seen from inside, beside other tools (DOWNTIME=--full: the bars)
+	$(MAKE_IN) all $(B)/tests/bench/ticker $(B)/tests/bench/pinger
+	$(Q)BUILD=$(B) STASIS=$(B)/stasis OUT=build/bench-downtime.jsonl tests/lib/bench.sh downtime
+
+.PHONY: plots
+plots:  ## draws what bench-downtime has measured: SVG in build/plots (installs gnuplot)
+	$(Q)tools/setup/deps.sh plots
+	$(Q)tests/bench/plots.py build/bench-downtime.jsonl build/plots
+
 # --- the kill test: tests/e2e/kill.sh runs it ------------------------------------------------------
 KILL := $(if $(filter x86_64,$(ARCH)),$(B)/tests/killtest)
 KILL_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/e2e/kill/*.c)) $(B)/tests/victims/victim/regs_x86.o

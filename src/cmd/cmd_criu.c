@@ -153,6 +153,7 @@ static int do_dump(const struct criu_opts *o, struct err *err)
 		.link_remap = o->link_remap,
 		.tcp_established = o->tcp_established,
 		.tcp_close = o->tcp_close,
+		.no_net_lock = o->no_net_lock,
 		.ext_unix = o->ext_unix,
 		.shell_job = o->shell_job,
 		.file_id = o->file_id,
@@ -311,7 +312,7 @@ static const struct feature {
 	{"loginuid", NULL, true},
 	{"cgroupns", NULL, false},
 	{"autofs", NULL, false},
-	{"tcp_half_closed", NULL, false},
+	{"tcp_half_closed", NULL, true},
 	{"compat_cr", NULL, false}, /* 32-bit processes */
 	{"uffd", NULL, false},	    /* lazy pages */
 	{"uffd-noncoop", NULL, false},
@@ -331,7 +332,7 @@ static const struct feature {
 	{"pidfd_store", NULL, false},
 	{"ns_pid", NULL, false},
 	{"apparmor_stacking", NULL, false},
-	{"network_lock_nftables", NULL, false},
+	{"network_lock_nftables", "nf_tables", true},
 	{"sockopt_buf_lock", NULL, false},
 	{"memfd_hugetlb", NULL, true},
 	{"move_mount_set_group", NULL, false},

@@ -28,6 +28,7 @@ enum {
 	OPT_LINK_REMAP,
 	OPT_TCP,
 	OPT_TCP_CLOSE,
+	OPT_NET_LOCK,
 	OPT_VALIDATE,
 	OPT_CHECKSUM_N,
 	OPT_TRACKING,
@@ -109,6 +110,10 @@ static const struct argp_option options[] = {
 	 "TCP connections with somebody outside of the tree are closed ones in the image; the "
 	 "running program keeps them",
 	 3},
+	{"network-lock", OPT_NET_LOCK, "METHOD", 0,
+	 "How packets of these are held back from a dump that kills to the restore: nftables "
+	 "(default) or skip",
+	 3},
 	{"ext-unix-sk", 'x', NULL, 0,
 	 "Unix datagram sockets may have a peer outside of the tree, found again by its name", 3},
 	{"json", OPT_JSON, NULL, 0, "One machine-readable result line on standard output", 4},
@@ -134,6 +139,13 @@ static void parse_tracking(struct argp_state *state, struct dump_opts *o, const 
 		o->tracking = TRACKING_NONE;
 	else
 		argp_error(state, "--tracking: '%s' is neither uffd nor none", arg);
+}
+
+static void parse_net_lock(struct argp_state *state, struct dump_opts *o, const char *arg)
+{
+	if (strcmp(arg, "nftables") != 0 && strcmp(arg, "skip") != 0)
+		argp_error(state, "--network-lock: '%s' is neither nftables nor skip", arg);
+	o->no_net_lock = !strcmp(arg, "skip");
 }
 
 static void check_opts(struct argp_state *state, const struct dump_cmd *c)
@@ -202,6 +214,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_TCP_CLOSE:
 		o->tcp_close = true;
+		return 0;
+	case OPT_NET_LOCK:
+		parse_net_lock(state, o, arg);
 		return 0;
 	case OPT_COMPRESS:
 		if (md_codec_parse(arg, &o->codec, &o->level, &err) < 0)
@@ -380,6 +395,7 @@ static void print_json(const struct dump_cmd *c, const struct dump_result *r, co
 	json_object_set_new(o, "write", json_stage(&m->write));
 	json_object_set_new(o, "bottleneck", json_string(m->bottleneck ? m->bottleneck : ""));
 	json_object_set_new(o, "io_uring", json_boolean(m->io_uring));
+	json_object_set_new(o, "held", json_string(r->held));
 	json_t *list = json_array();
 	for (uint32_t i = 0; i < r->nfindings; i++)
 		json_array_append_new(list,
@@ -439,6 +455,15 @@ static void print_result(const struct dump_cmd *c, const struct dump_result *r)
 	if (r->lost_bytes)
 		fprintf(stderr, "note: %s of memory could not be read and are not in the image\n",
 			cmd_bytes(raw, sizeof(raw), r->lost_bytes));
+	if (r->held[0])
+		fprintf(stderr,
+			"note: packets of TCP connections are held back until the restore "
+			"(nf_tables, table inet %s)\n",
+			r->held);
+	if (r->let_go)
+		fprintf(stderr, "note: packets of TCP connections could not be held back any "
+				"longer: what a peer sends before the restore ends its "
+				"connection\n");
 	fprintf(stderr,
 		"%s: %u process%s, %u thread%s, %s of memory -> %s (ratio %.2f), frozen %s, total %s, "
 		"memory at %.2f GB/s\n",

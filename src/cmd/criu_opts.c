@@ -159,8 +159,9 @@ static int only(const struct row *row, const char *arg, const char *const *able,
 static int take_network_lock(struct criu_opts *o, const struct row *row, const char *arg,
 			     struct err *err)
 {
-	static const char *const able[] = {"skip", NULL};
+	static const char *const able[] = {"iptables", "nftables", "skip", NULL};
 
+	o->no_net_lock = !strcmp(arg, "skip");
 	return only(row, arg, able, err);
 }
 
@@ -246,7 +247,8 @@ static const struct row rows[] = {
 	ONLY("help", 'h', help),
 	ONLY("version", 'V', version),
 	VALUE("network-lock", 0, ARG_YES, take_network_lock,
-	      "packets that come between dump and restore are the caller's to hold back (skip)"),
+	      "packets are held back by nf_tables (nftables, iptables means the same here), or not "
+	      "(skip)"),
 	VALUE("manage-cgroups", 0, ARG_MAY, take_cgroups, NO_CGROUPS " (ignore)"),
 	VALUE("cpu-cap", 0, ARG_MAY, take_cpu_cap,
 	      "the features of the CPU are not in the image (none, fpu)"),

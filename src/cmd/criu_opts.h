@@ -29,7 +29,7 @@ struct criu_opts {
 	bool level_given;
 	bool leave_running, leave_stopped;
 	bool detached, sibling, shell_job;
-	bool tcp_established, tcp_close, ext_unix, link_remap;
+	bool tcp_established, tcp_close, ext_unix, link_remap, no_net_lock;
 	bool display_stats;
 	uint64_t ghost_limit; /* 0: the default */
 	unsigned timeout_s;   /* 0: the default */

@@ -10,7 +10,6 @@
 enum {
 	IMG_VERSION = 2,
 	STOCK_PAGE = 4096, /* until a program's auxiliary vector says better */
-	LOCK_IPTABLES = 0, /* CRIU's default: its own numbering from 0 */
 	SUM_LEN = 8,	   /* the value of the last field ends the file */
 };
 
@@ -21,7 +20,6 @@ struct inventory_msg {
 	Im__Plugins plugins;
 	Im__ImageInfo info;
 	Im__Namespaces tool_ns;
-	char run_id[40];
 };
 
 /* --- writing ------------------------------------------------------------------------------------
@@ -119,26 +117,6 @@ static bool put_manifest(struct inventory_msg *msg, struct arena *a, const struc
 	return true;
 }
 
-/* CRIU names things on the host after the run; ours need only be unlike any other. */
-static void put_run_id(struct inventory_msg *msg, const struct model *m)
-{
-	struct timespec now;
-	uint64_t seed[4] = {0}, a, b;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	seed[0] = (uint64_t)now.tv_sec;
-	seed[1] = (uint64_t)now.tv_nsec;
-	seed[2] = (uint64_t)getpid();
-	seed[3] = m->monotonic_ns;
-	a = store_sum(seed, sizeof(seed));
-	seed[0] ^= a;
-	b = store_sum(seed, sizeof(seed));
-	snprintf(msg->run_id, sizeof(msg->run_id), "%08x-%04x-4%03x-%04x-%012" PRIx64,
-		 (unsigned)(a >> 32), (unsigned)(a >> 16 & 0xffff), (unsigned)(a & 0xfff),
-		 (unsigned)(0x8000 | (b >> 50)), b & 0xffffffffffff);
-	msg->inv.dump_criu_run_id = msg->run_id;
-}
-
 static Im__Lsm lsm_of(const struct model *m)
 {
 	for (uint32_t i = 0; i < m->nprocs; i++) {
@@ -169,10 +147,12 @@ static void put_criu(struct inventory_msg *msg, const struct model *m)
 	META_SET(inv, root_cg_set, 1);
 	META_SET(inv, lsmtype, lsm_of(m));
 	META_SET(inv, dump_uptime, m->uptime_us);
-	META_SET(inv, network_lock_method, LOCK_IPTABLES);
+	META_SET(inv, network_lock_method, m->net_lock);
 	im__plugins__init(&msg->plugins);
 	inv->plugins_entry = &msg->plugins;
-	put_run_id(msg, m);
+	/* CRIU names things on the host after the run. */
+	if (m->run_id[0])
+		inv->dump_criu_run_id = (char *)m->run_id;
 }
 
 int meta_write_inventory(struct image *img, const struct model *m, const char *name,
@@ -344,8 +324,29 @@ static int get_info(struct meta_in *in, const Im__ImageInfo *from)
 	return ret;
 }
 
+/* It becomes part of the name of a table of the host's firewall. */
+static int get_run(struct meta_in *in, const Im__Inventory *inv)
+{
+	const char *id = inv->dump_criu_run_id ? inv->dump_criu_run_id : "";
+	uint32_t lock = META_GET(inv, network_lock_method);
+
+	if (lock > M_NET_LOCK_SKIP)
+		return err_fail(in->err, EBADMSG, ERR_IMAGE, INVENTORY_FILE ": network lock %u",
+				lock);
+	if (strlen(id) >= sizeof(in->m->run_id) || id[strspn(id, "0123456789abcdefABCDEF-")])
+		return err_fail(in->err, EBADMSG, ERR_IMAGE,
+				INVENTORY_FILE ": the id of the run is not one");
+	in->m->net_lock = (enum m_net_lock)lock;
+	snprintf(in->m->run_id, sizeof(in->m->run_id), "%s", id);
+	return 0;
+}
+
 int meta_get_inventory(struct meta_in *in, const Im__Inventory *inv)
 {
+	int ret = get_run(in, inv);
+
+	if (ret < 0)
+		return ret;
 	if (inv->stasis)
 		return get_info(in, inv->stasis);
 	in->stock = true;

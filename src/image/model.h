@@ -471,6 +471,8 @@ struct model {
 	uint64_t monotonic_ns, boottime_ns, realtime_ns;
 	char kernel[96]; /* uname: release and version of the dumping kernel */
 	char hostname[65];
+	char run_id[40]; /* of the dump, a UUID as text; "": none */
+	enum m_net_lock net_lock;
 	struct arena *arena;
 };
 

@@ -14,8 +14,20 @@
 
 enum m_sk_state {
 	M_SK_ESTABLISHED = 1,
+	M_SK_FIN_WAIT1 = 4,
+	M_SK_FIN_WAIT2 = 5,
 	M_SK_CLOSE = 7,
+	M_SK_CLOSE_WAIT = 8,
+	M_SK_LAST_ACK = 9,
 	M_SK_LISTEN = 10,
+	M_SK_CLOSING = 11,
+};
+
+/* What holds back packets of connections from the dump on; CRIU's numbers. */
+enum m_net_lock {
+	M_NET_LOCK_IPTABLES = 0, /* rules of iptables; also: nothing had to be held */
+	M_NET_LOCK_NFTABLES = 1, /* a table that is named after the run */
+	M_NET_LOCK_SKIP = 2,	 /* nothing, as was asked for */
 };
 
 /* Bits of what was shut down. */
@@ -56,7 +68,10 @@ struct m_unix {
 	struct m_sk_opts opts;
 };
 
-/* What TCP_REPAIR shows of an established connection. */
+/*
+ * What TCP_REPAIR shows of a connection. The end of a stream, where this side has sent or got it,
+ * has a number of its own: inq_seq and outq_seq count it, the lengths do not.
+ */
 struct m_tcp {
 	uint32_t inq_len, inq_seq;
 	uint8_t *inq;
@@ -88,6 +103,24 @@ struct m_inet {
 	struct m_tcp *tcp; /* of a connection, NULL: not read */
 	struct m_sk_opts opts;
 };
+
+/* This side has said that it sends no more; the other side has. */
+static inline bool m_inet_fin_sent(const struct m_inet *i)
+{
+	return i->state == M_SK_FIN_WAIT1 || i->state == M_SK_FIN_WAIT2 ||
+	       i->state == M_SK_LAST_ACK || i->state == M_SK_CLOSING;
+}
+
+static inline bool m_inet_fin_got(const struct m_inet *i)
+{
+	return i->state == M_SK_CLOSE_WAIT || i->state == M_SK_LAST_ACK || i->state == M_SK_CLOSING;
+}
+
+/* Established, or half closed. */
+static inline bool m_inet_connected(const struct m_inet *i)
+{
+	return i->state == M_SK_ESTABLISHED || m_inet_fin_sent(i) || m_inet_fin_got(i);
+}
 
 struct m_netlink {
 	uint32_t type, protocol, state;

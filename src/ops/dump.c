@@ -11,8 +11,10 @@
 #include "base/fault.h"
 #include "binlog/pr.h"
 #include "src/ops/ops.h"
+#include "src/ops/parent.h"
 #include "src/ops/precopy.h"
 #include "src/ops/ranges.h"
+#include "src/target/netlock.h"
 
 struct dump {
 	const struct dump_opts *opts;
@@ -105,41 +107,6 @@ static int dump_refuse(struct dump *d, struct err *err)
 	return -EOPNOTSUPP;
 }
 
-/* The earlier image: opened, seen to be of this process, and linked to. */
-static int dump_parent(struct dump *d, struct err *err)
-{
-	const struct dump_opts *o = d->opts;
-	cleanup_fd int dir =
-		openat(image_dirfd(d->image), o->prev_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint64_t space;
-	struct err why = {0};
-
-	if (dir < 0) {
-		err_set(err, errno, "open the earlier image %s, as seen from %s", o->prev_dir,
-			o->dir);
-		err_hint(err, "--prev-images-dir is relative to the new image, as in criu: "
-			      "../NAME for one beside it");
-		return -err->errnum;
-	}
-	d->parent = md_file_open(dir, IMAGE_BLOCK_FILE, 0, &why);
-	if (!d->parent)
-		return err_fail(err, why.errnum, why.class, "the earlier image %s: %s", o->prev_dir,
-				why.msg);
-	for (size_t i = 0; md_file_space(d->parent, i, &space); i++) {
-		if (space != MD_SPACE_PROC(o->pid))
-			continue;
-		return symlinkat(o->prev_dir, image_dirfd(d->image), "parent") < 0
-			       ? err_set(err, errno, "link to the earlier image %s", o->prev_dir)
-			       : 0;
-	}
-	err_fail(err, EINVAL, ERR_USAGE,
-		 "the earlier image %s is of another process: it has no "
-		 "memory of pid %d",
-		 o->prev_dir, o->pid);
-	err_hint(err, "name the last image of this process, or leave --prev-images-dir out");
-	return -EINVAL;
-}
-
 /* Everything that may fail or take time without the target standing still. */
 static int dump_prepare(struct dump *d, struct err *err)
 {
@@ -152,6 +119,7 @@ static int dump_prepare(struct dump *d, struct err *err)
 		.link_remap = o->link_remap,
 		.tcp_established = o->tcp_established,
 		.tcp_close = o->tcp_close,
+		.hold = o->end == TARGET_KILL && !o->no_net_lock,
 		.ext_unix = o->ext_unix,
 		.shell_job = o->shell_job,
 		.file_id = o->file_id,
@@ -170,6 +138,8 @@ static int dump_prepare(struct dump *d, struct err *err)
 	d->model = model_new(MODEL_SHARED);
 	if (!d->model)
 		return err_set(err, ENOMEM, "reserve address space for the process tree");
+	if (o->no_net_lock)
+		d->model->net_lock = M_NET_LOCK_SKIP;
 	/* The guardian first: it must not inherit the image's descriptors. */
 	d->target = target_open(o->pid, d->model, &topts, err);
 	if (!d->target)
@@ -180,7 +150,7 @@ static int dump_prepare(struct dump *d, struct err *err)
 		return -err->errnum;
 	fopts.page_size = (uint32_t)sysconf(_SC_PAGESIZE);
 	if (o->prev_dir) {
-		ret = dump_parent(d, err);
+		ret = parent_open(o, d->image, &d->parent, err);
 		if (ret < 0)
 			return ret;
 		fopts.has_parent = true;
@@ -274,6 +244,26 @@ static void log_result(const struct dump *d, int ret, const struct err *err)
 		pr_info("dump of pid %d into %s done\n", d->opts->pid, d->opts->dir);
 }
 
+/* Without pre-copy: all private memory of the root at a gigabyte per second, at least. */
+static int dump_budget(struct dump *d, struct err *err)
+{
+	uint64_t rss, most = d->opts->max_freeze_ns ? d->opts->max_freeze_ns : DUMP_MAX_FREEZE_NS;
+
+	if (!d->opts->strict_freeze)
+		return 0;
+	rss = ranges_private(d->opts->pid);
+	d->res->precopy.predicted_ns = rss;
+	if (rss <= most)
+		return 0;
+	err_fail(err, EBUSY, ERR_BUDGET,
+		 "pid %d would stand still for about %" PRIu64
+		 " ms while its memory is copied, and "
+		 "at most %" PRIu64 " ms are allowed",
+		 d->opts->pid, rss / 1000000, most / 1000000);
+	err_hint(err, "allow more with --max-freeze, or dump it without --strict-freeze");
+	return -EBUSY;
+}
+
 /* Copies what can be copied while the tree runs. Where that cannot be had, nothing is done. */
 static int dump_precopy(struct dump *d, struct err *err)
 {
@@ -285,7 +275,7 @@ static int dump_precopy(struct dump *d, struct err *err)
 
 	if (!d->parent && (o->tracking == TRACKING_NONE || d->criu ||
 			   (!must && !o->track_mem && o->end != TARGET_RUN)))
-		return 0;
+		return dump_budget(d, err);
 	dump_phase(d, DUMP_PRECOPY, 0);
 	d->precopy = precopy_begin(d->target, o, d->parent, &d->res->precopy, err);
 	if (!d->precopy && err->errnum)
@@ -295,7 +285,7 @@ static int dump_precopy(struct dump *d, struct err *err)
 				"writes of pid %d cannot be tracked by userfaultfd: %s", o->pid,
 				d->res->precopy.reason);
 	if (!d->precopy)
-		return 0;
+		return dump_budget(d, err);
 	ret = precopy_rounds(d->precopy, d->writer, &mopts, err);
 	d->res->memory_ns = now_ns() - t0;
 	if (ret == -EINTR)
@@ -303,7 +293,7 @@ static int dump_precopy(struct dump *d, struct err *err)
 	return ret;
 }
 
-/* What was kept while the tree stood still is written, now that it runs. */
+/* What was kept while the tree stood still is written. */
 static int dump_precopied(struct dump *d, struct err *err)
 {
 	struct md_opts mopts = memory_opts(d);
@@ -463,6 +453,7 @@ static int dump_thaw(struct dump *d, enum target_end end, struct err *err)
 /* The image is there already: should the tree live on all the same, both are. */
 static int dump_end(struct dump *d, struct err *err)
 {
+	enum m_net_lock lock = d->model->net_lock;
 	struct err e = {0};
 	int ret;
 
@@ -470,6 +461,8 @@ static int dump_end(struct dump *d, struct err *err)
 	if (FAULT("dump.committed"))
 		pr_warn("fault injected at dump.committed\n");
 	ret = dump_thaw(d, d->opts->end, &e);
+	netlock_name(d->model, d->res->held);
+	d->res->let_go = lock != d->model->net_lock;
 	if (ret == 0)
 		return 0;
 	err_fail(err, e.errnum, e.class, "%s; the image %s was finished before and is whole", e.msg,

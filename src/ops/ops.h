@@ -33,6 +33,7 @@ enum tracking {
 };
 
 enum { PRECOPY_ROUNDS = 16 };
+#define DUMP_MAX_FREEZE_NS 50000000ull /* the default of max_freeze_ns */
 
 struct dump_opts {
 	pid_t pid;
@@ -52,6 +53,7 @@ struct dump_opts {
 	uint64_t ghost_limit; /* 0: the default */
 	bool link_remap;      /* files whose names are not found get another for the image */
 	bool tcp_established, tcp_close, ext_unix, shell_job; /* as in struct target_opts */
+	bool no_net_lock;	    /* packets of connections are not held back after a kill */
 	struct fileid_opts file_id; /* checksums to put into the image; else none */
 	const char *stats_dir;	    /* CRIU's stats-dump goes here; NULL: not written */
 	enum tracking tracking;
@@ -97,6 +99,12 @@ struct dump_result {
 	unsigned nprocs, nthreads, nvmas;
 	unsigned batches, batch_calls;
 	struct md_stats mem;
+	/*
+	 * "CRIU-...", the table of nf_tables that holds back packets until the restore; "": there
+	 * was nothing to hold. @let_go: they were held, and that came to an end with the tree.
+	 */
+	char held[64];
+	bool let_go;
 	uint64_t lost_bytes; /* of memory that could not be read; guard pages do not count */
 	uint32_t nfindings;
 	struct m_finding *findings; /* copied: free() it */

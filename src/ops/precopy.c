@@ -12,11 +12,11 @@
 #include "src/ops/precopy_priv.h"
 
 enum {
-	DEFAULT_FREEZE_MS = 50,
 	/* So little is read in a time that nobody sees: no further round. */
 	LITTLE = 256 << 10,
 	/* What takes longer than this is not done at the tree's expense. */
 	MUCH = 32 << 20,
+	SMALL = 4 << 20,
 	/* Memory made ready for the stop: twice what was predicted, and never less than the first.
 	 */
 	CAPTURE_LEAST = 4 << 20,
@@ -123,6 +123,7 @@ void precopy_free(struct precopy *p)
 	extents_free(&p->taken);
 	extents_free(&p->todo);
 	extents_free(&p->gone);
+	extents_free(&p->found);
 	extents_free(&p->own);
 	md_capture_free(p->capture);
 	free(p);
@@ -189,30 +190,98 @@ static int list_ranges(struct precopy *p, enum list_for look, struct err *err)
 	return 0;
 }
 
-/* @much: so much to copy that the tree's own threads go first. */
+static int note_found(void *arg, const struct md_range *range, const struct md_extent *e,
+		      bool clean)
+{
+	struct precopy *p = arg;
+
+	return extents_add(&p->found, range->space, e->addr, e->len);
+}
+
+/* What the round is to read, protected: into p->found. */
+static int protect(struct precopy *p, struct err *err)
+{
+	struct err e = {0};
+	int ret = list_ranges(p, LOOK_ROUND, err);
+
+	p->found.n = 0;
+	if (ret == 0)
+		ret = md_scan_tracked(p->ranges, p->nranges, note_found, p, &e);
+	if (ret == -ENOMEM)
+		return err_set(err, ENOMEM, "list of %zu pieces of memory", p->found.n);
+	return ret < 0 ? err_take(err, &e) : 0;
+}
+
+static uint64_t found_bytes(const struct precopy *p)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < p->found.n; i++)
+		sum += p->found.v[i].len;
+	return sum;
+}
+
+static int found_ranges(struct precopy *p, struct err *err)
+{
+	const struct extents *x = &p->found;
+
+	p->nranges = 0;
+	for (size_t i = 0; i < x->n; i++) {
+		struct list_arg arg = {p, (uint32_t)MD_SPACE_ID(x->v[i].space), MD_PICK_ALL};
+
+		if (list_range(&arg, x->v[i].addr, x->v[i].addr + x->v[i].len) < 0)
+			return err_set(err, ENOMEM, "list of memory ranges");
+	}
+	return 0;
+}
+
+/*
+ * Protects, waits a moment, reads. A system call that had pinned a page for writing before it was
+ * protected writes to it without a fault: it is given the time to do so. One that takes longer is
+ * asleep, and seen: what it may write to is read while frozen, and so is all that was found now.
+ *
+ * @much: so much to copy that the tree's own threads go first.
+ */
 static int one_round(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
 		     bool much, uint64_t *ret_bytes, struct err *err)
 {
 	uint64_t t0 = precopy_now_ns();
 	struct noting_reader noting;
+	struct extents stored = {0};
 	struct md_reader *reader;
 	unsigned i = p->res->rounds;
-	int ret = list_ranges(p, LOOK_ROUND, err);
+	struct md_opts opts = *mopts;
+	bool pinned;
+	int ret = protect(p, err);
 
+	if (ret == 0)
+		ret = found_ranges(p, err);
 	if (ret < 0)
 		return ret;
+	pinned = !precopy_await_writers(p);
+	/* For a little a large pool and many threads take longer to come to life than to work. */
+	if (found_bytes(p) <= SMALL) {
+		opts.threads = 1;
+		opts.block_size = MD_BLOCK_MIN;
+		opts.pool_bytes = SMALL;
+	}
 	reader = md_reader_vm_new(p->ranges, p->nranges, err);
 	if (!reader)
 		return -err->errnum;
 	precopy_note_gone(p, reader);
 	/* A child may end meanwhile. That the root has is seen when it is to be frozen. */
 	md_reader_vm_skip_gone(reader);
-	noting_reader_init(&noting, reader, &p->stored);
+	noting_reader_init(&noting, reader, &stored);
 	/* Of a later round: the parent's page may be right again, but is not the one that counts.
 	 */
-	ret = p->round || p->since ? precopy_run_own(p, &noting.r, writer, mopts, much, err)
-				   : precopy_run_parted(p, &noting.r, writer, mopts, much, err);
+	ret = p->round || p->since ? precopy_run_own(p, &noting.r, writer, &opts, much, err)
+				   : precopy_run_parted(p, &noting.r, writer, &opts, much, err);
 	reader->close(reader);
+	for (size_t k = 0; ret == 0 && k < stored.n; k++)
+		if (extents_add(pinned ? &p->gone : &p->stored, stored.v[k].space, stored.v[k].addr,
+				stored.v[k].len) < 0)
+			ret = err_set(err, ENOMEM, "list of %zu pieces of memory", stored.n);
+	extents_free(&stored);
 	if (ret < 0)
 		return ret;
 	extents_settle(&p->stored);
@@ -264,7 +333,7 @@ static int predict(struct precopy *p, uint64_t *ret_dirty, struct err *err)
 
 static uint64_t max_freeze_ns(const struct precopy *p)
 {
-	return p->opts->max_freeze_ns ? p->opts->max_freeze_ns : DEFAULT_FREEZE_MS * 1000000ull;
+	return p->opts->max_freeze_ns ? p->opts->max_freeze_ns : DUMP_MAX_FREEZE_NS;
 }
 
 static bool stopped(const struct precopy *p)

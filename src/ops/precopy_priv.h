@@ -25,6 +25,7 @@ struct precopy {
 	struct extents taken;  /* read while frozen */
 	struct extents todo;   /* to be read while frozen */
 	struct extents own;    /* settled: stored in this image, whatever the parent has */
+	struct extents found;  /* by the look of this round */
 	struct extents gone; /* could not be read in this round: not stored, whatever was before */
 	bool gone_lost;	     /* there was no memory to note them */
 	struct md_range *todo_ranges;
@@ -46,6 +47,12 @@ int precopy_run_parted(struct precopy *p, struct md_reader *reader, struct md_wr
 /* Notes of @reader what could not be read; and then takes it out of what is stored. */
 void precopy_note_gone(struct precopy *p, struct md_reader *reader);
 int precopy_forget_gone(struct precopy *p, struct err *err);
+
+/*
+ * Waits until every system call that may have pinned pages of the tree for writing before now has
+ * ended. False: one of them takes too long.
+ */
+bool precopy_await_writers(const struct precopy *p);
 
 uint64_t precopy_now_ns(void);
 

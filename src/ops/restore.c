@@ -513,6 +513,9 @@ static int restore_steps(struct restore *r, struct err *err)
 	res->state_ns = lap(&t);
 	if (ret == 0)
 		ret = restore_point_of_no_return(r->tool, err);
+	/* Until here no peer has noticed anything: a restore that fails can be tried again. */
+	if (ret == 0)
+		ret = make_release(r->make, err);
 	/* Should we be killed when it has been let go. */
 	res->root = (pid_t)r->model->procs[0].pid;
 	if (ret == 0)

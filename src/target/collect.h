@@ -77,11 +77,12 @@ int files_collect(struct files *f, struct m_proc *p, struct err *err);
 int files_finish(struct files *f, struct err *err);
 
 /*
- * The frozen tree of @m is about to be killed: its connections, which the image carries, tell their
- * peers nothing. Everything is ready for the SIGKILL, for until it arrives the connections stand
- * still.
+ * A frozen tree is about to be killed, has just been killed: its connections, which the image
+ * carries, tell their peers nothing. hold.c. Should packets of peers not be held back any more the
+ * model's net_lock says so.
  */
-void sockets_silence(const struct model *m);
+void hold_grasp(struct files *f);
+void hold_end(struct files *f);
 
 /*
  * Ids, state, names, personality, flags, namespaces, cgroups, umask, and the POSIX timers but for

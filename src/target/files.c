@@ -36,6 +36,7 @@ struct files *files_new(struct model *m, struct err *err)
 	f->survey_worth_ns = SURVEY_WORTH_NS;
 	f->tee[0] = f->tee[1] = -1;
 	f->diag = -1;
+	f->hold_fd = -1;
 	proc_namespaces(0, &m->tool_ns);
 	segment_fs_init(f);
 	fdtype_init(f);
@@ -78,6 +79,7 @@ void files_options(struct files *f, const struct target_opts *opts)
 	f->link_remap = opts->link_remap;
 	f->tcp_established = opts->tcp_established;
 	f->tcp_close = opts->tcp_close;
+	f->hold = opts->hold;
 	f->ext_unix = opts->ext_unix;
 	f->shell_job = opts->shell_job;
 }

@@ -120,7 +120,13 @@ struct files {
 	struct idmap by_holder; /* sockets and terminals: pids that have them open */
 	bool holders_listed;
 	uint64_t in_flight; /* descriptors in queues of the tree's unix sockets */
-	bool tcp_established, tcp_close, ext_unix, shell_job; /* options */
+	bool tcp_established, tcp_close, ext_unix, shell_job, hold; /* options */
+	/* connections: hold.c */
+	const struct m_inet **held;
+	uint32_t nheld;
+	int hold_fd; /* as long as it is open nothing of them travels; -1: no such thing */
+	int *grasped;
+	uint32_t ngrasped, grasped_room;
 	uint32_t *lock_files; /* beside m->locks: what file each is on */
 	uint32_t nlock_files, lock_files_room;
 	/* by kcmp; next ids from 2 */

@@ -387,6 +387,22 @@ int fill_vdso(struct spawn *s, struct remote *r, const struct m_proc *p, struct 
 	return script_run(&script, err);
 }
 
+static void explain_nomem(const struct m_proc *p, struct err *err)
+{
+	unsigned long max;
+	char text[32];
+
+	if (procfs_read(text, sizeof(text), "/proc/sys/vm/max_map_count") <= 0)
+		return;
+	max = strtoul(text, NULL, 10);
+	/* Some go beside the image's own while it is filled. */
+	if (p->mm.nvmas + 64 > max)
+		err_hint(err,
+			 "it has %u mappings in the image, and %lu are allowed here: raise "
+			 "vm.max_map_count",
+			 p->mm.nvmas, max);
+}
+
 int fill_maps(struct spawn *s, struct remote *r, const struct m_proc *p, const struct make *mk,
 	      const struct fill_kin *kin, struct err *err)
 {
@@ -400,6 +416,8 @@ int fill_maps(struct spawn *s, struct remote *r, const struct m_proc *p, const s
 	if (!t.number)
 		return err_set(err, ENOMEM, "mapped files of process %u", p->pid);
 	ret = map_all(s, r, p, mk, kin, &t, err);
+	if (ret == -ENOMEM)
+		explain_nomem(p, err);
 	free(t.number);
 	return ret;
 }

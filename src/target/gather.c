@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -57,6 +58,16 @@ void gather_close(struct gather *g)
 	files_free(g->files);
 	free(g->order);
 	free(g);
+}
+
+void gather_grasp(struct gather *g)
+{
+	hold_grasp(g->files);
+}
+
+void gather_hold_end(struct gather *g)
+{
+	hold_end(g->files);
 }
 
 void gather_times(const struct gather *g, struct target_times *ret)
@@ -215,6 +226,21 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/* A random UUID, version 4. */
+static void name_run(struct model *m)
+{
+	uint8_t b[16] = {0};
+
+	if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
+		memcpy(b, &m->realtime_ns, sizeof(m->realtime_ns));
+	b[6] = (b[6] & 0x0f) | 0x40;
+	b[8] = (b[8] & 0x3f) | 0x80;
+	snprintf(m->run_id, sizeof(m->run_id),
+		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+		 b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+		 b[15]);
+}
+
 static void gather_host(struct model *m)
 {
 	struct utsname u = {0};
@@ -228,6 +254,7 @@ static void gather_host(struct model *m)
 	m->uptime_us = m->boottime_ns / 1000;
 	snprintf(m->kernel, sizeof(m->kernel), "%.40s %.50s", u.release, u.version);
 	snprintf(m->hostname, sizeof(m->hostname), "%s", u.nodename);
+	name_run(m);
 }
 
 static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)

@@ -19,6 +19,9 @@ int gather_survey(struct gather *g, struct err *err);
 int gather_survey_again(struct gather *g, pid_t pid, struct err *err);
 /* Everything. The tree is frozen. */
 int gather_run(struct gather *g, struct err *err);
+/* TARGET_KILL: before, and after; as hold_grasp() and hold_end(). */
+void gather_grasp(struct gather *g);
+void gather_hold_end(struct gather *g);
 /* Puts the counters of batches into @ret. */
 void gather_times(const struct gather *g, struct target_times *ret);
 /* NULL is allowed. */

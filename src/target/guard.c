@@ -31,7 +31,6 @@ struct guard {
 	struct tree tree;
 	struct gather *gather;
 	const struct target_opts *opts;
-	struct model *model;
 	struct target_tracks *tracks;
 	struct dirty *dirty; /* NULL: nothing is tracked */
 	struct keeper keeper;
@@ -183,9 +182,11 @@ static int guard_thaw(struct guard *g, uint32_t end, struct err *err)
 	if (!g->frozen)
 		return err_set(err, EINVAL, "thaw process %d, which is not frozen", g->tree.root);
 	if (end == TARGET_KILL)
-		sockets_silence(g->model);
+		gather_grasp(g->gather);
 	tree_thaw(&g->tree, (int)end);
 	g->frozen = false;
+	if (end == TARGET_KILL)
+		gather_hold_end(g->gather);
 	return 0;
 }
 
@@ -289,7 +290,7 @@ static void guard_reply(struct guard *g, int ret, const struct err *err)
 void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tracks,
 		const struct target_opts *opts)
 {
-	struct guard g = {.opts = opts, .model = m, .tracks = tracks, .keeper = KEEPER_NONE};
+	struct guard g = {.opts = opts, .tracks = tracks, .keeper = KEEPER_NONE};
 	struct guard_cmd cmd;
 	struct err err = {0};
 	int ret;

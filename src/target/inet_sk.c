@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Internet sockets of a tree: addresses, options, and the connections between them. */
+/* Internet sockets of a tree: addresses and options. */
 #include <arpa/inet.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -56,7 +56,7 @@ static bool read_addrs(int sk, struct m_inet *i, uint32_t *ret_scope)
 	return true;
 }
 
-static const char *printed(const struct m_inet *i, bool dst, char ret[64])
+const char *inet_printed(const struct m_inet *i, bool dst, char ret[64])
 {
 	char addr[INET6_ADDRSTRLEN];
 
@@ -147,7 +147,7 @@ static uint32_t shut_down(int sk)
 	return p.revents & POLLRDHUP ? M_SK_SHUT_READ : 0;
 }
 
-static void read_state(int sk, struct m_inet *i, bool has_peer)
+void inet_read_state(int sk, struct m_inet *i, bool has_peer)
 {
 	struct tcp_info info = {0};
 	socklen_t len = sizeof(info);
@@ -202,12 +202,12 @@ static int inet_findings(struct files *f, const struct proc_at *at, uint32_t fd,
 
 	if (what)
 		ret = finding_fatal(f->m, at->pid, "fd %u: %s, %s: not supported", fd, what,
-				    printed(i, false, src));
+				    inet_printed(i, false, src));
 	else if (i->type != SOCK_STREAM && ioctl(sk, SIOCINQ, &n) == 0 && n)
 		ret = finding_add(
 			f->m, at->pid,
 			"fd %u: socket %s: datagrams that nobody has read are not carried", fd,
-			printed(i, false, src));
+			inet_printed(i, false, src));
 	return ret < 0 ? nomem(at->pid, fd, err) : 0;
 }
 
@@ -224,7 +224,7 @@ int inet_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, s
 	i->family = (uint32_t)sk_int(dup, SOL_SOCKET, SO_DOMAIN);
 	i->type = (uint32_t)sk_int(dup, SOL_SOCKET, SO_TYPE);
 	i->proto = (uint32_t)sk_int(dup, SOL_SOCKET, SO_PROTOCOL);
-	read_state(dup, i, read_addrs(dup, i, &scope));
+	inet_read_state(dup, i, read_addrs(dup, i, &scope));
 	if (scope && if_indextoname(scope, name)) {
 		i->ifname = model_strdup(f->m, name);
 		if (!i->ifname)
@@ -238,108 +238,4 @@ int inet_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, s
 	file->isk = i;
 	ret = sk_opts_read(f, at, fd, dup, &i->opts, err);
 	return ret ? ret : inet_findings(f, at, fd, dup, i, err);
-}
-
-/* --- connections --------------------------------------------------------------------------------
- */
-
-static bool peer_in_tree(const struct files *f, const struct m_inet *i)
-{
-	for (uint32_t k = 0; k < f->m->nfiles; k++) {
-		const struct m_inet *other = f->m->files[k].isk;
-
-		if (other && other != i && inet_are_peers(i, other))
-			return true;
-	}
-	return false;
-}
-
-static const char *state_name(uint32_t state)
-{
-	static const char *const names[] = {
-		[TCP_SYN_SENT] = "being made",	  [TCP_SYN_RECV] = "being made",
-		[TCP_FIN_WAIT1] = "being closed", [TCP_FIN_WAIT2] = "closed by this side",
-		[TCP_TIME_WAIT] = "being closed", [TCP_CLOSE_WAIT] = "closed by the other side",
-		[TCP_LAST_ACK] = "being closed",  [TCP_CLOSING] = "being closed",
-	};
-
-	return state < sizeof(names) / sizeof(names[0]) && names[state] ? names[state]
-									: "in an unknown state";
-}
-
-/* As it will be found after a restore: gone, as if the other side had reset it. */
-static void forget_connection(struct m_inet *i)
-{
-	i->state = M_SK_CLOSE;
-	i->shutdown = M_SK_SHUT_READ | M_SK_SHUT_WRITE;
-}
-
-static int connection_read(struct files *f, const struct m_proc *p, uint32_t fd, int dup,
-			   struct m_inet *i, struct err *err)
-{
-	char src[64], dst[64];
-	int ret;
-
-	i->tcp = model_alloc(f->m, sizeof(*i->tcp));
-	if (!i->tcp)
-		return nomem(p->pid, fd, err);
-	ret = tcp_read(f, dup, i->tcp);
-	if (ret == 0)
-		return 0;
-	i->tcp = NULL;
-	if (ret == -ENOMEM)
-		return nomem(p->pid, fd, err);
-	return finding_fatal(f->m, p->pid, "fd %u: TCP connection %s to %s cannot be read: %s%s",
-			     fd, printed(i, false, src), printed(i, true, dst),
-			     strerrordesc_np(-ret),
-			     ret == -EPERM ? ": CAP_NET_ADMIN is needed" : "") < 0
-		       ? nomem(p->pid, fd, err)
-		       : 0;
-}
-
-static int inet_outside(struct files *f, const struct m_proc *p, uint32_t fd,
-			const struct m_inet *i, struct err *err)
-{
-	char src[64], dst[64];
-
-	return finding_fatal(f->m, p->pid,
-			     "fd %u: TCP connection %s to %s, which is outside of the tree: "
-			     "--tcp-established carries it, --tcp-close closes it",
-			     fd, printed(i, false, src), printed(i, true, dst)) < 0
-		       ? nomem(p->pid, fd, err)
-		       : 0;
-}
-
-int inet_connection(struct files *f, const struct m_proc *p, uint32_t fd, const struct m_inet *i,
-		    bool inside, struct err *err)
-{
-	char src[64], dst[64];
-
-	if (!inside && f->tcp_close)
-		return 0;
-	if (i->state == M_SK_ESTABLISHED)
-		return inside || f->tcp_established ? 0 : inet_outside(f, p, fd, i, err);
-	return finding_fatal(f->m, p->pid, "fd %u: TCP connection %s to %s, %s: not supported%s",
-			     fd, printed(i, false, src), printed(i, true, dst),
-			     state_name(i->state), inside ? "" : ", but --tcp-close drops it") < 0
-		       ? nomem(p->pid, fd, err)
-		       : 0;
-}
-
-int inet_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, int dup,
-		struct err *err)
-{
-	struct m_inet *i = f->m->files[id - 1].isk;
-	bool inside;
-
-	if (i->proto != IPPROTO_TCP || i->state == M_SK_CLOSE || i->state == M_SK_LISTEN)
-		return 0;
-	inside = peer_in_tree(f, i);
-	if (!inside && f->tcp_close) {
-		forget_connection(i);
-		return 0;
-	}
-	if (i->state == M_SK_ESTABLISHED && (inside || f->tcp_established))
-		return connection_read(f, p, fd, dup, i, err);
-	return inet_connection(f, p, fd, i, inside, err);
 }

@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "src/target/netlock.h"
 #include "src/target/target.h"
 
 /* Newer than the headers of Debian 12 (Linux 6.1). */
@@ -57,6 +58,7 @@ enum feature {
 	F_MEMBARRIER,
 	F_GUARD,
 	F_SHSTK,
+	F_NFTABLES,
 	F_CAP_PTRACE,
 	F_CAP_ADMIN,
 	F_CAP_CHECKPOINT,
@@ -101,6 +103,9 @@ static struct target_feature features[F_END + 1] = {
 		     .without = "nothing: no program on this kernel has any"},
 	[F_SHSTK] = {"x86 user shadow stack", .since = "Linux 6.6 on a CPU with CET",
 		     .without = "nothing: no program on this machine has one"},
+	[F_NFTABLES] = {"nf_tables", .since = "Linux 5.12, with CAP_NET_ADMIN",
+			.without = "packets of TCP connections with others cannot be held back "
+				   "between dump and restore: --network-lock skip"},
 	[F_CAP_PTRACE] = {"CAP_SYS_PTRACE", .since = "always",
 			  .without = "only our own user's processes can be dumped"},
 	[F_CAP_ADMIN] = {"CAP_SYS_ADMIN", .since = "always",
@@ -313,6 +318,8 @@ const struct target_feature *target_features(void)
 	probe_memory();
 	probe_shstk();
 	probe_caps();
+	errno = -netlock_probe();
+	have_result(F_NFTABLES, errno ? -1 : 0);
 	have_result(F_MEMBARRIER, syscall(SYS_membarrier, MEMBARRIER_GET_REGISTRATIONS, 0, 0));
 	return features;
 }

@@ -11,6 +11,7 @@
  *	                 (every process takes make_fd() of its descriptors by pidfd_getfd)
  *	make_inside()    calls for one process: what belongs to it alone
  *	make_finish()    timers are armed, inotify watches added, memory is sealed
+ *	make_release()   connections speak to their peers
  *	make_free()      closes all; what was taken lives on
  *
  * One description is made for every file that anything in the model refers to, so what descriptors,
@@ -45,6 +46,11 @@ void make_free(struct make *mk);
 int make_files(struct make *mk, struct err *err);
 int make_late(struct make *mk, struct err *err);
 int make_finish(struct make *mk, struct err *err);
+/*
+ * TCP connections go on, and packets of them are not held back any more. What fails after this
+ * costs the connections: everything else has been done, and nothing but the start is to come.
+ */
+int make_release(struct make *mk, struct err *err);
 
 /*
  * How many files were not compared by a checksum though that was asked for, for the image has none;

@@ -15,7 +15,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "binlog/pr.h"
 #include "src/target/make_row.h"
+#include "src/target/netlock.h"
 
 enum { IPV4_NODEFRAG = 22 };
 
@@ -70,14 +72,14 @@ static bool is_tcp(const struct m_inet *i)
 
 static bool is_connection(const struct make *mk, const struct m_inet *i)
 {
-	return is_tcp(i) && i->state == M_SK_ESTABLISHED && !mk->opts->tcp_close;
+	return is_tcp(i) && m_inet_connected(i) && !mk->opts->tcp_close;
 }
 
 /* That was one, and is over. */
 static bool is_dead(const struct make *mk, const struct m_inet *i)
 {
 	return is_tcp(i) && ((i->state == M_SK_CLOSE && i->shutdown) ||
-			     (i->state == M_SK_ESTABLISHED && mk->opts->tcp_close));
+			     (m_inet_connected(i) && mk->opts->tcp_close));
 }
 
 /* --- options ------------------------------------------------------------------------------------
@@ -242,10 +244,10 @@ static int make_one(struct make *mk, const struct m_file *f, struct err *err)
 	sk = new_socket(f, err);
 	ret = sk < 0 ? sk : early_options(sk, f, err);
 	if (ret == 0 && is_connection(mk, i))
-		ret = make_tcp_begin(sk, f, err);
+		ret = make_tcp_begin(mk->m, sk, f, err);
 	if (ret == 0)
 		ret = bind_to(sk, f, err);
-	if (ret == 0 && i->state == M_SK_ESTABLISHED)
+	if (ret == 0 && m_inet_connected(i))
 		ret = connect_to(sk, f, err);
 	if (ret == 0 && is_connection(mk, i))
 		ret = make_tcp_connect(sk, f, err);
@@ -289,30 +291,56 @@ static int inet_late(struct make *mk, const struct m_file *f, int fd, struct err
 	return late_options(fd, f, err);
 }
 
-/* All connections leave repair mode before the first byte is sent on one of them. */
-static int inet_finish(struct make *mk, const struct m_file *f, int fd, struct err *err)
+/* One step for every connection. */
+static int each(struct make *mk,
+		int (*step)(const struct model *m, int sk, const struct m_file *f, struct err *err),
+		struct err *err)
 {
 	int ret = 0;
 
-	for (uint32_t i = 0; !mk->inet_let_go && ret == 0 && i < mk->m->nfiles; i++) {
-		const struct m_file *e = &mk->m->files[i];
+	for (uint32_t i = 0; ret == 0 && i < mk->m->nfiles; i++) {
+		const struct m_file *f = &mk->m->files[i];
 
-		if (e->isk && mk->made[i].fd >= 0 && is_connection(mk, e->isk))
-			ret = make_tcp_let_go(mk->made[i].fd, e, err);
+		if (f->type == M_FILE_INETSK && f->isk && mk->made[i].fd >= 0 &&
+		    is_connection(mk, f->isk))
+			ret = step(mk->m, mk->made[i].fd, f, err);
 	}
-	mk->inet_let_go = true;
-	if (ret < 0 || !is_connection(mk, f->isk))
-		return ret;
-	ret = make_tcp_unsent(fd, f, err);
-	if (ret == 0)
-		ret = late_options(fd, f, err);
-	if (ret == 0 && f->isk->shutdown & M_SK_SHUT_READ)
-		shutdown(fd, SHUT_RD);
 	return ret;
+}
+
+static int go_on(const struct model *m, int sk, const struct m_file *f, struct err *err)
+{
+	int ret = make_tcp_rest(m, sk, f, err);
+
+	return ret ? ret : late_options(sk, f, err);
+}
+
+/* Without the right to do so the tree comes back all the same where no connection depends on it. */
+static int let_pass(const struct make *mk, struct err *err)
+{
+	struct err why = {0};
+	int ret = netlock_release(mk->m, &why);
+
+	if (ret == -EPERM && mk->opts->tcp_close) {
+		pr_warn("%s\n", why.msg);
+		return 0;
+	}
+	return ret < 0 ? err_take(err, &why) : 0;
+}
+
+/* All connections leave repair mode before the first byte is sent on one of them. */
+int make_release(struct make *mk, struct err *err)
+{
+	int ret = each(mk, make_tcp_refill, err);
+
+	if (ret == 0)
+		ret = let_pass(mk, err);
+	if (ret == 0)
+		ret = each(mk, make_tcp_let_go, err);
+	return ret ? ret : each(mk, go_on, err);
 }
 
 const struct make_row make_inet = {
 	.open = inet_open,
 	.late = inet_late,
-	.finish = inet_finish,
 };

@@ -42,7 +42,7 @@ struct make {
 	uint32_t largefile; /* O_LARGEFILE as the kernel shows it */
 	/* sockets */
 	int *peers; /* [i]: ours, what it sends arrives at file i + 1; -1: none */
-	bool unix_opened, unix_fed, inet_opened, inet_let_go, finished;
+	bool unix_opened, unix_fed, inet_opened, finished;
 	uint32_t nbound;
 	uint32_t *bound; /* files whose paths were not there before */
 	/* terminals: [i]: of tty i + 1, a slave in most cases; -1: not open */
@@ -134,11 +134,14 @@ void make_unix_undo(struct make *mk);
 int make_unix_feed(struct make *mk, struct err *err);
 /* make_tcp.c, in the order of use */
 /* Before it is bound: in repair mode, with its sequence numbers. */
-int make_tcp_begin(int sk, const struct m_file *f, struct err *err);
-/* Connected: options, what is in the queues, windows. */
+int make_tcp_begin(const struct model *m, int sk, const struct m_file *f, struct err *err);
+/* Connected: options, what it has received. */
 int make_tcp_connect(int sk, const struct m_file *f, struct err *err);
-int make_tcp_let_go(int sk, const struct m_file *f, struct err *err);
-int make_tcp_unsent(int sk, const struct m_file *f, struct err *err);
+/* What is under way, windows. */
+int make_tcp_refill(const struct model *m, int sk, const struct m_file *f, struct err *err);
+int make_tcp_let_go(const struct model *m, int sk, const struct m_file *f, struct err *err);
+/* What was not sent yet, ends of streams. */
+int make_tcp_rest(const struct model *m, int sk, const struct m_file *f, struct err *err);
 
 /* Open flags that fcntl(F_SETFL) can put right when a description was made without. */
 int make_set_flags(int fd, const struct m_file *f, struct err *err);

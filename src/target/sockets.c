@@ -63,9 +63,12 @@ static int index_sockets(struct files *f, struct err *err)
 	return 0;
 }
 
-enum round { QUEUES, PEERS };
+enum round { QUEUES, SENT, PEERS };
 
-/* Queues first: what travels in one may be the peer of another socket. */
+/*
+ * Queues first: what travels in one may be the peer of another socket. What has been sent on all
+ * connections before what has arrived: inet_conn.c.
+ */
 static int look_again(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, int dup,
 		      enum round round, struct err *err)
 {
@@ -73,6 +76,8 @@ static int look_again(struct files *f, const struct m_proc *p, uint32_t fd, uint
 
 	if (round == QUEUES)
 		return file->usk ? sk_queue_read(f, p->pid, fd, id, dup, err) : 0;
+	if (round == SENT)
+		return file->isk ? inet_sent(f, p, fd, id, dup, err) : 0;
 	if (file->usk)
 		return unix_finish(f, p, fd, id, err);
 	return file->isk ? inet_finish(f, p, fd, id, dup, err) : 0;
@@ -138,34 +143,22 @@ int sockets_finish(struct files *f, struct err *err)
 		ret = index_sockets(f, err);
 	if (ret == 0 && f->hands_off)
 		ret = tcp_list_findings(f, err);
-	return ret ? ret : one_round(f, PEERS, err);
-}
-
-static void silence_one(const struct m_proc *p, uint32_t fd)
-{
-	cleanup_fd int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)p->pid, 0);
-	cleanup_fd int dup = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-
-	if (dup >= 0)
-		tcp_silence(dup, true);
-}
-
-void sockets_silence(const struct model *m)
-{
-	for (uint32_t i = 0; i < m->nprocs; i++) {
-		const struct m_fdtable *t = model_fdtable(m, m->procs[i].fdtable_id);
-
-		for (uint32_t k = 0; t && m->procs[i].state != M_DEAD && k < t->n; k++) {
-			const struct m_file *f = model_file(m, t->fds[k].file_id);
-
-			if (f && f->isk && f->isk->tcp)
-				silence_one(&m->procs[i], t->fds[k].fd);
-		}
-	}
+	if (f->hands_off)
+		return ret ? ret : one_round(f, PEERS, err);
+	if (ret == 0)
+		ret = hold_begin(f, err);
+	if (ret == 0)
+		ret = one_round(f, SENT, err);
+	if (ret == 0)
+		ret = one_round(f, PEERS, err);
+	if (ret == 0)
+		inet_settle(f);
+	return ret;
 }
 
 void sockets_deinit(struct files *f)
 {
+	hold_deinit(f);
 	if (f->diag >= 0)
 		close(f->diag);
 	for (uint32_t i = 0; i < f->npassed; i++)

@@ -40,8 +40,18 @@ int unix_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, s
 int unix_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, struct err *err);
 int inet_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, struct m_file *file,
 	      struct err *err);
+void inet_read_state(int sk, struct m_inet *i, bool has_peer);
+/* "[::1]:80" */
+const char *inet_printed(const struct m_inet *i, bool dst, char ret[64]);
+
+/* inet_conn.c, in this order: each for all sockets before the next one. */
+int inet_sent(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, int dup,
+	      struct err *err);
 int inet_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, int dup,
 		struct err *err);
+void inet_settle(struct files *f);
+/* Packets of it must be held back when it is read. */
+bool inet_held(const struct files *f, const struct m_inet *i);
 
 int netlink_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
 		 struct m_file *file, struct err *err);
@@ -74,10 +84,18 @@ uint64_t holders_in_flight(const char *fdinfo);
 /* tcp_list.c: TCP connections of a tree that runs. */
 int tcp_list_findings(struct files *f, struct err *err);
 
-/* tcp.c: everything of the established connection @sk, which goes on as it was. -errno. */
-int tcp_read(struct files *f, int sk, struct m_tcp *ret);
-/* From now on closing the connection @sk tells the other side nothing; @on false: as before. */
-int tcp_silence(int sk, bool on);
+/*
+ * tcp.c: fills @i->tcp with what the connection @sk has sent, and with what it has got, then with
+ * all else; the state of @i is of the same moment as the latter. It goes on as it was. -errno.
+ */
+int tcp_read_sent(struct files *f, int sk, struct m_inet *i);
+int tcp_read_got(struct files *f, int sk, struct m_inet *i);
+/* From now on the connection @sk works no more, and closing it tells the other side nothing. */
+int tcp_silence(int sk);
+
+/* hold.c, whose other half is in collect.h */
+int hold_begin(struct files *f, struct err *err);
+void hold_deinit(struct files *f);
 
 /* sk_queue.c: what @dup, socket @id of @pid, has received and nobody has read. */
 int sk_queue_read(struct files *f, uint32_t pid, uint32_t fd, uint32_t id, int dup,

@@ -41,6 +41,7 @@ struct target_opts {
 	bool link_remap;	    /* files whose names are not found get another for the image */
 	bool tcp_established;	    /* connections with somebody outside of the tree are carried */
 	bool tcp_close;		    /* these are closed connections in the image */
+	bool hold;		    /* the tree will be killed: no packet of theirs gets lost */
 	bool ext_unix;		    /* unix datagram sockets may have a peer outside of the tree */
 	bool shell_job;		    /* terminals and sessions may be somebody else's */
 	struct fileid_opts file_id; /* checksums of regular files; else none */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An established TCP connection, read by TCP_REPAIR.
+ * A TCP connection, read by TCP_REPAIR.
  *
  * Only sequence numbers, the send queue and the windows need repair mode, for which there is no
  * other way; it is on for as long as a dozen system calls take, in the guardian, which outlives a
@@ -37,7 +37,8 @@ static int get_queue_seq(int sk, int queue, uint32_t *ret)
 	return getsockopt(sk, SOL_TCP, TCP_QUEUE_SEQ, ret, &len) < 0 ? -errno : 0;
 }
 
-static int peek(struct files *f, int sk, uint32_t len, uint8_t **ret)
+/* The first @len bytes of a queue, or what there is of them. */
+static ssize_t peek(struct files *f, int sk, uint32_t len, uint8_t **ret)
 {
 	uint8_t *p = len ? model_alloc(f->m, len) : NULL;
 	ssize_t n;
@@ -50,31 +51,37 @@ static int peek(struct files *f, int sk, uint32_t len, uint8_t **ret)
 		n = recv(sk, p, len, MSG_PEEK | MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return -errno;
+		return errno == EAGAIN ? 0 : -errno;
 	*ret = p;
-	return (size_t)n == len ? 0 : -EIO;
+	return n;
 }
 
-static int read_queues(struct files *f, int sk, struct m_tcp *t)
+/*
+ * The end of the queue stands still, and one call takes all of it: where it begins follows from
+ * what came. Acknowledgements shorten it, the kernel sends what was not sent: of a number that is
+ * read too late some bytes count as sent that were not, and they are sent again.
+ */
+static int read_send_queue(struct files *f, int sk, bool fin, struct m_tcp *t)
 {
-	int in = 0, out = 0, unsent = 0, ret;
+	int out = 0, unsent = 0, ret;
+	ssize_t n;
 
-	/* The other side may still send: length and number must be of one moment. */
-	ret = get_queue_seq(sk, TCP_RECV_QUEUE, &t->inq_seq);
-	if (ret == 0 && ioctl(sk, SIOCINQ, &in) < 0)
+	ret = get_queue_seq(sk, TCP_SEND_QUEUE, &t->outq_seq);
+	if (ret == 0 && ioctl(sk, SIOCOUTQ, &out) < 0)
 		ret = -errno;
-	if (ret == 0)
-		ret = peek(f, sk, (uint32_t)in, &t->inq);
-	if (ret == 0)
-		ret = get_queue_seq(sk, TCP_SEND_QUEUE, &t->outq_seq);
-	if (ret == 0 && (ioctl(sk, SIOCOUTQ, &out) < 0 || ioctl(sk, SIOCOUTQNSD, &unsent) < 0))
-		ret = -errno;
-	if (ret == 0)
-		ret = peek(f, sk, (uint32_t)out, &t->outq);
-	t->inq_len = (uint32_t)in;
-	t->outq_len = (uint32_t)out;
-	t->unsent_len = (uint32_t)(unsent < out ? unsent : out);
-	return ret;
+	n = ret < 0 ? ret : peek(f, sk, (uint32_t)out, &t->outq);
+	/* While this queue is chosen what the kernel would send only counts as sent. */
+	set_int(sk, SOL_TCP, TCP_REPAIR_QUEUE, TCP_NO_QUEUE);
+	if (n < 0)
+		return (int)n;
+	if (ioctl(sk, SIOCOUTQNSD, &unsent) < 0)
+		return -errno;
+	/* The end of the stream counts as one byte there. */
+	if (fin && unsent)
+		unsent--;
+	t->outq_len = (uint32_t)n;
+	t->unsent_len = unsent < n ? (uint32_t)unsent : t->outq_len;
+	return 0;
 }
 
 static int read_window(int sk, struct m_tcp *t)
@@ -91,6 +98,39 @@ static int read_window(int sk, struct m_tcp *t)
 	t->rcv_wnd = w.rcv_wnd;
 	t->rcv_wup = w.rcv_wup;
 	return 0;
+}
+
+/* Numbers of one moment, for more may come in: between two looks at the number nothing came. */
+static int read_receive_queue(struct files *f, int sk, struct m_inet *i)
+{
+	enum { TRIES = 10000 };
+	struct m_tcp *t = i->tcp;
+	uint32_t before = 0;
+	int in = 0, ret = 0;
+	ssize_t n;
+
+	for (unsigned k = 0; ret == 0; k++) {
+		ret = get_queue_seq(sk, TCP_RECV_QUEUE, &before);
+		if (ret == 0 && ioctl(sk, SIOCINQ, &in) < 0)
+			ret = -errno;
+		if (ret == 0)
+			ret = read_window(sk, t);
+		if (ret == 0)
+			inet_read_state(sk, i, true);
+		if (ret == 0)
+			ret = get_queue_seq(sk, TCP_RECV_QUEUE, &t->inq_seq);
+		if (ret == 0 && before == t->inq_seq)
+			break;
+		if (ret == 0 && k == TRIES)
+			ret = -EBUSY;
+	}
+	if (ret < 0)
+		return ret;
+	n = peek(f, sk, (uint32_t)in, &t->inq);
+	t->inq_len = (uint32_t)in;
+	if (n >= 0 && n != in)
+		return -EIO;
+	return n < 0 ? (int)n : 0;
 }
 
 static int read_options(int sk, struct m_tcp *t)
@@ -116,43 +156,41 @@ static int read_options(int sk, struct m_tcp *t)
 	return 0;
 }
 
-/* Numbers that belong together: what came in between two looks makes a third one needed. */
-static int read_steadily(struct files *f, int sk, struct m_tcp *t)
+int tcp_silence(int sk)
 {
-	enum { TRIES = 20 };
-	uint32_t seq = 0;
-	int ret = -EAGAIN;
-
-	for (unsigned i = 0; ret == -EAGAIN && i < TRIES; i++) {
-		memset(t, 0, sizeof(*t));
-		ret = read_queues(f, sk, t);
-		if (ret == 0)
-			ret = read_window(sk, t);
-		if (ret == 0)
-			ret = get_queue_seq(sk, TCP_RECV_QUEUE, &seq);
-		if (ret == -EIO || (ret == 0 && seq != t->inq_seq))
-			ret = -EAGAIN;
-	}
-	return ret;
+	return set_int(sk, SOL_TCP, TCP_REPAIR, 1);
 }
 
-int tcp_silence(int sk, bool on)
+/* What repair mode was good for has been read, or not. */
+static void leave_repair(int sk, int reuse)
 {
-	return set_int(sk, SOL_TCP, TCP_REPAIR, on ? 1 : OFF_NO_WP);
+	set_int(sk, SOL_TCP, TCP_REPAIR_QUEUE, TCP_NO_QUEUE);
+	set_int(sk, SOL_TCP, TCP_REPAIR, OFF_NO_WP);
+	set_int(sk, SOL_SOCKET, SO_REUSEADDR, reuse);
 }
 
-int tcp_read(struct files *f, int sk, struct m_tcp *ret)
+int tcp_read_sent(struct files *f, int sk, struct m_inet *i)
 {
 	int reuse = sk_int(sk, SOL_SOCKET, SO_REUSEADDR);
-	int e = tcp_silence(sk, true);
+	int e = set_int(sk, SOL_TCP, TCP_REPAIR, 1);
 
 	if (e < 0)
 		return e;
-	e = read_steadily(f, sk, ret);
+	e = read_send_queue(f, sk, m_inet_fin_sent(i), i->tcp);
+	leave_repair(sk, reuse);
+	return e;
+}
+
+int tcp_read_got(struct files *f, int sk, struct m_inet *i)
+{
+	int reuse = sk_int(sk, SOL_SOCKET, SO_REUSEADDR);
+	int e = set_int(sk, SOL_TCP, TCP_REPAIR, 1);
+
+	if (e < 0)
+		return e;
+	e = read_receive_queue(f, sk, i);
 	if (e == 0)
-		e = read_options(sk, ret);
-	set_int(sk, SOL_TCP, TCP_REPAIR_QUEUE, TCP_NO_QUEUE);
-	tcp_silence(sk, false);
-	set_int(sk, SOL_SOCKET, SO_REUSEADDR, reuse);
+		e = read_options(sk, i->tcp);
+	leave_repair(sk, reuse);
 	return e;
 }

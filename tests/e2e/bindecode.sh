@@ -132,6 +132,9 @@ grep -q "^  | dump of pid $$ .* failed: " <<<"$ERR" || bad "the failure is not a
 "$BINDECODE" -C 1 "$TMPDIR/failed" >"$TMPDIR/context" || bad "-C: exit code $?"
 between 2 "$(wc -l <"$TMPDIR/context")" 3 || bad "-C: $(<"$TMPDIR/context")"
 grep -q ' error .*failed: ' "$TMPDIR/context" || bad "-C: $(<"$TMPDIR/context")"
+"$BINDECODE" -C 1 -F trace "$TMPDIR/failed" | python3 -c 'import json, sys
+events = json.load(sys.stdin)["traceEvents"]
+sys.exit(not any("failed: " in e["name"] for e in events) or not any(e["ph"] == "M" for e in events))' || bad "-C -F trace"
 [ "$(lines -C 5 "$b")" = 0 ] || bad "-C shows surroundings of no error"
 victim_end "$TMPDIR/v1" "at the end"
 victim_end "$TMPDIR/v2" "at the end"

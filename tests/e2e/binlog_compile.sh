@@ -49,8 +49,9 @@ taken 'i ? pr_info("yes\n") : pr_info("no\n");'
 taken '(void)0, pr_err("comma %s\n", s), pr_warn("and %ld\n", l);'
 taken 'switch (i) { case 1: pr_info("1\n"); break; default: pr_info("%d\n", i); }'
 taken 'pr_info("%d %ld %s %p %c %5.2f %Lf %u %hhd %zu %jd\n", i, l, s, (void *)s, *s, 1.5, 2.5L, bits.b5, (char)i, sizeof(i), (intmax_t)l);'
-# Only -Wshadow has something to say about a call among the arguments of another.
-taken '_Pragma("GCC diagnostic ignored \"-Wshadow\"") pr_info("nested %d\n", ({ pr_debug("inner %d\n", i); i; }));'
+taken 'pr_info("nested %d\n", ({ pr_debug("inner %d\n", i); i; }));'
+taken 'pr_info("a %d %s\n", ({ pr_info("b %d\n", ({ pr_err("c %s\n", s); i; })); i; }), ({ pr_debug("d %d\n", i); s; }));'
+refused 'int binlog_test = 1; pr_info("%d\n", binlog_test); { int i = 2; pr_info("%d\n", i); }' shadow
 taken 'pr_info("%d %d\n", fn(), i++);'
 taken 'BINLOG(i, "level at run time\n");'
 taken 'BINLOG(i ? BINLOG_ERR : BINLOG_DEBUG, "%s\n", s);'

@@ -152,11 +152,17 @@ for i in range(5):  # a block header: the walk finds the next block
     if not re.search(r"[1-9]\d* +bytes skipped", text):
         bad(f"{what}: {text}")
 
-for i in range(12):  # the file is cut: every block before the cut is there
-    cut = rnd.randrange(4096, len(sound))
+# The file is cut, between blocks, too: every block before the cut is there, and the end is missed.
+for cut in [rnd.randrange(4096, len(sound)) for _ in range(12)] + [b[0] for b in rnd.sample(blocks, 10)]:
     what = f"cut at {cut}"
     hurt_is(sound[:cut])
-    expect([b for b in blocks if b[0] + b[1] > cut], 0, must_say=False)
+    expect([b for b in blocks if b[0] + b[1] > cut], 0)
+
+# All of a block is zero: nothing is left that could be wrong.
+for b in blocks[:4] + rnd.sample(blocks[4:], 8):
+    what = f"block at {b[0]} lost"
+    hurt_is(sound[:b[0]] + bytes(b[1]) + sound[b[0] + b[1]:])
+    expect(blocks if b[2] == 1 else [b], 0)
 
 for i in range(5):  # a whole page is zero, as after a crash of the machine
     b = rnd.choice(chunks)

@@ -89,6 +89,9 @@ done
 				void (*f)(int) = h ? (void (*)(int))dlsym(h, "plugin") : NULL;
 				if (!f) { puts(dlerror()); return 1; }
 				f(i);
+				dlclose(h); /* nothing of it may be looked at any more */
+				binlog_set_level(BINLOG_ERR);
+				binlog_set_level(BINLOG_DEBUG);
 			}
 			log_error("end of %s", "main");
 			binlog_close();

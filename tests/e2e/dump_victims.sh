@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Every victim is dumped in every format; image, second reader and victim must agree.
-# timeout: 400
+# timeout: 600
 # builds: plain asan
 . "$(dirname "$0")/../lib/e2e.sh"
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Every victim is dumped, killed and restored in every format, twice in a row, and then checks itself.
-# timeout: 600
+# timeout: 900
 # builds: plain asan
 . "$(dirname "$0")/../lib/e2e.sh"
 need_root

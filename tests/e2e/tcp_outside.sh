@@ -3,6 +3,7 @@
 # A TCP connection with somebody outside of the tree: refused, carried, or closed, as was asked for.
 . "$(dirname "$0")/../lib/e2e.sh"
 need_root
+own_net "$@"
 need_program python3
 with_reaper "$@"
 
@@ -45,6 +46,11 @@ say() { # TEXT WANTED WHEN
 back() { # OPTIONS...: the restoring command stays its parent
 	local i
 	wait "$SERVER" 2>/dev/null
+	# The one that came back is not ours to wait for.
+	for ((i = 0; i < 1000; i++)); do
+		[ -e "/proc/$SERVER" ] || break
+		sleep 0.02
+	done
 	rm -f "$TMPDIR/pid"
 	"$STASIS" restore -D "$TMPDIR/image" "$@" --quiet --pidfile "$TMPDIR/pid" >"$TMPDIR/out" 2>&1 </dev/null 9<&- &
 	PARENT=$!

@@ -14,8 +14,8 @@ printf '{"bench":"machine","cpu":"%s","cpus":%d,"kernel":"%s","mem_mib":%d,"comm
 	"$(git rev-parse --short HEAD 2>/dev/null || echo none)" | tee -a "$out"
 for f in "$BUILD"/tests/bench/* tests/bench/*.sh; do
 	if [ ! -f "$f" ] || [ ! -x "$f" ]; then continue; fi
-	# What others are measured against is run by them.
-	case ${f##*/} in floor_*) continue ;; esac
+	# What others are measured against or by is run by them.
+	case ${f##*/} in floor_* | ticker | pinger) continue ;; esac
 	if [ $# -gt 0 ]; then
 		case " $* " in *" $(basename "$f" .sh) "*) ;; *) continue ;; esac
 	fi

@@ -15,7 +15,8 @@ enum check_verdict check_verdict(const struct dec_log *log)
 	bool lost = c->lost_records || c->losses;
 
 	if (c->skipped_bytes || c->bad_chunks || c->bad_dicts || c->bad_sites || c->unknown_sites ||
-	    c->broken_fragments || (c->missing_bytes && !lost))
+	    c->broken_fragments || c->cut_bytes ||
+	    (!lost && (c->missing_bytes || c->empty_bytes || c->lost_streams)))
 		return CHECK_DAMAGED;
 	return lost ? CHECK_LOST : CHECK_SOUND;
 }
@@ -39,6 +40,9 @@ static void put_damage(const struct dec_counts *c, struct dec_buf *b)
 		{"calls of sites that are in no dictionary", c->unknown_sites},
 		{"bytes of threads' records that are nowhere", c->missing_bytes},
 		{"long records of which a part is missing", c->broken_fragments},
+		{"bytes cut off the end of the file", c->cut_bytes},
+		{"bytes of the file that are empty where blocks were", c->empty_bytes},
+		{"streams of which nothing is there", c->lost_streams},
 	};
 
 	put_items(b, items, COUNT(items), false);
@@ -88,6 +92,8 @@ void check_put(const struct dec_log *log, struct dec_buf *b)
 		{"calls that never ended", c->pending},
 		{"bytes of such calls", c->torn_bytes},
 		{"chunks cut short, read from the ring instead", c->torn_chunks},
+		{"bytes handed out that were not filled", c->unfilled_bytes},
+		{"streams that were not begun", c->unbegun_streams},
 		{"blocks and records of a later version", c->later_kinds},
 		{"calls with a width or precision beyond belief, or a wide string without text",
 		 c->bad_values},

@@ -89,6 +89,13 @@ struct dec_counts {
 	uint64_t unknown_sites;	   /* calls whose site is in no dictionary */
 	uint64_t missing_bytes;	   /* of streams */
 	uint64_t broken_fragments; /* long records that never became whole */
+	uint64_t empty_bytes;	   /* of a closed log: handed out, and no block is there */
+	uint64_t cut_bytes;	   /* of a closed log: handed out, and not in the file */
+	uint64_t lost_streams;	   /* of a closed log: begun, and no segment is there */
+
+	/* The same three of a log that was not closed, where a dying writer leaves such. */
+	uint64_t unfilled_bytes;
+	uint64_t unbegun_streams;
 
 	/* The writer's own account. */
 	uint64_t lost_records;

@@ -7,6 +7,9 @@
 #include "tools/bindecode/decode_log.h"
 #include "tools/bindecode/decode_sum.h"
 
+/* No segment begins behind it, or the place of the next one would come round to 0. */
+#define POS_MAX (UINT64_MAX - DEC_SEG_MAX)
+
 /* From a header's fields on, whatever its type means by them. */
 static void swap_header(struct binlog_block *h)
 {
@@ -193,9 +196,9 @@ static int add_chunk(struct dec_log *log, uint64_t off, const struct binlog_bloc
 	struct dec_seg found = {.chunk = off, .sum = h->seg.sum};
 	uint64_t used = sizeof(*h) + (uint64_t)h->seg.used;
 
-	if (used > h->len || used > DEC_SEG_MAX) {
+	if (used > h->len || used > DEC_SEG_MAX || h->seg.pos > POS_MAX) {
 		log->counts.bad_chunks++;
-		dec_log_add_note(log, off, h->len, "a chunk longer than its block");
+		dec_log_add_note(log, off, h->len, "a chunk longer than its block or its stream");
 		return 0;
 	}
 	found.cut = off + used > log->src.len;
@@ -240,7 +243,8 @@ static int read_slots(struct dec_log *log, uint64_t ring, struct err *err)
 		struct dec_seg found = {.slot = off, .len = h.ring.seg_len};
 
 		if (!dec_index_header(log, off, &slot) || slot.type != BINLOG_BLOCK_SEG ||
-		    slot.len != h.ring.seg_len || off + h.ring.seg_len > log->src.len)
+		    slot.len != h.ring.seg_len || slot.seg.pos > POS_MAX ||
+		    off + h.ring.seg_len > log->src.len)
 			continue;
 		r = add_seg(log, off, &slot, &found, err);
 	}

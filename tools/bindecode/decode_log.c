@@ -301,6 +301,7 @@ int dec_log_open(struct dec_log **ret, const char *name, struct dec_source src, 
 		dec_log_close(log);
 		return r;
 	}
+	dec_log_account(log);
 	push_all(log);
 	*ret = log;
 	return 0;

@@ -148,6 +148,8 @@ int dec_log_reread(struct dec_log *log, struct err *err);
 /* Time of @ticks on the clock common to all logs. */
 int64_t dec_log_ns(struct dec_log *log, uint64_t ticks);
 
+/* Counts what was handed out and is not there; of a log that is read once, after the walk. */
+void dec_log_account(struct dec_log *log);
 /* Looks at the slots of all rings, and at every block not known yet. */
 int dec_index_walk(struct dec_log *log, struct err *err);
 /* Reads a block header at @off into host byte order; false: there is none. */

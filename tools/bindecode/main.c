@@ -59,6 +59,14 @@ static int flush(struct run *run, struct err *err)
 	return 0;
 }
 
+/* Before every record. */
+static void put_between(struct run *run)
+{
+	if (run->out.some && run->opts.form->between)
+		dec_buf_str(&run->buf, run->opts.form->between);
+	run->out.some = true;
+}
+
 static void put_held(struct run *run, uint64_t from)
 {
 	struct context *c = &run->context;
@@ -66,8 +74,10 @@ static void put_held(struct run *run, uint64_t from)
 
 	if (text && c->printed && from > c->printed)
 		dec_buf_str(&run->buf, "--\n");
-	for (uint64_t i = from; i < c->put; i++)
+	for (uint64_t i = from; i < c->put; i++) {
+		put_between(run);
 		dec_buf_put(&run->buf, c->held[i % c->n].p, c->held[i % c->n].len);
+	}
 	c->printed = c->put;
 }
 
@@ -103,10 +113,12 @@ static int put_record(struct run *run, const struct dec_record *rec, struct err 
 		return 0;
 	if (run->stats)
 		return stats_add(run->stats, rec) ? 0 : err_set(err, ENOMEM, "statistics");
-	if (run->context.held)
+	if (run->context.held) {
 		put_context(run, rec);
-	else
+	} else {
+		put_between(run);
 		run->out.form->put(&run->out, rec, &run->buf);
+	}
 	return run->buf.len >= FLUSH_AT ? flush(run, err) : 0;
 }
 

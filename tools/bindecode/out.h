@@ -16,20 +16,24 @@ struct out_opts {
 	bool many; /* more than one log */
 };
 
+struct out_thread;
+
 struct out {
 	const struct out_form *form;
 	const struct out_opts *opts;
 	struct dec_prefix *prefix;
-	struct dec_buf text; /* of one record */
-	uint64_t *seen;	     /* trace: threads that have been named */
+	struct dec_buf text;	 /* of one record */
+	struct out_thread *seen; /* trace: threads that are to be named */
 	size_t nseen;
-	bool some; /* trace: an event was put */
+	bool some; /* a record was put out */
 };
 
 struct out_form {
 	const char *name;
-	const char *prefix; /* default template, NULL: the form has none */
+	const char *prefix;  /* default template, NULL: the form has none */
+	const char *between; /* two records; NULL: nothing */
 	void (*begin)(struct out *o, struct dec_buf *b);
+	/* What was put may be thrown away, or come out much later, but in the same order. */
 	void (*put)(struct out *o, const struct dec_record *rec, struct dec_buf *b);
 	void (*end)(struct out *o, struct dec_buf *b);
 };

@@ -65,4 +65,4 @@ static void put(struct out *o, const struct dec_record *rec, struct dec_buf *b)
 }
 
 /* The template is there for its clock. */
-const struct out_form out_csv = {"csv", "%T", begin, put, NULL};
+const struct out_form out_csv = {"csv", "%T", NULL, begin, put, NULL};

@@ -56,4 +56,4 @@ static void put(struct out *o, const struct dec_record *rec, struct dec_buf *b)
 	dec_buf_str(b, "}\n");
 }
 
-const struct out_form out_json = {"json", NULL, NULL, put, NULL};
+const struct out_form out_json = {"json", NULL, NULL, NULL, put, NULL};

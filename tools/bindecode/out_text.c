@@ -46,4 +46,4 @@ static void put(struct out *o, const struct dec_record *rec, struct dec_buf *b)
 	}
 }
 
-const struct out_form out_text = {"text", DEC_PREFIX_DEFAULT, NULL, put, NULL};
+const struct out_form out_text = {"text", DEC_PREFIX_DEFAULT, NULL, NULL, put, NULL};

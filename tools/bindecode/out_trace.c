@@ -8,6 +8,12 @@
 #include "tools/bindecode/decode_int.h"
 #include "tools/bindecode/out.h"
 
+struct out_thread {
+	uint64_t key; /* pid and tid */
+	struct dec_log *log;
+	char comm[17];
+};
+
 static void put_number(struct dec_buf *b, const char *key, uint64_t v)
 {
 	json_key(b, key);
@@ -19,20 +25,19 @@ static void begin(struct out *o, struct dec_buf *b)
 	dec_buf_str(b, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n");
 }
 
-static void begin_event(struct out *o, struct dec_buf *b, const char *name, size_t n)
+static void begin_event(struct dec_buf *b, const char *name, size_t n)
 {
-	dec_buf_str(b, o->some ? ",\n{\"name\":" : "{\"name\":");
+	dec_buf_str(b, "{\"name\":");
 	json_string(b, name, n);
-	o->some = true;
 }
 
-static void put_name(struct out *o, const struct dec_record *rec, const char *what,
-		     const char *name, struct dec_buf *b)
+static void put_name(struct dec_buf *b, const struct out_thread *t, const char *what,
+		     const char *name)
 {
-	begin_event(o, b, what, strlen(what));
+	begin_event(b, what, strlen(what));
 	dec_buf_str(b, ",\"ph\":\"M\"");
-	put_number(b, "pid", rec->pid);
-	put_number(b, "tid", rec->tid);
+	put_number(b, "pid", t->key >> 32);
+	put_number(b, "tid", (uint32_t)t->key);
 	dec_buf_str(b, ",\"args\":{\"name\":");
 	json_cstr(b, name);
 	dec_buf_str(b, "}}");
@@ -46,7 +51,7 @@ static size_t find(const struct out *o, uint64_t key)
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (o->seen[mid] < key)
+		if (o->seen[mid].key < key)
 			lo = mid + 1;
 		else
 			hi = mid;
@@ -54,42 +59,34 @@ static size_t find(const struct out *o, uint64_t key)
 	return lo;
 }
 
-/* Names a thread, and with its first one the process, the first time they are met. */
-static void introduce(struct out *o, const struct dec_record *rec, struct dec_buf *b)
+/* Remembers a thread the first time it is met. */
+static void remember(struct out *o, const struct dec_record *rec)
 {
 	uint64_t key = (uint64_t)rec->pid << 32 | rec->tid;
-	const char *program = dec_log_header(rec->log)->program;
 	size_t i = find(o, key);
-	bool known_pid;
-	char name[65];
 
-	if (i < o->nseen && o->seen[i] == key)
-		return;
-	known_pid = (i && o->seen[i - 1] >> 32 == rec->pid) ||
-		    (i < o->nseen && o->seen[i] >> 32 == rec->pid);
-	if ((o->nseen & (o->nseen - 1)) == 0) {
-		size_t cap = o->nseen ? 2 * o->nseen : 1;
-		uint64_t *seen = realloc(o->seen, cap * sizeof(*seen));
+	if (i == o->nseen || o->seen[i].key != key) {
+		if ((o->nseen & (o->nseen - 1)) == 0) {
+			size_t cap = o->nseen ? 2 * o->nseen : 1;
+			struct out_thread *seen = realloc(o->seen, cap * sizeof(*seen));
 
-		if (!seen)
-			return;
-		o->seen = seen;
+			if (!seen)
+				return;
+			o->seen = seen;
+		}
+		memmove(o->seen + i + 1, o->seen + i, (o->nseen - i) * sizeof(*o->seen));
+		o->seen[i] = (struct out_thread){.key = key, .log = rec->log};
+		o->nseen++;
 	}
-	memmove(o->seen + i + 1, o->seen + i, (o->nseen - i) * sizeof(*o->seen));
-	o->seen[i] = key;
-	o->nseen++;
-	snprintf(name, sizeof(name), "%.64s", program);
-	if (!known_pid)
-		put_name(o, rec, "process_name", name, b);
-	if (*rec->comm)
-		put_name(o, rec, "thread_name", rec->comm, b);
+	if (!*o->seen[i].comm)
+		snprintf(o->seen[i].comm, sizeof(o->seen[i].comm), "%s", rec->comm);
 }
 
 static void put(struct out *o, const struct dec_record *rec, struct dec_buf *b)
 {
 	const struct dec_site *s = rec->site;
 
-	introduce(o, rec, b);
+	remember(o, rec);
 	o->text.len = 0;
 	if (s)
 		decode_text(rec, &o->text);
@@ -97,7 +94,7 @@ static void put(struct out *o, const struct dec_record *rec, struct dec_buf *b)
 		dec_loss_put(&rec->loss, &o->text);
 	while (o->text.len && o->text.p[o->text.len - 1] == '\n')
 		o->text.len--;
-	begin_event(o, b, o->text.p ? o->text.p : "", o->text.len);
+	begin_event(b, o->text.p ? o->text.p : "", o->text.len);
 	json_key(b, "cat");
 	json_cstr(b, s ? decode_level_name(rec->level) : "loss");
 	dec_buf_str(b, ",\"ph\":\"i\",\"s\":\"t\",\"ts\":");
@@ -119,9 +116,26 @@ static void put(struct out *o, const struct dec_record *rec, struct dec_buf *b)
 	dec_buf_chr(b, '}');
 }
 
+/* The names come last: whether a record is printed at all is known late. */
 static void end(struct out *o, struct dec_buf *b)
 {
+	char name[65];
+
+	for (size_t i = 0; i < o->nseen; i++) {
+		const struct out_thread *t = &o->seen[i];
+
+		if (!i || t[-1].key >> 32 != t->key >> 32) {
+			snprintf(name, sizeof(name), "%.64s", dec_log_header(t->log)->program);
+			dec_buf_str(b, o->some ? ",\n" : "");
+			put_name(b, t, "process_name", name);
+			o->some = true;
+		}
+		if (*t->comm) {
+			dec_buf_str(b, ",\n");
+			put_name(b, t, "thread_name", t->comm);
+		}
+	}
 	dec_buf_str(b, "\n]}\n");
 }
 
-const struct out_form out_trace = {"trace", NULL, begin, put, end};
+const struct out_form out_trace = {"trace", NULL, ",\n", begin, put, end};

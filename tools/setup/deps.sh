@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Installs the Debian packages that are missing, by name, and says so. Arguments: demo, check (more packages).
+# Installs the Debian packages that are missing, by name, and says so. Arguments: demo, check, plots (more packages).
 set -eu
 
 build="gcc make pkg-config libc6-dev liburing-dev libzstd-dev liblz4-dev libxxhash-dev libprotobuf-c-dev
@@ -14,14 +14,16 @@ check="$check nginx-light postgresql sqlite3 tmux"
 # The binary log is written by programs of the other CPUs, which qemu-user runs.
 check="$check gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu libc6-dev-arm64-cross
 libc6-dev-ppc64el-cross libc6-dev-s390x-cross qemu-user"
+plots=gnuplot-nox
 
 want=$build
 for arg in "$@"; do
 	case $arg in
 	demo) want="$want $demo" ;;
 	check) want="$want $check" ;;
+	plots) want="$plots" ;;
 	*)
-		echo "deps.sh: '$arg' is neither demo nor check" >&2
+		echo "deps.sh: '$arg' is not one of demo, check, plots" >&2
 		exit 2
 		;;
 	esac

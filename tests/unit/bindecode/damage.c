@@ -53,6 +53,83 @@ static void test_torn(void **state)
 	mk_free(&m);
 }
 
+/* A gap as long as a segment may be: its length squared would take an hour. */
+static void test_long_gap(void **state)
+{
+	enum { LEN = 32 << 20 };
+	struct mk m;
+	struct mkseg s;
+	struct dec_counts c;
+	size_t off;
+
+	mk_init(&m);
+	add_dict(&m);
+	mkseg_init(&s, 1000);
+	mkseg_int(&s, 16, 1010, 1);
+	off = m.len;
+	mk_ring(&m, 1, 0, &s);
+	mk_room(&m, LEN - MK_SEG);
+	memset(m.p + off + 4096 + MK_SEG, 0, LEN - MK_SEG);
+	/* The record once more, as the last of the slot. */
+	memcpy(m.p + m.len - 16, m.p + off + 4096 + 64 + s.len - 16, 16);
+	bytes_put_u32(m.p + off + 48, LEN);
+	mk_block(&m, off + 4096, BINLOG_BLOCK_SEG, 0);
+	mk_block(&m, off, BINLOG_BLOCK_RING, 0);
+	expect(&m, "x=1\nx=1\n", &c);
+	assert_int_equal(c.skipped_bytes, 0);
+	mk_free(&m);
+}
+
+/* Behind a segment at the end of all positions would come one at the beginning, for ever. */
+static void test_last_position(void **state)
+{
+	struct mk m;
+	struct mkseg s;
+	struct dec_counts c;
+
+	mk_init(&m);
+	add_dict(&m);
+	mkseg_init(&s, 1000);
+	mkseg_int(&s, 16, 1010, 1);
+	mk_ring(&m, 1, UINT64_MAX, &s);
+	mk_chunk(&m, 2, UINT64_MAX - 4095, &s);
+	expect(&m, "", &c);
+	assert_int_equal(c.bad_chunks, 1);
+	mk_free(&m);
+}
+
+/* What a closed log handed out must be there. */
+static void test_account(void **state)
+{
+	struct mk m;
+	struct mkseg s;
+	struct dec_counts c;
+	size_t off;
+
+	mk_init(&m);
+	add_dict(&m);
+	mkseg_init(&s, 1000);
+	mkseg_int(&s, 16, 1010, 1);
+	mk_chunk(&m, 1, 1ULL << 36, &s);
+	off = mk_chunk(&m, 2, (2ULL << 36) + MK_SEG, &s);
+	bytes_put_u64(m.p + offsetof(struct binlog_header, next), m.len + 8192);
+	bytes_put_u32(m.p + offsetof(struct binlog_header, next_stream), 4);
+	bytes_put_u32(m.p + offsetof(struct binlog_header, closed), 0);
+	expect(&m, "x=1\nx=1\n", &c);
+	assert_int_equal(c.missing_bytes, MK_SEG);
+	assert_int_equal(c.unbegun_streams, 1);
+	assert_int_equal(c.lost_streams + c.cut_bytes + c.empty_bytes + c.unfilled_bytes, 0);
+	bytes_put_u32(m.p + offsetof(struct binlog_header, closed), 1);
+	expect(&m, "x=1\nx=1\n", &c);
+	assert_int_equal(c.lost_streams, 1);
+	assert_int_equal(c.cut_bytes, 8192);
+	memset(m.p + off, 0, m.len - off);
+	expect(&m, "x=1\n", &c);
+	assert_int_equal(c.lost_streams, 2);
+	assert_int_equal(c.empty_bytes, m.len - off);
+	mk_free(&m);
+}
+
 static void test_damaged_chunk(void **state)
 {
 	struct mk m;
@@ -292,6 +369,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_chunk_and_ring),
 		cmocka_unit_test(test_torn),
+		cmocka_unit_test(test_long_gap),
+		cmocka_unit_test(test_last_position),
+		cmocka_unit_test(test_account),
 		cmocka_unit_test(test_damaged_chunk),
 		cmocka_unit_test(test_damaged_epoch),
 		cmocka_unit_test(test_damaged_header_of_block),

@@ -250,6 +250,41 @@ static void test_short(void **state)
 	assert_in_range(st.st_size, 0, 262144);
 }
 
+static bool stop_logging; /* atomic */
+
+static void *log_on(void *arg)
+{
+	for (unsigned i = 0; !__atomic_load_n(&stop_logging, __ATOMIC_RELAXED); i++)
+		if (i % 8)
+			BINLOG(3, "on %u and on\n", i);
+		else
+			BINLOG(3, "on %u %m\n", i);
+	return NULL;
+}
+
+/* A log call is no cancellation point, not even one that writes a segment out. */
+static void test_cancelled(void **state)
+{
+	pthread_t t[8];
+
+	reader_open(path, NULL);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, log_on, NULL), 0);
+	usleep(20000);
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(pthread_cancel(t[i]), 0);
+	usleep(20000);
+	__atomic_store_n(&stop_logging, true, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < 8; i++) {
+		void *ret;
+
+		pthread_join(t[i], &ret);
+		assert_ptr_equal(ret, NULL);
+	}
+	binlog_close(); /* waits for ever for one that was cancelled within */
+	assert_int_equal(binlog_fd(), -1);
+}
+
 static int begin(void **state)
 {
 	path = reader_path("life");
@@ -271,7 +306,7 @@ int main(void)
 		TEST(test_off),		TEST(test_open_errors),	     TEST(test_again),
 		TEST(test_bound),	TEST(test_late_ring),	     TEST(test_no_room),
 		TEST(test_write_fails), TEST(test_descriptor_taken), TEST(test_descriptor_closed),
-		TEST(test_short),
+		TEST(test_short),	TEST(test_cancelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

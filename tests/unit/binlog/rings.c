@@ -289,18 +289,21 @@ static void test_jump_out(void **state)
 
 	reader_open(path, NULL);
 	sigaction(SIGALRM, &sa, NULL);
-	while (jumps < 20) {
+	while (jumps < 40) {
 		if (sigsetjmp(out, 1) == 0) {
 			setitimer(ITIMER_REAL, &fast, NULL);
 			for (;;) {
-				BINLOG(4, "who %u n %u\n", 0u, n);
+				if (jumps % 2)
+					BINLOG(4, "who %u n %u\n", 0u, n);
+				else
+					BINLOG(4, "who %u n %u %m\n", 0u, n);
 				n++;
 			}
 		}
 		jumps++;
 	}
 	signal(SIGALRM, SIG_IGN);
-	binlog_close();
+	binlog_close(); /* waits for ever for a call that counts as begun and never ends */
 	struct reader *r = reader_load(path);
 
 	/* A number may come twice (jumped out behind the record), never be missing but torn. */

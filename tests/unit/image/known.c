@@ -27,6 +27,8 @@ static struct model *known_model(void)
 	p->pid = p->pgid = p->sid = PID;
 	p->ns = (struct m_ns){11, 12, 13, 14, 15, 16, 17, 18};
 	m->tool_ns = p->ns;
+	strcpy(m->run_id, "01234567-89ab-4cde-8f01-23456789abcd");
+	m->net_lock = M_NET_LOCK_NFTABLES;
 	for (unsigned i = 0; i < 8; i++)
 		small_file(m, M_FILE_REG, "/");
 	p->cwd_file_id = 10;
@@ -204,7 +206,8 @@ static void inventory(void **state)
 	assert_int_equal(inv->root_cg_set, 1);
 	assert_non_null(inv->plugins_entry);
 	assert_int_equal(inv->plugins_entry->n_plugins, 0);
-	assert_int_equal(strlen(inv->dump_criu_run_id), 36);
+	assert_string_equal(inv->dump_criu_run_id, m->run_id);
+	assert_int_equal(inv->network_lock_method, 1);
 	store_unload(&in);
 	scratch_remove("x");
 	model_free(m);

@@ -416,6 +416,10 @@ static struct model *random_model(uint64_t seed)
 	m->boottime_ns = rnd64(), m->realtime_ns = rnd64();
 	rnd_word(m->kernel, sizeof(m->kernel));
 	rnd_word(m->hostname, sizeof(m->hostname));
+	m->net_lock = (enum m_net_lock)below(3);
+	if (coin())
+		snprintf(m->run_id, sizeof(m->run_id), "%08x-%04x-4%03X", rnd32(), below(65536),
+			 below(4096));
 	return m;
 }
 

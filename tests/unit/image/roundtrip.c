@@ -67,6 +67,36 @@ static void random_models(void **state)
 	}
 }
 
+/* It names a table of the firewall that a restore removes. */
+static void bad_run(void **state)
+{
+	static const char *const ids[] = {"0123/../4", "a b", "0123456789abcdef-with-words"};
+
+	for (size_t i = 0; i < 4; i++) {
+		struct model *m = random_model(3);
+		struct err err = {0};
+		struct image *img = image_create("x", IMAGE_STASIS, &err);
+
+		m->run_id[0] = '\0';
+		if (i < 3)
+			strcpy(m->run_id, ids[i]);
+		else
+			m->net_lock = (enum m_net_lock)(M_NET_LOCK_SKIP + 1);
+		image_write_model(img, m, &err);
+		image_commit(img, m, &err);
+		assert_no_err(&err);
+		image_close(img);
+		img = image_open("x", &err);
+		assert_no_err(&err);
+		assert_null(image_read_model(img, &err));
+		assert_int_equal(err.errnum, EBADMSG);
+		assert_non_null(strstr(err.msg, i < 3 ? "id of the run" : "network lock 3"));
+		image_close(img);
+		scratch_remove("x");
+		model_free(m);
+	}
+}
+
 /* The comparison can tell models apart at all. */
 static void comparison_sees_differences(void **state)
 {
@@ -88,6 +118,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(comparison_sees_differences),
 		cmocka_unit_test(random_models),
+		cmocka_unit_test(bad_run),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A scenario of mappings that change all the time, with a ledger of what each page must hold.
+ * --kinds is a list of letters: m(appers), e(dges: heap and stack), p(arent of processes),
+ * t(hreads).
  *
  * A region is written and changed by one thread, which looks at it before it changes it; the ledger
  * lies in pages of its own. So a region that was taken at another instant than the ledger is found.
@@ -25,6 +27,7 @@ enum {
 	WINDOW = 8 << 20, /* of a region; it has two, to move between */
 	BRK_PAGES = 64,
 	GROW_PAGES = 64,
+	BALLAST = 4 << 20,
 };
 
 /* A page's seed: 0 for zeros. */
@@ -403,8 +406,15 @@ static void *maker_thread(void *arg)
 	return NULL;
 }
 
+static void start_kind(void *(*fn)(void *), uintptr_t arg)
+{
+	start_thread(fn, (void *)arg);
+	nthreads++;
+}
+
 static void changes_setup(void)
 {
+	const char *kinds = opt_str("kinds", "mept");
 	size_t len = MAPPERS * sizeof(ledger[0]);
 	char *top;
 
@@ -414,17 +424,21 @@ static void changes_setup(void)
 	grow_row = map_at(HOME(2) + (65 << 20), PAGE, RW, ANON, -1, 0);
 	heritage = map_at(HOME(2) + (66 << 20), HERITAGE * PAGE, RW, ANON, -1, 0);
 	*brk_row = (struct row){.step = PAGE};
+	/* Enough to be worth tracking, whatever the others have at the moment. */
+	fill(map_at(HOME(2) + (96 << 20), BALLAST, RW, ANON, -1, 0), BALLAST, 5);
 	top = map_at(HOME(2) + (80 << 20), PAGE, RW, ANON | MAP_GROWSDOWN, -1, 0);
 	*grow_row = (struct row){.base = top, .step = -PAGE};
 	row_add(grow_row, 3);
-	for (unsigned t = 0; t < MAPPERS; t++)
-		start_thread(mapper_thread, (void *)(uintptr_t)t);
-	start_thread(parent_thread, NULL);
-	start_thread(maker_thread, NULL);
-	nthreads = MAPPERS + 3;
+	for (unsigned t = 0; strchr(kinds, 'm') && t < MAPPERS; t++)
+		start_kind(mapper_thread, t);
+	if (strchr(kinds, 'p'))
+		start_kind(parent_thread, 0);
+	if (strchr(kinds, 't'))
+		start_kind(maker_thread, 0);
 	/* Last: what making a thread allocates lies below the heap's end from here on. */
 	brk_row->base = (char *)(((uintptr_t)sbrk(0) + PAGE - 1) / PAGE * PAGE + 64 * PAGE);
-	start_thread(edge_thread, NULL);
+	if (strchr(kinds, 'e'))
+		start_kind(edge_thread, 0);
 	v_await_ticks(nthreads);
 }
 

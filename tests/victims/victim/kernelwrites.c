@@ -383,6 +383,9 @@ static void vm_start(void)
 	map_at((uint64_t)(uintptr_t)kinds[VM].pages, NPAGES * PAGE, RW, ANON, -1, 0);
 	vm_child = fork();
 	if (vm_child == 0) {
+		/* Who has such a descriptor is a special case for a dump; this one is to be none.
+		 */
+		close(direct_fd);
 		while (!v_quitting())
 			sleep_ms(50);
 		_exit(0);

@@ -145,7 +145,7 @@ static _Atomic uint64_t commits, aborts;
 static volatile uint64_t word;
 
 /* 1 committed, 0 sent away. */
-static int __attribute__((noinline, noclone)) sequence(uint64_t *rseq_cs, uint64_t rounds)
+static int __attribute__((noinline)) sequence(uint64_t *rseq_cs, uint64_t rounds)
 {
 	int done = 0;
 

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* What a log handed out, beside what is there. */
+#include <inttypes.h>
+
+#include "tools/bindecode/decode_log.h"
+
+/* So many streams a log may have before its numbers are those of a later log of the process. */
+#define STREAMS_OF_A_LOG 65536u
+
+static bool is_zero(const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+/* A block may stand at a multiple of its length, with a gap before it that is shorter than it. */
+static bool is_alignment(uint64_t gap, uint64_t off, uint64_t len)
+{
+	return gap < len && off % len == 0;
+}
+
+static void end_empty(struct dec_log *log, uint64_t from, uint64_t len)
+{
+	if (!len)
+		return;
+	if (log->header.closed != 1) {
+		log->counts.unfilled_bytes += len;
+		return;
+	}
+	log->counts.empty_bytes += len;
+	dec_log_add_note(log, from, len, "no block is here, though the log is closed");
+}
+
+static void account_blocks(struct dec_log *log)
+{
+	uint64_t end = log->header.next < log->src.len ? log->header.next : log->src.len;
+	uint64_t off = BINLOG_ALIGN;
+	uint64_t empty = 0;
+	uint64_t from = off;
+	uint8_t page[BINLOG_ALIGN];
+	struct binlog_block h;
+
+	while (off < end) {
+		uint64_t to = off + BINLOG_ALIGN;
+		ssize_t n;
+
+		if (dec_index_header(log, off, &h) && h.len && h.len % BINLOG_ALIGN == 0) {
+			if (!is_alignment(empty, off, h.len))
+				end_empty(log, from, empty);
+			if (h.len >= end - off)
+				return;
+			off += h.len;
+			from = off;
+			empty = 0;
+			continue;
+		}
+		n = dec_source_read(&log->src, off, page, sizeof(page));
+		if (n <= 0)
+			return;
+		if (is_zero(page, (size_t)n)) {
+			uint64_t data = dec_source_data(&log->src, off);
+
+			data -= data % BINLOG_ALIGN;
+			to = data > to ? data : to;
+			to = to < end ? to : end;
+			empty += to - off;
+		} else {
+			end_empty(log, from, empty);
+			empty = 0;
+			from = to;
+		}
+		off = to;
+	}
+	end_empty(log, from, empty);
+}
+
+static void account_streams(struct dec_log *log)
+{
+	uint32_t next = log->header.next_stream;
+	uint32_t least = log->nstreams ? log->streams[0]->number : next;
+	uint32_t first = least ? (least - 1) / STREAMS_OF_A_LOG * STREAMS_OF_A_LOG + 1 : 1;
+	uint32_t there = 0;
+
+	for (size_t i = 0; i < log->nstreams; i++)
+		there += log->streams[i]->number >= first && log->streams[i]->number < next;
+	if (next <= first || there == next - first)
+		return;
+	if (log->header.closed == 1)
+		log->counts.lost_streams = next - first - there;
+	else
+		log->counts.unbegun_streams = next - first - there;
+}
+
+void dec_log_account(struct dec_log *log)
+{
+	if (log->flags & (DEC_ADD_FOLLOW | DEC_ADD_TAIL))
+		return;
+	if (log->header.closed == 1 && log->header.next > log->src.len) {
+		log->counts.cut_bytes = log->header.next - log->src.len;
+		dec_log_add_note(log, log->src.len, log->counts.cut_bytes,
+				 "the file ends here, though the log is closed");
+	}
+	account_blocks(log);
+	account_streams(log);
+}
