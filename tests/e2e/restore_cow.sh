@@ -86,6 +86,36 @@ for format in "--compress lz4" "--compress zstd" "--compress none" "--image-form
 	rm -rf "$TMPDIR/image" "$TMPDIR/v"
 done
 
+# A child of an image that has pages as those of another process, and one of both.
+victim_start "$TMPDIR/v" cow --size 24 --n $N || die "$WHY"
+before=$(pss "$VPID")
+mapfile -t tree < <(tree_pids "$VPID")
+stasis dump -t "$VPID" -D "$TMPDIR/image.0" -R --tracking none --json || die "the first of two: dump: $ERR"
+[[ $OUT =~ \"same_bytes\":\ *[1-9] ]] || bad "the first of two stores pages for each: $OUT"
+stasis dump -t "$VPID" -D "$TMPDIR/image" -R --prev-images-dir ../image.0 || die "the second of two: dump: $ERR"
+read -r first second < <(stat -c %s "$TMPDIR/image.0/memory.stasis" "$TMPDIR/image/memory.stasis" | paste -s)
+[ $((second * 10)) -lt "$first" ] || bad "the second of two has $second bytes, the first one had $first"
+stasis verify "$TMPDIR/image" || bad "two: verify: $ERR"
+stasis squash "$TMPDIR/image" -o "$TMPDIR/whole" || bad "two: squash: $ERR"
+# A reader that shares no code with the program finds the same in both.
+for p in "${tree[@]:0:2}"; do
+	two=$(tests/lib/read_stasis.py "$TMPDIR/image/memory.stasis" "$p" | cksum)
+	one=$(tests/lib/read_stasis.py "$TMPDIR/whole/memory.stasis" "$p" | cksum)
+	[[ $two = "$one" && $two != *" 0" ]] || bad "process $p of two images and of the one made of them: $two, $one"
+done
+victim_ok "$TMPDIR/v" "two, which goes on"
+kill -KILL "${tree[@]}"
+all_ended "${tree[@]}" || die "they do not end"
+restore "two" && compare "two" "$before"
+mapfile -t tree < <(tree_pids "$VPID")
+kill -KILL "${tree[@]}"
+all_ended "${tree[@]}" || die "they do not end"
+mv "$TMPDIR/image" "$TMPDIR/image.1"
+mv "$TMPDIR/whole" "$TMPDIR/image"
+restore "two, made one" && compare "two, made one" "$before"
+victim_end "$TMPDIR/v" "(two)"
+rm -rf "$TMPDIR"/image* "$TMPDIR/v"
+
 # Who may not see frame numbers stores every page; the restore compares.
 need_program setpriv
 victim_start "$TMPDIR/v" cow --size 24 --n $N || die "$WHY"

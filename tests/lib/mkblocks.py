@@ -5,8 +5,9 @@
     mkblocks.py TEXT FILE
 
     file MINOR ALIGN ID                      first; pages of 4096 bytes
-    block SPACE CODEC ADDR:K,K... [...]      a page per K from ADDR on, filled by rule K of mkimage.py
+    block SPACE CODEC[@ROUND] ADDR:K,K...    a page per K from ADDR on, filled by rule K of mkimage.py
     block SPACE same=PID ADDR:N [...]        N pages from ADDR on are those of that process
+    map SPACE FOLLOW ADDR:N [...]            the space has N pages from ADDR on; FOLLOW records of it follow
 
 CODEC is none, lz4 (the last page is zero) or zero. Index and trailer follow by themselves.
 """
@@ -18,7 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from xxh3 import xxh3_64  # noqa: E402
 
 PAGE = 4096
-CODECS = {"none": 0, "lz4": 1, "zero": 3, "same": 5}
+CODECS = {"none": 0, "lz4": 1, "zero": 3, "map": 4, "same": 5}
 
 
 def page(k):
@@ -54,17 +55,23 @@ def main():
             out = summed(b"\x93STASIS\n", rest).ljust(align, b"\0")
             continue
         space, (codec, _, same) = int(words[1], 0), words[2].partition("=")
+        codec, _, number = codec.partition("@")
+        if words[0] == "map":
+            codec, number = "map", words[2]
+        number = int(same or number or 0)
         raw, extents = b"", []
         for word in words[3:]:
             addr, _, what = word.partition(":")
-            if codec == "same":
+            if codec in ("same", "map"):
                 extents.append((int(addr, 0), int(what) * PAGE))
                 continue
             extents.append((int(addr, 0), len(what.split(",")) * PAGE))
             raw += b"".join(page(int(k)) for k in what.split(","))
-        raw_len = sum(e[1] for e in extents)
-        payload = {"none": raw, "lz4": lz4_block(raw) if codec == "lz4" else b""}.get(codec, b"")
         lists = b"".join(struct.pack("<QQ", *e) for e in extents)
+        if codec == "map":
+            raw, lists, extents = lists, b"", []
+        raw_len = sum(e[1] for e in extents)
+        payload = {"none": raw, "map": raw, "lz4": lz4_block(raw) if codec == "lz4" else b""}.get(codec, b"")
         head = struct.pack(
             "<QQIIQHHI8x",
             ident,
@@ -74,12 +81,13 @@ def main():
             xxh3_64(payload) if payload else 0,
             CODECS[codec],
             len(extents),
-            int(same or 0),
+            number,
         )
         entry = struct.pack(
-            "<QQIIHHI", len(out), space, raw_len, len(payload), CODECS[codec], len(extents), int(same or 0)
+            "<QQIIHHI", len(out), space, raw_len, len(payload), CODECS[codec], len(extents), number
         )
-        blocks.append((space, extents[0][0], entry, lists, raw_len))
+        order = (1, extents[0][0], number) if extents else (0, -number, 0)
+        blocks.append((space, order, entry, lists, raw_len))
         out += summed(b"\x93STBLK\r\n", head + lists)
         out = out.ljust(-(-len(out) // align) * align, b"\0") + payload
         out = out.ljust(-(-len(out) // align) * align, b"\0")

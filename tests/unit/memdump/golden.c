@@ -28,7 +28,8 @@ static uint8_t byte_of(unsigned k, unsigned i)
 	return k ? (uint8_t)(k * 37 + i * 11 + i / 256) : 0;
 }
 
-static void check(const char *name, const struct golden_page *pages, size_t n)
+/* @stale: pages that are stored beside the @n that count. */
+static void check(const char *name, const struct golden_page *pages, size_t n, size_t stale)
 {
 	struct err err = {0};
 	struct md_verify v;
@@ -36,7 +37,8 @@ static void check(const char *name, const struct golden_page *pages, size_t n)
 
 	if (md_file_verify(dirfd, name, 1, NULL, NULL, &v, &err) < 0)
 		fail_msg("%s", err.msg);
-	assert_int_equal(v.raw_bytes, n * MADE_PAGE);
+	assert_int_equal(v.raw_bytes, (n + stale) * MADE_PAGE);
+	assert_int_equal(v.stale_bytes, stale * MADE_PAGE);
 	f = md_file_open(dirfd, name, 0, &err);
 	assert_non_null(f);
 	for (size_t i = 0; i < n; i++) {
@@ -65,7 +67,7 @@ static void format_1_0(void **state)
 		{300, 0x30000, 300, 0}, {shm, 0, shm, 6},
 	};
 
-	check("blocks-1.0", pages, sizeof(pages) / sizeof(pages[0]));
+	check("blocks-1.0", pages, sizeof(pages) / sizeof(pages[0]), 0);
 }
 
 static void format_1_1(void **state)
@@ -78,12 +80,22 @@ static void format_1_1(void **state)
 		{302, 0x10000, 300, 1}, {302, 0x12000, 301, 7}, {302, 0x21000, 300, 0},
 	};
 
-	check("blocks-1.1", pages, sizeof(pages) / sizeof(pages[0]));
+	check("blocks-1.1", pages, sizeof(pages) / sizeof(pages[0]), 0);
+}
+
+static void format_1_1_rounds(void **state)
+{
+	const struct golden_page pages[] = {
+		{300, 0x10000, 300, 1}, {300, 0x11000, 300, 9}, {300, 0x12000, 300, 8},
+		{300, 0x20000, 300, 5}, {301, 0x10000, 301, 3},
+	};
+
+	check("blocks-1.1-rounds", pages, sizeof(pages) / sizeof(pages[0]), 4);
 }
 
 static void text_makes_the_same(void **state)
 {
-	static const char *const names[] = {"blocks-1.0", "blocks-1.1"};
+	static const char *const names[] = {"blocks-1.0", "blocks-1.1", "blocks-1.1-rounds"};
 	struct made_dir d = made_dir();
 	char command[1024];
 
@@ -105,6 +117,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(format_1_0),
 		cmocka_unit_test(format_1_1),
+		cmocka_unit_test(format_1_1_rounds),
 		cmocka_unit_test(text_makes_the_same),
 	};
 
