@@ -10,14 +10,16 @@
 
 #include "tests/unit/memdump/made.h"
 
-enum { A = 7, B = 11, AT = 0x50000, NPAGES = 4 };
+enum { A = 7, B = 11, C = 13, AT = 0x50000, NPAGES = 4 };
 
-/* A has four pages; B has the second and third of them, and another one behind. */
+/* A has four pages; B has the second and third of them, and another one behind; C has its own. */
 static const struct made_block blocks[] = {
 	{MADE_SAME(B, A), 1, {{AT + 0x1000, 0x2000}}},
 	{A, 1, {{AT, NPAGES * 0x1000}}},
 	{B, 1, {{AT + 0x3000, 0x1000}}},
+	{C, 1, {{AT, 0x1000}}},
 };
+enum { NBLOCKS = 4 };
 
 /* What the child has written since, with other bytes. */
 static const struct made_block later[] = {
@@ -25,7 +27,8 @@ static const struct made_block later[] = {
 };
 
 static const struct md_extent map_a[] = {{AT, NPAGES * 0x1000}};
-static const struct md_extent map_b[] = {{AT + 0x1000, 0x2000}};
+static const struct md_extent map_b[] = {{AT + 0x1000, 0x3000}};
+static const struct md_extent map_c[] = {{AT, 0x1000}};
 
 static int inverted_next(struct md_reader *r, struct md_block *b, uint32_t block_size,
 			 struct err *err)
@@ -52,6 +55,7 @@ static void write_file(int dirfd, const struct made_block *v, size_t n, bool inv
 	if (maps) {
 		assert_int_equal(md_writer_file_map(w, A, map_a, 1, &err), 0);
 		assert_int_equal(md_writer_file_map(w, B, map_b, 1, &err), 0);
+		assert_int_equal(md_writer_file_map(w, C, map_c, 1, &err), 0);
 		assert_int_equal(md_writer_finish(w, &err), 0);
 	}
 	w->close(w);
@@ -70,7 +74,7 @@ static void test_beside_a_map(void **state)
 	struct err err = {0};
 	struct md_verify v;
 
-	write_file(d.fd, blocks, 3, false, &fo, true);
+	write_file(d.fd, blocks, NBLOCKS, false, &fo, true);
 	assert_null(md_file_open(d.fd, "f", 0, &err));
 	assert_int_equal(err.errnum, EBADMSG);
 	assert_non_null(strstr(err.msg, "one of the two has rounds or a map"));
@@ -80,13 +84,47 @@ static void test_beside_a_map(void **state)
 	clean(&d);
 }
 
+/* Where one space ends the next one begins, in the same block. */
+static void test_neighbours(void **state)
+{
+	static const struct made_block next[] = {
+		{A, 1, {{AT, NPAGES * 0x1000}}},
+		{MADE_SAME(B, A), 1, {{AT, 0x1000}}},
+		{MADE_SAME(C, A), 1, {{AT + 0x1000, 0x1000}}},
+	};
+	const struct md_file_opts fo = {.page_size = MADE_PAGE};
+	struct made_dir d = made_dir();
+	struct err err = {0};
+	struct md_extent e;
+	struct md_file *f;
+	uint64_t origin;
+
+	write_file(d.fd, next, 3, false, &fo, false);
+	f = md_file_open(d.fd, "f", 0, &err);
+	assert_non_null(f);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(md_file_extent(f, i ? C : B, 0, &e), 1);
+		assert_int_equal(e.addr, AT + i * 0x1000);
+		assert_int_equal(e.len, 0x1000);
+		assert_int_equal(md_file_origin(f, i ? C : B, 0, &e, &origin), 1);
+		assert_int_equal(origin, A);
+	}
+	md_file_close(f);
+	clean(&d);
+}
+
 /* --- a child of such a file ------------------------------------------------------------------ */
 
 struct seen {
-	unsigned times[2][NPAGES]; /* of A, of B */
-	uint8_t page[2][NPAGES][MADE_PAGE];
+	unsigned times[3][NPAGES]; /* of A, B, C */
+	uint8_t page[3][NPAGES][MADE_PAGE];
 	uint64_t want; /* 0: all */
 };
+
+static unsigned who(uint64_t space)
+{
+	return space == A ? 0 : space == B ? 1 : 2;
+}
 
 static int see(void *arg, uint64_t space, uint64_t addr, const void *buf, uint64_t len,
 	       struct err *err)
@@ -96,12 +134,12 @@ static int see(void *arg, uint64_t space, uint64_t addr, const void *buf, uint64
 	for (uint64_t at = 0; at < len; at += MADE_PAGE) {
 		unsigned n = (unsigned)((addr + at - AT) / MADE_PAGE);
 
-		if ((space != A && space != B) || n >= NPAGES)
+		if ((space != A && space != B && space != C) || n >= NPAGES)
 			fail_msg("page %#lx of space %lu", addr + at, space);
-		s->times[space == B][n]++;
-		memset(s->page[space == B][n], 0, MADE_PAGE);
+		s->times[who(space)][n]++;
+		memset(s->page[who(space)][n], 0, MADE_PAGE);
 		if (buf)
-			memcpy(s->page[space == B][n], (const uint8_t *)buf + at, MADE_PAGE);
+			memcpy(s->page[who(space)][n], (const uint8_t *)buf + at, MADE_PAGE);
 	}
 	return 0;
 }
@@ -135,8 +173,8 @@ static void expect_page(const struct seen *s, uint64_t space, unsigned n, uint64
 	made_page(as, AT + n * MADE_PAGE, page);
 	for (unsigned i = 0; inverted && i < MADE_PAGE; i++)
 		page[i] ^= 0xff;
-	assert_int_equal(s->times[space == B][n], 1);
-	assert_memory_equal(s->page[space == B][n], page, MADE_PAGE);
+	assert_int_equal(s->times[who(space)][n], 1);
+	assert_memory_equal(s->page[who(space)][n], page, MADE_PAGE);
 }
 
 /* B has the page as it was, though the child has another one in its place for A. */
@@ -146,13 +184,15 @@ static void expect_all(const struct seen *s)
 		expect_page(s, A, n, A, n == 1);
 	expect_page(s, B, 1, A, false);
 	expect_page(s, B, 2, A, false);
-	assert_int_equal(s->times[1][0] + s->times[1][3], 0);
+	expect_page(s, B, 3, B, false);
+	expect_page(s, C, 0, C, false);
+	assert_int_equal(s->times[1][0], 0);
 }
 
 static void read_all(struct md_file *f, struct seen *s)
 {
-	for (unsigned k = 0; k < 2; k++) {
-		const uint64_t space = k ? B : A;
+	for (unsigned k = 0; k < 3; k++) {
+		const uint64_t space = k == 0 ? A : k == 1 ? B : C;
 		struct md_extent e = {0};
 
 		while (md_file_extent(f, space, e.addr + e.len, &e) > 0)
@@ -184,7 +224,7 @@ static void test_below_a_child(void **state)
 
 	assert_int_equal(mkdirat(d.fd, "parent", 0700), 0);
 	parent = openat(d.fd, "parent", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	write_file(parent, blocks, 3, false, &fo, false);
+	write_file(parent, blocks, NBLOCKS, false, &fo, false);
 	f = md_file_open(parent, "f", 0, &err);
 	assert_non_null(f);
 	fo.has_parent = true;
@@ -208,6 +248,8 @@ static void test_below_a_child(void **state)
 	fill(d.fd, s);
 	assert_int_equal(s->times[0][0] + s->times[0][1] + s->times[0][2] + s->times[0][3], 0);
 	s->want = A;
+	fill(d.fd, s);
+	s->want = C;
 	fill(d.fd, s);
 	expect_all(s);
 
@@ -243,7 +285,7 @@ static void test_torn(void **state)
 		struct md_extent e;
 		struct md_file *f;
 
-		write_file(d.fd, blocks, 3, false, &fo, false);
+		write_file(d.fd, blocks, NBLOCKS, false, &fo, false);
 		cut(&d, n);
 		assert_null(md_file_open(d.fd, "f", 0, &err));
 		err_clear(&err);
@@ -264,6 +306,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_beside_a_map),
+		cmocka_unit_test(test_neighbours),
 		cmocka_unit_test(test_below_a_child),
 		cmocka_unit_test(test_torn),
 	};
