@@ -24,6 +24,7 @@ struct cmd {
 };
 
 int cmd_dump(int argc, char **argv);
+int cmd_pre_dump(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_verify(int argc, char **argv);
 int cmd_squash(int argc, char **argv);

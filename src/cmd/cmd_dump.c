@@ -493,7 +493,7 @@ static bool is_mistyped(pid_t pid)
 	return target_precheck(pid, &drop) < 0;
 }
 
-int cmd_dump(int argc, char **argv)
+static int run_dump(int argc, char **argv, const char *command, bool pre)
 {
 	struct dump_cmd c = {
 		.opts = {.end = TARGET_KILL,
@@ -505,7 +505,14 @@ int cmd_dump(int argc, char **argv)
 	struct sigaction sa = {.sa_handler = on_signal};
 	struct dump_result res;
 	struct err err = {0};
-	int ret = cmd_parse(&argp, argc, argv, &c);
+	int ret;
+
+	if (pre) {
+		c.opts.end = TARGET_RUN;
+		c.opts.track_mem = true;
+		c.opts.allow_findings = true;
+	}
+	ret = cmd_parse(&argp, argc, argv, &c);
 
 	if (ret)
 		return ret;
@@ -532,10 +539,21 @@ int cmd_dump(int argc, char **argv)
 	if (!c.quiet || ret < 0)
 		print_findings(&res);
 	if (ret < 0)
-		ret = cmd_fail("dump", &err);
+		ret = cmd_fail(command, &err);
 	else if (!c.quiet)
 		print_result(&c, &res);
 	free(res.findings);
 	log_end(ret != 0);
 	return ret;
+}
+
+int cmd_dump(int argc, char **argv)
+{
+	return run_dump(argc, argv, "dump", false);
+}
+
+/* criu's name for what comes before the last dump of a chain. */
+int cmd_pre_dump(int argc, char **argv)
+{
+	return run_dump(argc, argv, "pre-dump", true);
 }

@@ -9,6 +9,7 @@
 
 static const struct cmd cmds[] = {
 	{"dump", "dump a running process tree into an image", cmd_dump},
+	{"pre-dump", "dump and let it run on, for a later --prev-images-dir", cmd_pre_dump},
 	{"restore", "bring the process tree of an image back", cmd_restore},
 	{"verify", "check every checksum and cross-reference of an image", cmd_verify},
 	{"squash", "make one whole image of an incremental one and its parents", cmd_squash},

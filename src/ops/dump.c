@@ -276,7 +276,7 @@ static int dump_precopy(struct dump *d, struct err *err)
 	if (!d->parent && (o->tracking == TRACKING_NONE || d->criu ||
 			   (!must && !o->track_mem && o->end != TARGET_RUN)))
 		return dump_budget(d, err);
-	dump_phase(d, DUMP_PRECOPY, 0);
+	dump_phase(d, DUMP_PRECOPY, ranges_private(o->pid));
 	d->precopy = precopy_begin(d->target, o, d->parent, &d->res->precopy, err);
 	if (!d->precopy && err->errnum)
 		return -err->errnum;

@@ -33,7 +33,7 @@ PID=$VPID
 disown "$PID"
 
 # Tracked from dump to dump by a keeper; every image is of one instant, and small.
-stasis dump -t "$PID" -D "$i.0" -R --json --track-mem || die "dump: $ERR"
+stasis pre-dump -t "$PID" -D "$i.0" --json || die "dump: $ERR"
 have=$(field tracking)
 if [ "$have" != uffd ]; then
 	echo "writes are not tracked here: $(sed -n 's/.*"reason": *"\([^"]*\)".*/\1/p' <<<"$OUT")"
