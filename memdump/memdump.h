@@ -97,7 +97,8 @@ struct md_range {
 	/*
 	 * A process that may have the same pages at the same addresses, as it has forked this one;
 	 * 0: none. Where that can be told (CAP_SYS_ADMIN), and its ranges are in the list before,
-	 * they are not read but stored as MD_CODEC_SAME.
+	 * they are not read but stored as MD_CODEC_SAME. Not for files with rounds, maps or a
+	 * parent.
 	 */
 	int kin;
 };
