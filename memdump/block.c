@@ -112,6 +112,7 @@ struct md_block *md_pool_get(struct md_pool *p)
 	b->nextents = 0;
 	b->round = 0;
 	b->codec = MD_CODEC_NONE;
+	b->same_as = 0;
 	b->packed_len = 0;
 	b->data = NULL;
 	b->sum = 0;

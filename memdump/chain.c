@@ -201,28 +201,46 @@ int md_chain_resolve(const struct md_chain *c, struct md_index *ret, struct err 
 
 /* --- what counts, block by block ------------------------------------------------------------ */
 
-int md_live_init(struct md_live *l, const struct md_chain *c, const struct md_index *x,
-		 unsigned file, struct err *err)
+static bool *find_wanted(const struct md_index *x, unsigned file,
+			 bool (*want)(void *arg, uint64_t space), void *want_arg, size_t *ret_n)
 {
-	size_t nblocks = c->files[file].list.nblocks, n = 0;
+	bool *v = calloc(x->npieces + 1, sizeof(*v));
+
+	*ret_n = 0;
+	for (size_t i = 0; v && i < x->nspaces; i++) {
+		const struct md_index_space *s = &x->spaces[i];
+
+		if (want && !want(want_arg, s->space))
+			continue;
+		for (size_t k = s->first; k < s->first + s->n; k++) {
+			v[k] = x->pieces[k].file == file;
+			*ret_n += v[k];
+		}
+	}
+	return v;
+}
+
+int md_live_init(struct md_live *l, const struct md_chain *c, const struct md_index *x,
+		 unsigned file, bool (*want)(void *arg, uint64_t space), void *want_arg,
+		 struct err *err)
+{
+	size_t nblocks = c->files[file].list.nblocks, n;
+	cleanup_free bool *wanted = find_wanted(x, file, want, want_arg, &n);
 
 	*l = (struct md_live){.first = calloc(nblocks + 2, sizeof(*l->first))};
-	for (size_t i = 0; i < x->npieces; i++)
-		n += x->pieces[i].file == file;
 	l->pieces = reallocarray(NULL, n + 1, sizeof(*l->pieces));
-	if (!l->first || !l->pieces) {
+	if (!wanted || !l->first || !l->pieces) {
 		md_live_deinit(l);
 		return err_set(err, ENOMEM, "reserve memory for %zu pieces", n);
 	}
 	/* Counted two places on, summed up one place on, so that placing makes them the starts. */
 	for (size_t i = 0; i < x->npieces; i++)
-		if (x->pieces[i].file == file)
+		if (wanted[i])
 			l->first[x->pieces[i].block + 2]++;
 	for (size_t b = 0; b < nblocks; b++)
 		l->first[b + 2] += l->first[b + 1];
-	/* Addresses ascend, and in a block its bytes with them. */
 	for (size_t i = 0; i < x->npieces; i++)
-		if (x->pieces[i].file == file)
+		if (wanted[i])
 			l->pieces[l->first[x->pieces[i].block + 1]++] = x->pieces[i];
 	return 0;
 }

@@ -36,6 +36,11 @@ struct md_chain {
  */
 int md_chain_open(struct md_chain *c, int dirfd, const char *name, unsigned flags, struct err *err);
 void md_chain_close(struct md_chain *c);
+/* One file without rounds and maps: what it stores is what counts. */
+static inline bool md_chain_is_plain(const struct md_chain *c)
+{
+	return c->n == 1 && !c->files[0].list.layered;
+}
 int md_chain_resolve(const struct md_chain *c, struct md_index *ret, struct err *err);
 
 /*
@@ -49,13 +54,17 @@ int md_parent_open(struct md_raw_file *f, int dirfd, const char *name,
 /* Puts @where before what @from says. */
 int md_err_where(struct err *err, const char *where, const struct err *from);
 
-/* Of one file the pieces that count: those of block b are pieces[first[b]] to first[b + 1]. */
+/*
+ * Of one file the pieces that count: those of block b are pieces[first[b]] to first[b + 1], by
+ * space, then by address. Those of spaces that @want says no to are left out; NULL: none are.
+ */
 struct md_live {
 	struct md_index_piece *pieces;
 	size_t *first;
 };
 int md_live_init(struct md_live *l, const struct md_chain *c, const struct md_index *x,
-		 unsigned file, struct err *err);
+		 unsigned file, bool (*want)(void *arg, uint64_t space), void *want_arg,
+		 struct err *err);
 void md_live_deinit(struct md_live *l);
 
 #endif

@@ -25,6 +25,7 @@ const char *md_codec_name(enum md_codec_id id)
 	return id == MD_CODEC_NONE   ? "none"
 	       : id == MD_CODEC_ZERO ? "zero"
 	       : id == MD_CODEC_MAP  ? "map"
+	       : id == MD_CODEC_SAME ? "same"
 				     : "unknown";
 }
 

@@ -39,8 +39,12 @@ static int count_live(struct md_file *f, struct err *err)
 	f->live = calloc(l->nblocks + 1, sizeof(*f->live));
 	if (!f->live)
 		return err_set(err, ENOMEM, "reserve memory for the index");
+	/* Another's: its own space has them all. */
+	for (size_t i = 0; i < l->nblocks; i++)
+		if (l->blocks[i].entry.codec == MD_CODEC_SAME)
+			f->live[i] = l->blocks[i].entry.raw_len;
 	for (size_t i = 0; i < f->index.npieces; i++)
-		if (!f->index.pieces[i].file)
+		if (!f->index.pieces[i].file && !f->index.pieces[i].as)
 			f->live[f->index.pieces[i].block] += (uint32_t)f->index.pieces[i].len;
 	return 0;
 }
@@ -56,6 +60,8 @@ static void size_cache(struct md_file *f)
 		for (size_t i = 0; i < l->nblocks; i++) {
 			const struct md_index_entry *e = &l->blocks[i].entry;
 
+			if (e->codec == MD_CODEC_SAME)
+				continue;
 			if (e->raw_len > f->raw_max)
 				f->raw_max = e->raw_len;
 			if (!md_index_is_map(e) && e->round > round)
@@ -130,8 +136,9 @@ bool md_file_block(const struct md_file *f, size_t i, struct md_stored *ret)
 		.raw_len = e->raw_len,
 		.packed_len = e->packed_len,
 		.nextents = e->nextents,
-		.round = md_index_is_map(e) ? 0 : e->round,
+		.round = md_index_is_map(e) ? 0 : md_index_round(e),
 		.live_len = f->live ? f->live[i] : e->raw_len,
+		.same_as = e->codec == MD_CODEC_SAME ? e->round : 0,
 	};
 	return true;
 }
@@ -149,6 +156,21 @@ int md_file_extent(const struct md_file *f, uint64_t space, uint64_t addr,
 	while ((p = md_index_next(&f->index, space, p)) && p->addr == start + len)
 		len += p->len;
 	*ret_extent = (struct md_extent){start, len};
+	return 1;
+}
+
+int md_file_origin(const struct md_file *f, uint64_t space, uint64_t addr,
+		   struct md_extent *ret_extent, uint64_t *ret_space)
+{
+	const struct md_index_list *l = &f->chain.files[0].list;
+	const struct md_index_piece *p = md_index_find(&f->index, space, addr);
+	uint64_t start;
+
+	if (!p)
+		return 0;
+	start = p->addr > addr ? p->addr : addr;
+	*ret_extent = (struct md_extent){start, p->len - (start - p->addr)};
+	*ret_space = md_chain_is_plain(&f->chain) ? l->blocks[p->block].entry.space : space;
 	return 1;
 }
 

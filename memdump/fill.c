@@ -97,7 +97,7 @@ static int write_live(struct run *r, const struct md_index_block *b, const uint8
 	for (size_t k = r->live.first[i]; ret == 0 && k < r->live.first[i + 1]; k++) {
 		const struct md_index_piece *p = &r->live.pieces[k];
 
-		ret = r->sink->write(r->sink->arg, b->entry.space, p->addr,
+		ret = r->sink->write(r->sink->arg, md_index_space_of(&r->list, p), p->addr,
 				     raw ? raw + p->raw_off : NULL, p->len, err);
 	}
 	return ret;
@@ -242,8 +242,6 @@ static int run_prepare(struct run *r, struct err *err)
 		if (r->list.blocks[i].entry.raw_len > r->raw_max)
 			r->raw_max = r->list.blocks[i].entry.raw_len;
 	}
-	if (r->opts->progress)
-		__atomic_fetch_add(&r->opts->progress->raw_total, r->total, __ATOMIC_RELAXED);
 	qsort_r(r->order, r->list.nblocks, sizeof(*r->order), by_offset, r->list.blocks);
 	return 0;
 }
@@ -264,6 +262,8 @@ static void drop_stale(struct run *r, struct md_index_list *l)
 	for (size_t i = 0; i < l->nblocks; i++) {
 		if (r->live.first[i] == r->live.first[i + 1])
 			continue;
+		for (size_t k = r->live.first[i]; k < r->live.first[i + 1]; k++)
+			r->live.pieces[k].block = (uint32_t)n;
 		l->blocks[n] = l->blocks[i];
 		r->live.first[n++] = r->live.first[i];
 	}
@@ -271,22 +271,77 @@ static void drop_stale(struct run *r, struct md_index_list *l)
 	l->nblocks = n;
 }
 
+/* Of a file of which all blocks count: leaves those with bytes that somebody wants. */
+static void drop_unwanted(const struct run *r, struct md_index_list *l)
+{
+	const struct md_fill_opts *o = r->opts;
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->nblocks; i++) {
+		const struct md_index_entry *e = &l->blocks[i].entry;
+
+		if (e->codec != MD_CODEC_SAME && (!o->want || o->want(o->want_arg, e->space)))
+			l->blocks[n++] = l->blocks[i];
+	}
+	l->nblocks = n;
+}
+
+/* Of which something counts. */
+static uint64_t used_bytes(const struct md_index_list *l, const bool *used)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < l->nblocks; i++)
+		if (used ? used[i] : l->blocks[i].entry.codec != MD_CODEC_SAME)
+			sum += l->blocks[i].entry.raw_len;
+	return sum;
+}
+
+/* What raw_bytes will come to; of several passes, each with spaces of its own, of all together. */
+static int tell_total(struct md_progress *pr, const struct md_chain *c, const struct md_index *x,
+		      struct err *err)
+{
+	uint64_t total = 0;
+
+	if (md_chain_is_plain(c))
+		total = used_bytes(&c->files[0].list, NULL);
+	for (unsigned i = 0; !md_chain_is_plain(c) && i < c->n; i++) {
+		const struct md_index_list *l = &c->files[i].list;
+		bool *used = calloc(l->nblocks + 1, sizeof(*used));
+
+		if (!used)
+			return err_set(err, ENOMEM, "order of %zu blocks", l->nblocks);
+		for (size_t k = 0; k < x->npieces; k++)
+			if (x->pieces[k].file == i)
+				used[x->pieces[k].block] = true;
+		total += used_bytes(l, used);
+		free(used);
+	}
+	__atomic_store_n(&pr->raw_total, total, __ATOMIC_RELAXED);
+	return 0;
+}
+
 /* A file without rounds, maps and parent is not resolved: all that it stores counts. */
 static int prepare_all(struct run *runs, const struct run *like, struct md_chain *c,
 		       struct err *err)
 {
-	bool plain = c->n == 1 && !c->files[0].list.layered;
+	const bool plain = md_chain_is_plain(c);
+	const struct md_fill_opts *o = like->opts;
 	struct md_index x = {0};
 	int ret = plain ? 0 : md_chain_resolve(c, &x, err);
 
+	if (ret == 0 && o->progress)
+		ret = tell_total(o->progress, c, &x, err);
 	for (unsigned i = 0; ret == 0 && i < c->n; i++) {
 		struct run *r = &runs[i];
 
 		*r = *like;
 		r->file = c->files[i].raw;
 		r->where = c->files[i].where;
-		if (!plain)
-			ret = md_live_init(&r->live, c, &x, i, err);
+		if (plain)
+			drop_unwanted(r, &c->files[i].list);
+		else
+			ret = md_live_init(&r->live, c, &x, i, o->want, o->want_arg, err);
 		if (ret == 0 && !plain)
 			drop_stale(r, &c->files[i].list);
 		r->list = c->files[i].list;
@@ -321,8 +376,6 @@ int md_file_fill(int dirfd, const char *name, const struct md_fill_opts *opts,
 
 	if (ret < 0)
 		return ret;
-	if (opts->progress)
-		__atomic_store_n(&opts->progress->raw_total, 0, __ATOMIC_RELAXED);
 	runs = calloc(c.n, sizeof(*runs));
 	ret = runs ? prepare_all(runs, &like, &c, err)
 		   : err_set(err, ENOMEM, "fill from %u files", c.n);

@@ -187,27 +187,43 @@ int md_take_file_head(const uint8_t *p, size_t len, struct md_file_head *ret, st
 	return 0;
 }
 
-/* What holds for a block in its head and in the index alike; NULL when all is well. */
-static const char *block_wrong(const struct md_file_head *fh, uint16_t codec, uint16_t nextents,
-			       uint32_t raw_len, uint32_t packed_len, uint32_t round)
+static bool packed_len_fits(const struct md_index_entry *e)
 {
-	if (!fh->minor && round)
+	if (e->codec == MD_CODEC_ZERO || e->codec == MD_CODEC_SAME)
+		return !e->packed_len;
+	if (e->codec == MD_CODEC_NONE)
+		return e->packed_len == e->raw_len;
+	return e->packed_len && e->packed_len <= e->raw_len;
+}
+
+/* Two processes, in a file that is one look at them. */
+static const char *same_wrong(const struct md_index_entry *e, const struct md_file_head *fh)
+{
+	if (!e->space || e->space > UINT32_MAX || !e->round || e->round == e->space)
+		return "process with the same pages";
+	return fh->flags & MD_FLAG_PARENT ? "pages of another process in a file that has a parent"
+					  : NULL;
+}
+
+/* What holds for a block in its head and in the index alike; NULL when all is well. */
+static const char *block_wrong(const struct md_index_entry *e, const struct md_file_head *fh)
+{
+	if (e->codec > (fh->minor ? MD_CODEC_SAME : MD_CODEC_ZERO))
+		return "unknown codec";
+	if (!fh->minor && e->round)
 		return "reserved field of a block is not zero";
-	if (codec == MD_CODEC_MAP && fh->minor)
-		return raw_len || nextents || packed_len % MD_EXTENT_LEN || packed_len > MD_MAP_LEN
+	if (e->codec == MD_CODEC_MAP)
+		return e->raw_len || e->nextents || e->packed_len % MD_EXTENT_LEN ||
+				       e->packed_len > MD_MAP_LEN
 			       ? "map record out of bounds"
 			       : NULL;
-	if (codec > MD_CODEC_ZERO)
-		return "unknown codec";
-	if (!nextents || nextents > MD_BLOCK_EXTENTS)
+	if (!e->nextents || e->nextents > MD_BLOCK_EXTENTS)
 		return "number of extents out of bounds";
-	if (!raw_len || raw_len > MD_BLOCK_MAX || raw_len % fh->page_size)
+	if (!e->raw_len || e->raw_len > MD_BLOCK_MAX || e->raw_len % fh->page_size)
 		return "raw length out of bounds";
-	if (codec == MD_CODEC_ZERO ? packed_len != 0
-				   : !packed_len || packed_len > raw_len ||
-					     (codec == MD_CODEC_NONE && packed_len != raw_len))
+	if (!packed_len_fits(e))
 		return "packed length out of bounds";
-	return NULL;
+	return e->codec == MD_CODEC_SAME ? same_wrong(e, fh) : NULL;
 }
 
 int md_take_block_head(const uint8_t *p, size_t len, uint64_t off, const struct md_file_head *fh,
@@ -232,7 +248,13 @@ int md_take_block_head(const uint8_t *p, size_t len, uint64_t off, const struct 
 	zero = take_zero(&b, sizeof(h.reserved));
 	if (h.file_id != fh->file_id)
 		return bad(err, off, "block of another file");
-	wrong = block_wrong(fh, h.codec, h.nextents, h.raw_len, h.packed_len, h.round);
+	wrong = block_wrong(&(struct md_index_entry){.space = h.space,
+						     .raw_len = h.raw_len,
+						     .packed_len = h.packed_len,
+						     .codec = h.codec,
+						     .nextents = h.nextents,
+						     .round = h.round},
+			    fh);
 	if (wrong || !zero)
 		return bad(err, off, wrong ? wrong : "reserved field of a block is not zero");
 	*ret = h;
@@ -335,7 +357,7 @@ int md_take_index_entry(const uint8_t *p, size_t len, uint64_t off, const struct
 	e.round = bytes_u32(&b);
 	if (!bytes_ok(&b))
 		return bad(err, off, "index is cut off");
-	wrong = block_wrong(fh, e.codec, e.nextents, e.raw_len, e.packed_len, e.round);
+	wrong = block_wrong(&e, fh);
 	if (wrong || e.off % fh->align)
 		return bad(err, off, wrong ? wrong : "entry of the index");
 	*ret = e;

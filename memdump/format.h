@@ -59,7 +59,10 @@ struct md_block_head {
 	uint64_t payload_sum;
 	uint16_t codec;
 	uint16_t nextents;
-	/* of a map record: how many more of its space follow, in ascending order of addresses */
+	/*
+	 * Of a map record: how many more of its space follow, in ascending order of addresses. Of
+	 * MD_CODEC_SAME: the process whose pages these are.
+	 */
 	uint32_t round;
 	uint8_t reserved[8];
 };

@@ -41,7 +41,7 @@ int md_index_list_add(struct md_index_list *l, const struct md_index_entry *e,
 	if (e->nextents)
 		memcpy(l->extents + l->nextents, extents, e->nextents * sizeof(*extents));
 	l->nextents += e->nextents;
-	l->layered |= e->round || md_index_is_map(e);
+	md_index_list_note(l, e);
 	return 0;
 }
 
@@ -68,7 +68,7 @@ static int cmp_blocks(const void *va, const void *vb, void *arg)
 		return cmp(b->entry.round, a->entry.round);
 	if (!c)
 		c = cmp(l->extents[a->first].addr, l->extents[b->first].addr);
-	return c ? c : cmp(a->entry.round, b->entry.round);
+	return c ? c : cmp(md_index_round(&a->entry), md_index_round(&b->entry));
 }
 
 void md_index_list_sort(struct md_index_list *l)

@@ -13,6 +13,9 @@
  *	pieces            0x1000..0x2000 → 0 at 0        0x2000..0x3000 → 1 at 0
  *	                  0x3000..0x4000 → 0 at 0x2000   0x8000..0x9000 → parent's 7 at 0x5000
  *
+ * Pages that a block says are those of another process (MD_CODEC_SAME) come as pieces of that one's
+ * blocks.
+ *
  * Memory of the writing side: 40 bytes per block and 16 per extent, doubled while it sorts.
  */
 #ifndef MEMDUMP_INDEX_H
@@ -38,6 +41,7 @@ struct md_index_list {
 	struct md_extent *maps; /* the reader's alone */
 	size_t nmaps, cap_maps;
 	bool layered; /* has a map or rounds: what is stored is not yet what counts */
+	bool same;    /* has blocks of other processes' pages */
 };
 
 void md_index_list_deinit(struct md_index_list *l);
@@ -54,11 +58,25 @@ static inline bool md_index_is_map(const struct md_index_entry *e)
 	return e->codec == MD_CODEC_MAP;
 }
 
+/* Of a block of pages. */
+static inline uint32_t md_index_round(const struct md_index_entry *e)
+{
+	return e->codec == MD_CODEC_SAME ? 0 : e->round;
+}
+
+/* What a list is told of each of its blocks. */
+static inline void md_index_list_note(struct md_index_list *l, const struct md_index_entry *e)
+{
+	l->layered |= md_index_is_map(e) || md_index_round(e);
+	l->same |= e->codec == MD_CODEC_SAME;
+}
+
 struct md_index_piece {
 	uint64_t addr, len;
 	uint32_t file;	  /* 0: the file itself, then its parent, ... */
 	uint32_t block;	  /* number of the block in that file's list */
 	uint32_t raw_off; /* of this piece in the block */
+	uint32_t as;	  /* 0: of the block's space; else of process @as, who has the same */
 };
 
 struct md_index_space {
@@ -77,6 +95,13 @@ struct md_index {
 const struct md_index_space *md_index_space_in(const struct md_index_space *v, size_t n,
 					       uint64_t space);
 
+/* The space that has the pages of @p, a piece of a block of @l. */
+static inline uint64_t md_index_space_of(const struct md_index_list *l,
+					 const struct md_index_piece *p)
+{
+	return p->as ? MD_SPACE_PROC(p->as) : l->blocks[p->block].entry.space;
+}
+
 /* A file of a chain. */
 struct md_index_file {
 	const struct md_index_list *list;
@@ -87,7 +112,8 @@ struct md_index_file {
 void md_index_deinit(struct md_index *x);
 /*
  * @files are a file, its parent, and so on; they are not kept. -EBADMSG when a page is stored twice
- * in one round, a map is none, or nobody has a page that a map names.
+ * in one round, a map is none, or nobody has a page that a map names, or that a process is said to
+ * have as another's.
  */
 int md_index_init(struct md_index *x, const struct md_index_file *files, unsigned n,
 		  struct err *err);

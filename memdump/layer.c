@@ -33,14 +33,15 @@ int md_pieces_put(struct md_pieces *to, const struct md_index_piece *p, uint64_t
 	uint32_t raw_off = p->raw_off + (uint32_t)(addr - p->addr);
 	struct md_index_piece *b = to->n ? &to->v[to->n - 1] : NULL;
 
-	if (b && b->file == p->file && b->block == p->block && b->addr + b->len == addr &&
-	    b->raw_off + b->len == raw_off) {
+	if (b && b->file == p->file && b->block == p->block && b->as == p->as &&
+	    b->addr + b->len == addr && b->raw_off + b->len == raw_off) {
 		b->len += last - addr + 1;
 		return 0;
 	}
 	if (!md_index_grow(&to->v, sizeof(*to->v), to->n, &to->cap))
 		return md_index_no_memory(err);
-	to->v[to->n++] = (struct md_index_piece){addr, last - addr + 1, p->file, p->block, raw_off};
+	to->v[to->n++] =
+		(struct md_index_piece){addr, last - addr + 1, p->file, p->block, raw_off, p->as};
 	return 0;
 }
 
@@ -58,7 +59,7 @@ static int by_round(const void *va, const void *vb, void *arg)
 	int c = cmp(ea->space, eb->space);
 
 	if (!c)
-		c = cmp(ea->round, eb->round);
+		c = cmp(md_index_round(ea), md_index_round(eb));
 	return c ? c : cmp(a->addr, b->addr);
 }
 
@@ -87,8 +88,8 @@ static int take_extents(struct md_layer *l, struct err *err)
 		uint32_t raw_off = 0;
 
 		for (unsigned k = 0; k < list->blocks[i].entry.nextents; k++) {
-			s->v[s->n++] = (struct md_index_piece){e[k].addr, e[k].len, l->number,
-							       (uint32_t)i, raw_off};
+			s->v[s->n++] = (struct md_index_piece){e[k].addr,   e[k].len, l->number,
+							       (uint32_t)i, raw_off,  0};
 			raw_off += (uint32_t)e[k].len;
 		}
 	}
@@ -106,14 +107,15 @@ static int check_rounds(struct md_layer *l, struct err *err)
 		const struct md_index_piece *a = &s->v[i - 1], *b = &s->v[i];
 		const struct md_index_entry *ea = entry_of(l, a), *eb = entry_of(l, b);
 
-		if (ea->space == eb->space && ea->round == eb->round &&
+		if (ea->space == eb->space && md_index_round(ea) == md_index_round(eb) &&
 		    md_last_of(a->addr, a->len) >= b->addr)
-			return err_fail(
-				err, EBADMSG, ERR_IMAGE,
-				"%sblock file damaged: address %#" PRIx64 " of space %#" PRIx64
-				" is stored twice in round %u, at offsets %#" PRIx64
-				" and %#" PRIx64,
-				l->file->where, b->addr, eb->space, eb->round, ea->off, eb->off);
+			return err_fail(err, EBADMSG, ERR_IMAGE,
+					"%sblock file damaged: address %#" PRIx64
+					" of space %#" PRIx64
+					" is stored twice in round %u, at offsets %#" PRIx64
+					" and %#" PRIx64,
+					l->file->where, b->addr, eb->space, md_index_round(eb),
+					ea->off, eb->off);
 	}
 	return 0;
 }
@@ -132,7 +134,7 @@ struct sweep {
 
 static uint32_t round_of(const struct sweep *s, size_t i)
 {
-	return entry_of(s->l, &s->in[s->heap[i]])->round;
+	return md_index_round(entry_of(s->l, &s->in[s->heap[i]]));
 }
 
 static void swap(struct sweep *s, size_t a, size_t b)
@@ -358,5 +360,7 @@ int md_layer_init(struct md_layer *l, const struct md_index_file *f, uint32_t nu
 		ret = settle_rounds(l, err);
 	if (ret == 0)
 		ret = take_spaces(l, err);
-	return ret < 0 || !f->list->layered ? ret : take_maps(l, err);
+	if (ret == 0 && f->list->layered)
+		ret = take_maps(l, err);
+	return ret < 0 || !f->list->same ? ret : md_layer_same(l, err);
 }

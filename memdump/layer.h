@@ -16,8 +16,9 @@ struct md_pieces {
 
 struct md_layer {
 	const struct md_index_file *file;
-	uint32_t number;	 /* of the file in the chain */
-	struct md_pieces stored; /* by space, then by address; rounds settled, not cut by maps */
+	uint32_t number; /* of the file in the chain */
+	/* by space, then by address; rounds settled, not cut by maps; other processes' found */
+	struct md_pieces stored;
 	struct md_index_space *spaces; /* of stored */
 	size_t nspaces;
 	struct md_extent *named;
@@ -29,6 +30,12 @@ struct md_layer {
 int md_layer_init(struct md_layer *l, const struct md_index_file *f, uint32_t number,
 		  struct err *err);
 void md_layer_deinit(struct md_layer *l);
+
+/*
+ * Pages that are another process's become pieces of its blocks. -EBADMSG when they are not there,
+ * or one of the two has rounds or a map; of a torn file they are left out then.
+ */
+int md_layer_same(struct md_layer *l, struct err *err);
 
 /* From @addr to @last of @p; together with the one before where it goes on there. */
 int md_pieces_put(struct md_pieces *to, const struct md_index_piece *p, uint64_t addr,

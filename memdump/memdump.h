@@ -54,6 +54,8 @@ enum md_codec_id {
 	MD_CODEC_ZSTD = 2, /* one zstd frame */
 	MD_CODEC_ZERO = 3, /* all bytes zero, no payload */
 	MD_CODEC_MAP = 4,  /* no pages: a record that says which pages a space has */
+	MD_CODEC_SAME = 5, /* no payload: another process has them, at the same addresses */
+	MD_NCODECS = 6,
 };
 
 /* A space: one address space (the pid) or one shared segment (the shmid). On disk as is. */
@@ -92,6 +94,13 @@ struct md_range {
 	int pid; /* read from this process ... */
 	int fd;	 /* ... or, when not -1, from this descriptor (shared memory, memfd) */
 	enum md_pick pick;
+	/*
+	 * A process that may have the same pages at the same addresses, as it has forked this one;
+	 * 0: none. Where that can be told (CAP_SYS_ADMIN), and its ranges are in the list before,
+	 * they are not read but stored as MD_CODEC_SAME. Not for files with rounds, maps or a
+	 * parent.
+	 */
+	int kin;
 };
 
 struct md_opts {
@@ -137,10 +146,11 @@ struct md_stage_stats {
 };
 
 struct md_stats {
-	uint64_t raw_bytes;    /* bytes that were read from the target */
-	uint64_t packed_bytes; /* payload bytes that were written */
-	uint64_t file_bytes;   /* the writer's whole output: headers, payload, index */
-	uint64_t blocks[4];    /* by enum md_codec_id, as stored */
+	uint64_t raw_bytes;	     /* bytes that were read from the target */
+	uint64_t packed_bytes;	     /* payload bytes that were written */
+	uint64_t file_bytes;	     /* the writer's whole output: headers, payload, index */
+	uint64_t same_bytes;	     /* not read: another process of the run has the same pages */
+	uint64_t blocks[MD_NCODECS]; /* by enum md_codec_id, as stored */
 	uint64_t extents;
 	uint64_t vanished_bytes; /* pages that were gone when their turn came */
 	uint64_t wall_ns;
@@ -167,15 +177,19 @@ struct md_block {
 	 */
 	uint8_t *raw;
 	uint32_t round; /* md_opts.round, by the pipe */
-	/* set by the pack stage */
+	/*
+	 * Set by the pack stage, or by the reader to MD_CODEC_SAME: the pages of process same_as.
+	 * There are no raw bytes then, and raw_len may be more than block_size.
+	 */
 	enum md_codec_id codec;
-	uint32_t packed_len; /* 0 for a zero block */
+	uint32_t same_as;
+	uint32_t packed_len; /* 0 for a zero block, or one without raw bytes */
 	/*
 	 * What to store, page aligned. MD_BLOCK_HEADROOM bytes before it and the bytes behind it up
 	 * to the next page boundary are the writer's to fill.
 	 */
 	uint8_t *data;
-	uint64_t sum; /* XXH3 64 of the packed_len bytes at data, 0 for a zero block */
+	uint64_t sum; /* XXH3 64 of the packed_len bytes at data, 0 when there are none */
 	/* the pipe's own */
 	struct md_pool *pool;
 	struct md_block *next;
@@ -356,6 +370,7 @@ struct md_stored {
 	enum md_codec_id codec;
 	uint32_t raw_len, packed_len, nextents, round;
 	uint32_t live_len; /* of raw_len what counts */
+	uint32_t same_as;  /* for MD_CODEC_SAME */
 };
 /*
  * Records of this file alone as the index lists them, space by space, maps (MD_CODEC_MAP) among
@@ -368,6 +383,12 @@ bool md_file_block(const struct md_file *f, size_t i, struct md_stored *ret);
  */
 int md_file_extent(const struct md_file *f, uint64_t space, uint64_t addr,
 		   struct md_extent *ret_extent);
+/*
+ * The same, not merged, and whose pages they are: *ret_space is @space, or that of the process that
+ * has the same ones. Of a file with rounds, maps or a parent always @space.
+ */
+int md_file_origin(const struct md_file *f, uint64_t space, uint64_t addr,
+		   struct md_extent *ret_extent, uint64_t *ret_space);
 /*
  * Copies bytes from @addr on, at most @len; the number copied, 0 when @space has no page at @addr,
  * -EBADMSG when its block is damaged.
@@ -388,6 +409,10 @@ struct md_fill_opts {
 	bool (*stop)(void *arg); /* as in md_opts */
 	void *stop_arg;
 	struct md_progress *progress; /* may be NULL */
+	/* The spaces whose blocks are wanted; NULL: all. The calling thread asks, before the run.
+	 */
+	bool (*want)(void *arg, uint64_t space);
+	void *want_arg;
 };
 
 struct md_fill_stats {
@@ -398,18 +423,19 @@ struct md_fill_stats {
 };
 
 /*
- * The other way round: every page of a whole file and its parents to @sink, once, each block
- * checked against its checksum and unpacked on the way, on all threads at once, file by file and
- * each in its order. Blocks of which nothing counts are not read. After the first error no block is
- * begun; that error returns. @stats, which may be NULL, counts blocks that were read and the bytes
- * of them that count.
+ * The other way round: every page of the wanted spaces of a whole file and its parents to @sink,
+ * once, each block checked against its checksum and unpacked on the way, on all threads at once,
+ * file by file and each in its order. Pages that md_file_origin() says are another process's are
+ * left out. Blocks of which nothing counts are not read. After the first error no block is begun;
+ * that error returns. @stats, which may be NULL, counts blocks that were read and the bytes of them
+ * that count.
  */
 int md_file_fill(int dirfd, const char *name, const struct md_fill_opts *opts,
 		 const struct md_sink *sink, struct md_fill_stats *stats, struct err *err);
 
 struct md_verify {
 	uint64_t blocks, raw_bytes, packed_bytes;
-	uint64_t blocks_by_codec[4];
+	uint64_t blocks_by_codec[MD_NCODECS];
 	uint64_t maps;	      /* map records */
 	uint64_t stale_bytes; /* raw bytes that do not count: older rounds, dropped pages */
 	unsigned parents;     /* verified too; counted in bad alone */

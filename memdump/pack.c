@@ -84,6 +84,10 @@ void md_packer_pack(struct md_packer *p, struct md_block *b)
 {
 	size_t n = 0;
 
+	if (b->codec == MD_CODEC_SAME) {
+		b->data = b->raw;
+		return;
+	}
 	if (md_is_zero(b->raw, b->raw_len)) {
 		b->codec = MD_CODEC_ZERO;
 		b->packed_len = 0;

@@ -55,9 +55,9 @@ struct pipe {
 	bool finished;
 	struct err err;
 	/* of the thread in the read stage */
-	uint64_t raw_bytes;
+	uint64_t raw_bytes, same_bytes;
 	/* of the thread in the write stage */
-	uint64_t packed_bytes, blocks[4], extents;
+	uint64_t packed_bytes, blocks[MD_NCODECS], extents;
 };
 
 /* The first one wins. */
@@ -102,11 +102,15 @@ static void step_read(struct pipe *p, struct md_block *b)
 		p->ended = true;
 		return;
 	}
-	assert(b->raw_len && b->raw_len <= p->plan.block_size);
-	assert(b->nextents && b->nextents <= MD_BLOCK_EXTENTS);
+	assert(b->raw_len && b->nextents && b->nextents <= MD_BLOCK_EXTENTS);
 	b->round = p->opts->round;
-	p->raw_bytes += b->raw_len;
-	if (pr)
+	if (b->codec == MD_CODEC_SAME) {
+		p->same_bytes += b->raw_len;
+	} else {
+		assert(b->raw_len <= p->plan.block_size);
+		p->raw_bytes += b->raw_len;
+	}
+	if (pr && b->codec != MD_CODEC_SAME)
 		progress(&pr->raw_bytes, b->raw_len);
 	pthread_mutex_lock(&p->pool.lock);
 	md_queue_push(&p->to_pack, b);
@@ -396,6 +400,7 @@ static void fill_stats(const struct pipe *p, uint64_t wall_ns, struct md_stats *
 {
 	*st = (struct md_stats){
 		.raw_bytes = p->raw_bytes,
+		.same_bytes = p->same_bytes,
 		.packed_bytes = p->packed_bytes,
 		.file_bytes = p->writer->file_bytes,
 		.extents = p->extents,

@@ -167,7 +167,7 @@ static int load_entries(struct stream *s, const struct md_raw_file *f, uint64_t 
 			return bad_at(err, off, "maps of the index are longer than the file");
 		l->blocks[l->nblocks] = (struct md_index_block){e, l->nextents};
 		l->nextents += e.nextents;
-		l->layered |= e.round || md_index_is_map(&e);
+		md_index_list_note(l, &e);
 	}
 	if (l->nextents != h->nextents)
 		return bad_at(err, stream_off(s), "number of extents in the index");
@@ -323,7 +323,7 @@ int md_block_read(struct md_block_reader *br, const struct md_raw_file *f,
 	const uint8_t *payload;
 	int ret = md_block_fetch(br, f, e, extents, &payload, err);
 
-	if (ret < 0 || e->codec == MD_CODEC_MAP)
+	if (ret < 0 || e->codec == MD_CODEC_MAP || e->codec == MD_CODEC_SAME)
 		return ret;
 	return md_block_unpack(br, f, e, payload, raw, err);
 }

@@ -57,7 +57,8 @@ int md_block_unpack(struct md_block_reader *br, const struct md_raw_file *f,
 		    struct err *err);
 /*
  * Reads the block of @e, compares its head with @e and @extents, checks sums and padding, and
- * unpacks it to @raw, which has room for e->raw_len. -EBADMSG.
+ * unpacks it to @raw, which has room for e->raw_len; one of MD_CODEC_SAME has nothing to unpack.
+ * -EBADMSG.
  */
 int md_block_read(struct md_block_reader *br, const struct md_raw_file *f,
 		  const struct md_index_entry *e, const struct md_extent *extents, uint8_t *raw,

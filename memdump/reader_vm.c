@@ -11,7 +11,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "memdump/kin.h"
 #include "memdump/scan.h"
+#include "memdump/words.h"
 
 enum {
 	QUEUE = 1024, /* pieces looked up ahead, and the most one call takes */
@@ -28,14 +30,88 @@ struct vm_reader {
 	unsigned head, tail;
 	uint64_t queued_bytes;
 	bool ended;
+	struct md_piece rest; /* of the last piece found: not looked at page by page */
+	struct md_words words, kin_words;
+	struct md_kin kin; /* whose pages have been read */
+	/* Pages of another process, gathered beside the block that is being filled. */
+	struct same {
+		uint64_t space;
+		uint32_t owner, raw_len, n;
+		struct md_extent extents[MD_BLOCK_EXTENTS];
+	} same;
 	struct iovec remote[QUEUE];
-	/* /proc/PID/mem, for pages process_vm_readv refuses */
+	/* /proc/PID/mem, for pages process_vm_readv refuses, or must not touch */
 	int mem_fd, mem_pid;
 	/* position in the space that is being read */
 	uint64_t space, space_off;
 };
 
 /* --- the queue of pieces ------------------------------------------------------------------- */
+
+/*
+ * How many of the @n pages at the front of @p, of which @w are the words, its kin has as well. Both
+ * are looked at again, first the other and then this one: what was one page then is one page.
+ */
+static uint64_t kin_front(struct vm_reader *r, const struct md_piece *p, const uint64_t *w,
+			  uint64_t n)
+{
+	uint64_t nkin = 0, i = 0;
+	const uint64_t *k = p->kin ? md_words_at(&r->kin_words, p->kin, p->addr, &nkin) : NULL;
+
+	if (!k)
+		return 0;
+	n = n < nkin ? n : nkin;
+	n = n < MD_WORDS_STILL ? n : MD_WORDS_STILL;
+	while (i < n && md_word_same(w[i], k[i]))
+		i++;
+	if (i && (!md_words_still(&r->kin_words, p->addr, w, i) ||
+		  !md_words_still(&r->words, p->addr, w, i)))
+		return 0;
+	return i;
+}
+
+/* How many pages at the front of @p its kin does not have. */
+static uint64_t own_front(struct vm_reader *r, const struct md_piece *p, const uint64_t *w,
+			  uint64_t n)
+{
+	uint64_t nkin = 0, i = 1;
+	const uint64_t *k = p->kin ? md_words_at(&r->kin_words, p->kin, p->addr, &nkin) : NULL;
+
+	n = k && nkin < n ? nkin : n;
+	while (i < n && md_word_shared(w[i]) == md_word_shared(w[0]) &&
+	       !(k && md_word_same(w[i], k[i])))
+		i++;
+	return i;
+}
+
+/*
+ * The front of @p, as far as its pages are all of one kind: those that its kin has as well (kin
+ * stays), those that others may have (shared), and its own.
+ *
+ * A shared page must not be read by process_vm_readv(): that pins it, and the kernel (since Linux
+ * 5.19) gives the process a copy of its own first. Who had a GiB in common with 16 children would
+ * have 17 when it has been dumped.
+ */
+static struct md_piece front_of(struct vm_reader *r, const struct md_piece *p)
+{
+	struct md_piece ret = *p;
+	const uint64_t *w = NULL;
+	uint64_t n = 0, nkin;
+
+	if (p->fd == -1)
+		w = md_words_at(&r->words, p->pid, p->addr, &n);
+	if (!w) {
+		ret.kin = 0;
+		return ret;
+	}
+	n = n < p->len / r->page_size ? n : p->len / r->page_size;
+	nkin = kin_front(r, p, w, n);
+	if (!nkin)
+		ret.kin = 0;
+	ret.shared = md_word_shared(w[0]);
+	ret.len = (nkin ? nkin : own_front(r, p, w, n)) * r->page_size;
+	return ret;
+}
 
 /* Looks ahead for @want bytes, so that one call can take them all. */
 static int refill(struct vm_reader *r, uint64_t want, struct err *err)
@@ -46,15 +122,20 @@ static int refill(struct vm_reader *r, uint64_t want, struct err *err)
 		/* A piece of a descriptor is read before the scanner goes on and closes it. */
 		if (r->tail > r->head && r->queue[r->tail - 1].fd != -1)
 			break;
-		int ret = md_scanner_next(&r->scanner, want - r->queued_bytes, &r->queue[r->tail],
-					  err);
+		if (!r->rest.len) {
+			int ret =
+				md_scanner_next(&r->scanner, want - r->queued_bytes, &r->rest, err);
 
-		if (ret < 0)
-			return ret;
-		if (ret == 0) {
-			r->ended = true;
-			break;
+			if (ret < 0)
+				return ret;
+			if (ret == 0) {
+				r->ended = true;
+				break;
+			}
 		}
+		r->queue[r->tail] = front_of(r, &r->rest);
+		r->rest.addr += r->queue[r->tail].len;
+		r->rest.len -= r->queue[r->tail].len;
 		r->queued_bytes += r->queue[r->tail++].len;
 	}
 	return 0;
@@ -96,18 +177,24 @@ static void take(struct vm_reader *r, struct md_block *b, uint64_t len)
 		uint64_t n = r->queue[i].len < left ? r->queue[i].len : left;
 
 		take_piece(b, r->queue[i].addr + r->queue[i].shift, n);
+		if (MD_SPACE_KIND(b->space) == 0)
+			md_kin_note(&r->kin, (uint32_t)b->space, r->queue[i].addr, n,
+				    (uint32_t)b->space);
 		left -= n;
 	}
 	drop(r, len);
 }
 
-static void vanish(struct vm_reader *r, uint64_t len)
+static void tell_vanished(struct vm_reader *r, const struct md_piece *p, uint64_t len)
 {
-	const struct md_piece *p = &r->queue[r->head];
-
 	if (r->r.vanished)
 		r->r.vanished(r->r.vanished_arg, p->space, p->addr + p->shift, len);
 	r->r.vanished_bytes += len;
+}
+
+static void vanish(struct vm_reader *r, uint64_t len)
+{
+	tell_vanished(r, &r->queue[r->head], len);
 	drop(r, len);
 }
 
@@ -118,6 +205,10 @@ static int pass_over(struct vm_reader *r)
 
 	while (r->head < r->tail && r->queue[r->head].pid == pid && r->queue[r->head].fd == -1)
 		vanish(r, r->queue[r->head].len);
+	if (r->rest.len && r->rest.pid == pid && r->rest.fd == -1) {
+		tell_vanished(r, &r->rest, r->rest.len);
+		r->rest.len = 0;
+	}
 	md_scanner_skip(&r->scanner, pid);
 	return 0;
 }
@@ -196,8 +287,8 @@ static unsigned plan(struct vm_reader *r, const struct md_block *b, uint64_t roo
 		const struct md_piece *p = &r->queue[i];
 		uint64_t len = p->len < left ? p->len : left;
 
-		if (p->pid != first->pid || p->fd != -1 || p->space != first->space ||
-		    p->addr + p->shift < end)
+		if (p->pid != first->pid || p->fd != -1 || p->kin || p->shared != first->shared ||
+		    p->space != first->space || p->addr + p->shift < end)
 			break;
 		r->remote[n++] = (struct iovec){(void *)(uintptr_t)p->addr, len};
 		end = p->addr + p->shift + len;
@@ -233,6 +324,19 @@ static int fill_vm(struct vm_reader *r, struct md_block *b, uint64_t room, struc
 	return 0;
 }
 
+/* Without touching it; where nobody lets us, the other way. */
+static int fill_shared(struct vm_reader *r, struct md_block *b, uint64_t room, struct err *err)
+{
+	struct err e = {0};
+	int ret = open_mem(r, r->queue[r->head].pid, &e);
+
+	if (ret == -ESRCH && r->scanner.skip_gone)
+		return pass_over(r);
+	if (ret < 0)
+		return err_take(err, &e);
+	return r->mem_fd < 0 ? fill_vm(r, b, room, err) : fill_slow(r, b, room, err);
+}
+
 static int fill_fd(struct vm_reader *r, struct md_block *b, uint64_t room, struct err *err)
 {
 	const struct md_piece *p = &r->queue[r->head];
@@ -256,6 +360,64 @@ static int fill_fd(struct vm_reader *r, struct md_block *b, uint64_t room, struc
 	memset(b->raw + b->raw_len + n, 0, got - (uint64_t)n);
 	take(r, b, got);
 	return 0;
+}
+
+/* --- pages that another process has as well ------------------------------------------------ */
+
+/* @b, which is empty, becomes what was gathered. */
+static void give_same(struct vm_reader *r, struct md_block *b)
+{
+	struct same *s = &r->same;
+
+	b->space = s->space;
+	b->codec = MD_CODEC_SAME;
+	b->same_as = s->owner;
+	b->raw_len = s->raw_len;
+	b->nextents = s->n;
+	memcpy(b->extents, s->extents, s->n * sizeof(*s->extents));
+	s->n = s->raw_len = 0;
+}
+
+static bool same_has_room(const struct same *s, uint64_t space, uint64_t addr, uint32_t owner)
+{
+	const struct md_extent *last = s->n ? &s->extents[s->n - 1] : NULL;
+
+	if (!last)
+		return true;
+	return s->space == space && s->owner == owner && s->raw_len < MD_BLOCK_MAX &&
+	       addr >= last->addr + last->len &&
+	       (s->n < MD_BLOCK_EXTENTS || addr == last->addr + last->len);
+}
+
+/* The head of the queue as another's pages: true, or what was gathered has to be given first. */
+static bool take_same(struct vm_reader *r)
+{
+	struct md_piece *p = &r->queue[r->head];
+	struct same *s = &r->same;
+	uint32_t owner = 0;
+	uint64_t len = md_kin_find(&r->kin, (uint32_t)p->kin, p->addr, p->len, &owner);
+	struct md_extent *last;
+
+	/* That page has not been read: this one is. */
+	if (!len) {
+		p->kin = 0;
+		return true;
+	}
+	if (!same_has_room(s, p->space, p->addr, owner))
+		return false;
+	if (len > MD_BLOCK_MAX - s->raw_len)
+		len = MD_BLOCK_MAX - s->raw_len;
+	last = s->n ? &s->extents[s->n - 1] : NULL;
+	if (last && last->addr + last->len == p->addr)
+		last->len += len;
+	else
+		s->extents[s->n++] = (struct md_extent){p->addr, len};
+	s->space = p->space;
+	s->owner = owner;
+	s->raw_len += (uint32_t)len;
+	md_kin_note(&r->kin, (uint32_t)p->space, p->addr, len, owner);
+	drop(r, len);
+	return true;
 }
 
 /* Whether the head of the queue may go into @b. */
@@ -283,12 +445,24 @@ static int vm_next(struct md_reader *reader, struct md_block *b, uint32_t block_
 
 		if (ret < 0)
 			return ret;
-		if (r->head == r->tail || !fits(r, b))
+		if (r->head == r->tail)
 			break;
-		ret = r->queue[r->head].fd == -1 ? fill_vm(r, b, room, err)
-						 : fill_fd(r, b, room, err);
+		if (r->queue[r->head].kin) {
+			if (!take_same(r))
+				break;
+			continue;
+		}
+		if (!fits(r, b))
+			break;
+		ret = r->queue[r->head].fd != -1 ? fill_fd(r, b, room, err)
+		      : r->queue[r->head].shared ? fill_shared(r, b, room, err)
+						 : fill_vm(r, b, room, err);
 		if (ret < 0)
 			return ret;
+	}
+	if (!b->raw_len && r->same.n) {
+		give_same(r, b);
+		return 1;
 	}
 	if (!b->raw_len)
 		return 0;
@@ -309,6 +483,9 @@ static void vm_close(struct md_reader *reader)
 	if (r->mem_fd >= 0)
 		close(r->mem_fd);
 	md_scanner_deinit(&r->scanner);
+	md_words_deinit(&r->words);
+	md_words_deinit(&r->kin_words);
+	md_kin_deinit(&r->kin);
 	free(r->ranges);
 	free(r);
 }
@@ -328,6 +505,9 @@ struct md_reader *md_reader_vm_new(const struct md_range *ranges, size_t n, stru
 	r->r = (struct md_reader){.next = vm_next, .close = vm_close};
 	r->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
 	r->mem_fd = -1;
+	md_words_init(&r->words);
+	md_words_init(&r->kin_words);
+	md_kin_init(&r->kin, ranges, n);
 	md_scanner_init(&r->scanner, r->ranges, n, false);
 	return &r->r;
 }

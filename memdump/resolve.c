@@ -236,8 +236,8 @@ static int by_file_address(const void *va, const void *vb, void *arg)
 {
 	const struct md_index_piece *a = va, *b = vb;
 	const struct md_index_file *files = arg;
-	int c = cmp(files[a->file].list->blocks[a->block].entry.space,
-		    files[b->file].list->blocks[b->block].entry.space);
+	int c = cmp(md_index_space_of(files[a->file].list, a),
+		    md_index_space_of(files[b->file].list, b));
 
 	return c ? c : cmp(a->addr, b->addr);
 }
@@ -254,7 +254,7 @@ static void assign_pieces(struct md_index *x, const struct md_index_file *files)
 		for (; at < x->npieces; at++) {
 			const struct md_index_piece *p = &x->pieces[at];
 
-			if (files[p->file].list->blocks[p->block].entry.space != s->space)
+			if (md_index_space_of(files[p->file].list, p) != s->space)
 				break;
 		}
 		s->n = at - s->first;

@@ -486,6 +486,7 @@ int md_scanner_next(struct md_scanner *s, uint64_t max, struct md_piece *ret, st
 			.shift = shift_of(r),
 			.clean = r->pick == MD_PICK_TRACKED && s->clean,
 			.pid = r->pid,
+			.kin = r->kin,
 			.fd = r->fd == -1	? -1
 			      : s->data_fd >= 0 ? s->data_fd
 						: r->fd,

@@ -25,7 +25,9 @@ struct md_piece {
 	uint64_t shift; /* stored address = addr + shift, modulo 2^64 */
 	bool clean;	/* MD_PICK_TRACKED: not written since it was last looked at */
 	int pid;
-	int fd; /* the scanner's own; open until the next range with a descriptor is reached */
+	int fd;	     /* the scanner's own; open until the next range with a descriptor is reached */
+	int kin;     /* the range's */
+	bool shared; /* the reader's note: others may have these pages, too */
 };
 
 /* As struct page_region of Linux 6.7. */

@@ -239,15 +239,17 @@ static int get_maps(struct verify *v)
 	return ret == -EBADMSG ? 0 : judge(v, ret, &e);
 }
 
-/* Rounds and maps; what is left for the parent. The list comes back sorted by file offset. */
+/* Rounds, maps and pages of others; what is left for the parent. The list comes back sorted by file
+ * offset. */
 static int check_addresses(struct verify *v)
 {
-	const struct md_index_file f = {.list = &v->list, .where = ""};
+	const struct md_index_file f = {.list = &v->list, .where = "", .torn = !v->stored};
 	struct err e = {0};
 	int ret = 0;
 
 	for (size_t i = 0; i < v->list.nblocks; i++)
-		if (v->list.blocks[i].entry.raw_len > v->raw_max)
+		if (v->list.blocks[i].entry.codec != MD_CODEC_SAME &&
+		    v->list.blocks[i].entry.raw_len > v->raw_max)
 			v->raw_max = v->list.blocks[i].entry.raw_len;
 	if (v->stored || !v->list.layered)
 		ret = md_index_wants(&f, &v->wants, &v->stale_bytes, &e);

@@ -78,7 +78,7 @@ static int file_put(struct md_writer *w, struct md_block *b, struct err *err)
 		.payload_sum = b->sum,
 		.codec = (uint16_t)b->codec,
 		.nextents = (uint16_t)b->nextents,
-		.round = b->round,
+		.round = b->codec == MD_CODEC_SAME ? b->same_as : b->round,
 	};
 	struct md_index_entry e = {
 		.off = f->pos,
@@ -87,7 +87,7 @@ static int file_put(struct md_writer *w, struct md_block *b, struct err *err)
 		.packed_len = b->packed_len,
 		.codec = h.codec,
 		.nextents = h.nextents,
-		.round = b->round,
+		.round = h.round,
 	};
 	uint32_t head = md_head_span(b->nextents, f->align);
 	size_t payload = md_align_up(b->packed_len, f->align);

@@ -366,15 +366,17 @@ static void print_json(const struct dump_cmd *c, const struct dump_result *r, co
 	json_object_set_new(o, "threads", json_integer(r->nthreads));
 	json_object_set_new(o, "vmas", json_integer(r->nvmas));
 	json_object_set_new(o, "raw_bytes", json_integer((json_int_t)m->raw_bytes));
+	json_object_set_new(o, "same_bytes", json_integer((json_int_t)m->same_bytes));
 	json_object_set_new(o, "packed_bytes", json_integer((json_int_t)m->packed_bytes));
 	json_object_set_new(o, "image_bytes", json_integer((json_int_t)r->image_bytes));
 	json_object_set_new(o, "vanished_bytes", json_integer((json_int_t)m->vanished_bytes));
 	json_object_set_new(o, "blocks",
-			    json_pack("{s:I, s:I, s:I, s:I}", "none",
+			    json_pack("{s:I, s:I, s:I, s:I, s:I}", "none",
 				      (json_int_t)m->blocks[MD_CODEC_NONE], "lz4",
 				      (json_int_t)m->blocks[MD_CODEC_LZ4], "zstd",
 				      (json_int_t)m->blocks[MD_CODEC_ZSTD], "zero",
-				      (json_int_t)m->blocks[MD_CODEC_ZERO]));
+				      (json_int_t)m->blocks[MD_CODEC_ZERO], "same",
+				      (json_int_t)m->blocks[MD_CODEC_SAME]));
 	json_object_set_new(o, "frozen_ns", json_integer((json_int_t)r->frozen_ns));
 	json_object_set_new(
 		o, "longest_stop_ns",

@@ -99,6 +99,9 @@ void image_mem_close(struct image_mem *mem);
 /* As md_file_extent() and md_file_read(). */
 int image_mem_extent(struct image_mem *mem, uint64_t space, uint64_t addr,
 		     struct md_extent *ret_extent, struct err *err);
+/* As md_file_origin(). */
+int image_mem_origin(struct image_mem *mem, uint64_t space, uint64_t addr,
+		     struct md_extent *ret_extent, uint64_t *ret_space, struct err *err);
 ssize_t image_mem_read(struct image_mem *mem, uint64_t space, uint64_t addr, void *buf, size_t len,
 		       struct err *err);
 

@@ -162,8 +162,9 @@ static int elsewhere(const struct criu_run *r, struct err *err)
 			r->flags & CRIU_PE_PARENT ? "in its parent" : "with a page server");
 }
 
-static int criu_extent(struct image_mem *mem, uint64_t space, uint64_t addr, struct md_extent *ret,
-		       struct err *err)
+/* Merged with its neighbours, or the first run alone. */
+static int criu_extent(struct image_mem *mem, uint64_t space, uint64_t addr, bool merged,
+		       struct md_extent *ret, struct err *err)
 {
 	const struct criu_map *map;
 	struct mem_space *s;
@@ -184,7 +185,7 @@ static int criu_extent(struct image_mem *mem, uint64_t space, uint64_t addr, str
 	for (size_t i = first; i < map->n; i++) {
 		const struct criu_run *r = &map->runs[i];
 
-		if (!(r->flags & CRIU_PE_PRESENT) || r->addr > end)
+		if (!(r->flags & CRIU_PE_PRESENT) || r->addr > end || (i > first && !merged))
 			break;
 		end = r->addr + r->npages * map->page_size;
 	}
@@ -232,7 +233,16 @@ int image_mem_extent(struct image_mem *mem, uint64_t space, uint64_t addr,
 {
 	if (mem->file)
 		return md_file_extent(mem->file, space, addr, ret_extent);
-	return criu_extent(mem, space, addr, ret_extent, err);
+	return criu_extent(mem, space, addr, true, ret_extent, err);
+}
+
+int image_mem_origin(struct image_mem *mem, uint64_t space, uint64_t addr,
+		     struct md_extent *ret_extent, uint64_t *ret_space, struct err *err)
+{
+	if (mem->file)
+		return md_file_origin(mem->file, space, addr, ret_extent, ret_space);
+	*ret_space = space;
+	return criu_extent(mem, space, addr, false, ret_extent, err);
 }
 
 ssize_t image_mem_read(struct image_mem *mem, uint64_t space, uint64_t addr, void *buf, size_t len,

@@ -5,14 +5,12 @@
 #include "base/cleanup.h"
 #include "src/inspect/show.h"
 
-enum { NCODECS = 4 }; /* MD_CODEC_NONE to MD_CODEC_ZERO */
-
 struct total {
 	uint64_t space;
 	uint64_t raw, packed, extents;
 	uint64_t stale;	 /* of raw: older rounds, dropped pages */
 	uint64_t parent; /* not stored here: in the parents */
-	uint64_t blocks[NCODECS];
+	uint64_t blocks[MD_NCODECS];
 };
 
 static bool wanted(const struct model *m, const struct show_opts *opts, uint64_t space)
@@ -27,7 +25,7 @@ static void add(struct total *to, const struct total *t)
 	to->extents += t->extents;
 	to->stale += t->stale;
 	to->parent += t->parent;
-	for (unsigned i = 0; i < NCODECS; i++)
+	for (unsigned i = 0; i < MD_NCODECS; i++)
 		to->blocks[i] += t->blocks[i];
 }
 
@@ -42,7 +40,7 @@ static void show_total(struct doc *d, const struct total *t, bool packed)
 		return;
 	doc_u64(d, "packed_bytes", t->packed);
 	doc_inline_object(d, "blocks");
-	for (unsigned i = 0; i < NCODECS; i++)
+	for (unsigned i = 0; i < MD_NCODECS; i++)
 		doc_u64(d, md_codec_name((enum md_codec_id)i), t->blocks[i]);
 	doc_end(d);
 }
@@ -102,7 +100,7 @@ static int from_blocks(struct doc *d, struct image *img, const struct model *m,
 		t.stale += b.raw_len - b.live_len;
 		t.packed += b.packed_len;
 		t.extents += b.nextents;
-		if ((unsigned)b.codec < NCODECS)
+		if ((unsigned)b.codec < MD_NCODECS)
 			t.blocks[b.codec]++;
 	}
 	if (i)
@@ -170,6 +168,8 @@ int show_blocks(struct doc *d, struct image *img, struct err *err)
 		doc_str(d, "codec", md_codec_name(b.codec));
 		if (b.round)
 			doc_u64(d, "round", b.round);
+		if (b.codec == MD_CODEC_SAME)
+			doc_u64(d, "same_as", b.same_as);
 		doc_u64(d, "raw_bytes", b.raw_len);
 		doc_u64(d, "packed_bytes", b.packed_len);
 		doc_u64(d, "extents", b.nextents);

@@ -75,6 +75,8 @@ static int split_ranges(struct precopy *p, const struct ranges *r, size_t *ret_t
 	for (size_t i = 0; i < r->n; i++) {
 		struct md_range range = r->v[i];
 
+		/* Pages of others do not go with rounds and maps. */
+		range.kin = 0;
 		if (range.fd == -1 && range.pick == MD_PICK_PRESENT) {
 			if (!proc || proc->pid != (uint32_t)range.pid) {
 				proc = model_proc(p->model, (uint32_t)range.pid);

@@ -50,8 +50,19 @@ static bool vma_pick(const struct m_vma *v, enum md_pick *ret)
 	}
 }
 
-static int ranges_add_proc(struct ranges *r, const struct m_proc *p, struct err *err)
+/* Whose pages a process may have: those of the one that has forked it, if its own are read. */
+static int kin_of(const struct model *m, const struct m_proc *p)
 {
+	const struct m_proc *parent = p->ppid == p->pid ? NULL : model_proc(m, p->ppid);
+
+	return parent && parent->state != M_DEAD && !parent->shares_vm ? (int)parent->pid : 0;
+}
+
+static int ranges_add_proc(struct ranges *r, const struct model *m, const struct m_proc *p,
+			   struct err *err)
+{
+	const int kin = kin_of(m, p);
+
 	if (p->state == M_DEAD || p->shares_vm)
 		return 0;
 	for (uint32_t i = 0; i < p->mm.nvmas; i++) {
@@ -67,7 +78,8 @@ static int ranges_add_proc(struct ranges *r, const struct m_proc *p, struct err 
 						   .len = v->end - v->start,
 						   .pid = (int)p->pid,
 						   .fd = -1,
-						   .pick = pick},
+						   .pick = pick,
+						   .kin = pick == MD_PICK_ALL ? 0 : kin},
 				 err);
 		if (ret < 0)
 			return ret;
@@ -199,7 +211,7 @@ int ranges_collect(struct ranges *r, const struct model *m, struct err *err)
 	if (!r->fds)
 		return err_set(err, ENOMEM, "list of %u shared segments", m->nshms);
 	for (uint32_t i = 0; ret == 0 && i < m->nprocs; i++)
-		ret = ranges_add_proc(r, &m->procs[i], err);
+		ret = ranges_add_proc(r, m, &m->procs[i], err);
 	for (uint32_t i = 0; ret == 0 && i < m->nshms; i++)
 		ret = ranges_add_segment(r, m, &m->shms[i], err);
 	return ret;
@@ -237,6 +249,8 @@ static int scan_piece(struct scan *s, struct md_extent e, bool lazy)
 		range.stored_as = e.addr;
 	}
 	range.len = e.len;
+	/* CRIU's page files have no place for it. */
+	range.kin = 0;
 	range.pick = s->from->fd >= 0 ? MD_PICK_DATA : MD_PICK_ALL;
 	ret = ranges_add(s->out, range, s->err);
 	return ret < 0 ? ret : s->emit(s->arg, s->from->space, &e, lazy, s->err);

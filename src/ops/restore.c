@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "arch/arch.h"
@@ -18,20 +17,12 @@
 #include "src/ops/restore.h"
 #include "src/target/put.h"
 
-static uint64_t mono_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* The time since @from, which becomes now. */
 static uint64_t lap(uint64_t *from)
 {
 	uint64_t t0 = *from;
 
-	*from = mono_ns();
+	*from = now_ns();
 	return *from - t0;
 }
 
@@ -273,6 +264,7 @@ static int restore_open(struct restore *r, struct err *err)
 	tell_without_tty(r);
 	sopts = (struct spawn_opts){.session = take_terminal,
 				    .waits = tell_waiting,
+				    .parent = restore_parent,
 				    .arg = r,
 				    .sibling = r->opts->sibling || r->tool,
 				    .shell_job = r->opts->shell_job,
@@ -284,7 +276,10 @@ static int restore_open(struct restore *r, struct err *err)
 	if (ret < 0)
 		return ret;
 	r->make = make_new(r->model, &r->opts->make, err);
-	return r->make ? make_files(r->make, err) : -err->errnum;
+	ret = r->make ? make_files(r->make, err) : -err->errnum;
+	if (ret == 0)
+		ret = restore_sealed(r, err);
+	return ret < 0 ? ret : restore_kin_plan(r, err);
 }
 
 /* --- state ------------------------------------------------------------------------------------ */
@@ -491,7 +486,7 @@ static int restore_state(struct restore *r, struct err *err)
 static int restore_steps(struct restore *r, struct err *err)
 {
 	struct restore_result *res = r->res;
-	uint64_t t = mono_ns();
+	uint64_t t = now_ns();
 	int ret = restore_open(r, err);
 
 	res->read_ns = lap(&t);
@@ -501,9 +496,8 @@ static int restore_steps(struct restore *r, struct err *err)
 		return ret;
 	phase(r, RESTORE_SPAWN, 0);
 	ret = spawn_tree(&r->spawn, err);
-	res->spawn_ns = lap(&t);
-	if (ret == 0)
-		ret = restore_sealed(r, err);
+	/* What parents were filled with meanwhile. */
+	res->spawn_ns = lap(&t) - res->memory_ns;
 	if (ret == 0)
 		ret = restore_maps(r, err);
 	res->maps_ns = lap(&t);
@@ -513,7 +507,7 @@ static int restore_steps(struct restore *r, struct err *err)
 	ret = restore_memory(r, err);
 	if (FAULT("restore.memory"))
 		ret = err_set(err, EIO, "fault injected at restore.memory");
-	res->memory_ns = lap(&t);
+	res->memory_ns += lap(&t);
 	if (ret == 0)
 		ret = restore_state(r, err);
 	res->state_ns = lap(&t);
@@ -535,7 +529,7 @@ int restore_tree(const struct restore_opts *opts, pid_t tool, struct restore_res
 		 struct err *err)
 {
 	struct restore r = {.opts = opts, .res = ret_result, .tool = tool};
-	uint64_t t0 = mono_ns();
+	uint64_t t0 = now_ns();
 	int ret;
 
 	ret = restore_steps(&r, err);
@@ -544,11 +538,12 @@ int restore_tree(const struct restore_opts *opts, pid_t tool, struct restore_res
 	else
 		pr_info("restore from %s: pid %d runs\n", opts->dir, ret_result->root);
 	restore_close_fills(&r);
+	restore_kin_free(&r);
 	if (r.spawning)
 		spawn_free(&r.spawn);
 	make_free(r.make);
 	model_free(r.model);
 	image_close(r.image);
-	ret_result->total_ns = mono_ns() - t0;
+	ret_result->total_ns = now_ns() - t0;
 	return ret;
 }

@@ -63,6 +63,20 @@ static int sink_write(void *arg, uint64_t space, uint64_t addr, const void *buf,
 	return fill_write(f, addr, buf, len, err);
 }
 
+static bool wanted(void *arg, uint64_t space)
+{
+	const struct restore *r = arg;
+	const struct fill *f;
+
+	if (r->only_segments || MD_SPACE_KIND(space) == 1)
+		return MD_SPACE_KIND(space) == 1 && !r->only_pid;
+	if (r->only_pid)
+		return MD_SPACE_ID(space) == r->only_pid;
+	f = fill_of(r, MD_SPACE_ID(space));
+	/* Of nobody: sink_write() says so. */
+	return !f || !r->kin[f - r->fills].full;
+}
+
 /* CRIU's own page files. */
 static int fill_space(struct restore *r, struct image_mem *mem, uint64_t space, uint8_t *buf,
 		      size_t room, struct err *err)
@@ -104,14 +118,32 @@ static int fill_criu(struct restore *r, struct err *err)
 		image_mem_close(mem);
 		return err_set(err, ENOMEM, "buffer for pages");
 	}
-	for (uint32_t i = 0; ret == 0 && i < r->model->nprocs; i++)
-		if (r->model->procs[i].state != M_DEAD)
-			ret = fill_space(r, mem, MD_SPACE_PROC(r->model->procs[i].pid), buf, ROOM,
-					 err);
-	for (uint32_t i = 0; ret == 0 && i < r->model->nshms; i++)
-		ret = fill_space(r, mem, MD_SPACE_SHMEM(r->model->shms[i].id), buf, ROOM, err);
+	for (uint32_t i = 0; ret == 0 && i < r->model->nprocs; i++) {
+		uint64_t space = MD_SPACE_PROC(r->model->procs[i].pid);
+
+		if (r->model->procs[i].state != M_DEAD && wanted(r, space))
+			ret = fill_space(r, mem, space, buf, ROOM, err);
+	}
+	for (uint32_t i = 0; ret == 0 && i < r->model->nshms; i++) {
+		uint64_t space = MD_SPACE_SHMEM(r->model->shms[i].id);
+
+		if (wanted(r, space))
+			ret = fill_space(r, mem, space, buf, ROOM, err);
+	}
 	image_mem_close(mem);
 	return ret;
+}
+
+static void add_stats(struct md_fill_stats *to, const struct md_fill_stats *s)
+{
+	to->blocks += s->blocks;
+	to->raw_bytes += s->raw_bytes;
+	to->packed_bytes += s->packed_bytes;
+	to->wall_ns += s->wall_ns;
+	to->read_ns += s->read_ns;
+	to->unpack_ns += s->unpack_ns;
+	to->write_ns += s->write_ns;
+	to->threads = s->threads > to->threads ? s->threads : to->threads;
 }
 
 int restore_memory(struct restore *r, struct err *err)
@@ -122,12 +154,20 @@ int restore_memory(struct restore *r, struct err *err)
 		.stop = r->opts->stop,
 		.stop_arg = r->opts->arg,
 		.progress = r->opts->progress,
+		.want = wanted,
+		.want_arg = r,
 	};
+	struct md_fill_stats stats = {0};
+	int ret;
 
 	if (image_format(r->image) == IMAGE_CRIU)
 		return fill_criu(r, err);
-	return md_file_fill(image_dirfd(r->image), IMAGE_BLOCK_FILE, &fopts, &sink, &r->res->mem,
-			    err);
+	ret = md_file_fill(image_dirfd(r->image), IMAGE_BLOCK_FILE, &fopts, &sink, &stats, err);
+	add_stats(&r->res->mem, &stats);
+	for (uint32_t i = 0; ret == 0 && !r->only_segments && !r->only_pid && i < r->nfills; i++)
+		if (!r->kin[i].full)
+			ret = restore_kin_fetch(r, i, err);
+	return ret;
 }
 
 /*
@@ -150,16 +190,30 @@ int restore_sealed(struct restore *r, struct err *err)
 	return ret < 0 ? ret : make_seal_writes(r->make, err);
 }
 
+int restore_map(struct restore *r, uint32_t i, struct remote *remote, struct err *err)
+{
+	const struct m_proc *p = &r->model->procs[i];
+	const struct fill_kin *kin = &r->kin[i].kin;
+	int ret = put_limits_raise(remote, p, err);
+
+	if (ret == 0)
+		ret = put_thp(remote, p, err);
+	if (ret == 0)
+		ret = restore_kin_spans(r, i, err);
+	if (ret == 0)
+		ret = fill_maps(&r->spawn, remote, p, r->make, kin, err);
+	if (ret == 0)
+		ret = fill_open(&r->fills[i], remote, p, kin, err);
+	if (ret == 0 && r->fills[i].uffd < 0)
+		memcpy(r->res->uffd_reason, r->fills[i].uffd_reason, sizeof(r->res->uffd_reason));
+	r->kin[i].mapped = true;
+	return ret;
+}
+
 int restore_maps(struct restore *r, struct err *err)
 {
 	int ret = 0;
 
-	r->fills = calloc(r->model->nprocs, sizeof(*r->fills));
-	if (!r->fills)
-		return err_set(err, ENOMEM, "list of %u processes", r->model->nprocs);
-	for (uint32_t i = 0; i < r->model->nprocs; i++)
-		r->fills[i].mem_fd = r->fills[i].uffd = -1;
-	r->nfills = r->model->nprocs;
 	for (uint32_t i = 0; ret == 0 && i < r->model->nprocs; i++) {
 		const struct m_proc *p = &r->model->procs[i];
 		struct remote remote = {.mem_fd = -1};
@@ -167,17 +221,10 @@ int restore_maps(struct restore *r, struct err *err)
 		if (p->state == M_DEAD)
 			continue;
 		ret = spawn_remote(&r->spawn, i, &remote, err);
+		if (ret == 0 && !r->kin[i].mapped)
+			ret = restore_map(r, i, &remote, err);
 		if (ret == 0)
-			ret = put_limits_raise(&remote, p, err);
-		if (ret == 0)
-			ret = put_thp(&remote, p, err);
-		if (ret == 0)
-			ret = fill_maps(&r->spawn, &remote, p, r->make, err);
-		if (ret == 0)
-			ret = fill_open(&r->fills[i], &remote, p, err);
-		if (ret == 0 && r->fills[i].uffd < 0)
-			memcpy(r->res->uffd_reason, r->fills[i].uffd_reason,
-			       sizeof(r->res->uffd_reason));
+			ret = fill_vdso(&r->spawn, &remote, p, err);
 		remote_detach(&remote);
 	}
 	return ret;

@@ -311,12 +311,35 @@ static int begin_session(struct family *f, uint32_t index, const struct m_proc *
 	return f->s->opts.session(f->s->opts.arg, &f->r, p, err);
 }
 
+static bool has_children(const struct model *m, const struct m_proc *p)
+{
+	for (uint32_t i = 1; i < m->nprocs; i++)
+		if (m->procs[i].ppid == p->pid)
+			return true;
+	return false;
+}
+
+/* What its children are to have of it must be there when they are forked. */
+static int become_parent(struct family *f, const struct m_proc *p, struct err *err)
+{
+	uint32_t index = f->s->order[p - f->s->m->procs];
+	int ret;
+
+	if (!f->s->opts.parent || !has_children(f->s->m, p))
+		return 0;
+	ret = enter(f, index, err);
+	if (ret < 0)
+		return ret;
+	f->r.first = leader_of(f, index);
+	return f->s->opts.parent(f->s->opts.arg, &f->r, p, err);
+}
+
 /* The children of @p, around its setsid(). */
 static int make_children(struct family *f, const struct m_proc *p, struct err *err)
 {
 	const struct model *m = f->s->m;
 	uint32_t index = f->s->order[p - m->procs];
-	int ret = 0;
+	int ret = become_parent(f, p, err);
 
 	for (int late = 0; ret == 0 && late < 2; late++) {
 		for (uint32_t i = 1; ret == 0 && i < m->nprocs; i++) {

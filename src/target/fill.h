@@ -2,12 +2,20 @@
 /*
  * Memory and descriptors into the empty processes of spawn.h.
  *
- *	fill_maps()       every VMA, with its protection, empty; the kernel's vdso at its old place
+ *	fill_maps()       every VMA, with its protection, empty
+ *	fill_vdso()       the kernel's own at its old place
  *	fill_open()       the way in for contents: then fill_write() from any thread
  *	fill_close()
  *	fill_advice()     what must come behind the contents: madvise, mlock, guards, names, seals
  *	fill_take()       a few descriptors under known numbers, for calls that want one
  *	fill_table()      the descriptor table itself
+ *
+ * A process may be forked from one that is filled already, its parent, so that the two share the
+ * pages that are equal (struct fill_kin):
+ *
+ *	parent   │ A: 1 2 3 │ B: 4 5 6 │ C: 7 8 9 │	mappings and their pages
+ *	child    │ A: 1 2 x │          │ C: 7   9 │	in the image
+ *	         A kept; x is not 3, and is written; B unmapped; C kept, 8 dropped
  *
  * The tool's descriptors (make.h) go into a process by its own pidfd_getfd() on the tool, so that
  * they stay one open file description wherever they appear.
@@ -21,12 +29,32 @@
 /* Is the kernel's vdso of the size that the image's processes had? ERR_UNSUPPORTED if not. */
 int fill_check_vdso(const struct spawn *s, const struct m_proc *p, struct err *err);
 
+struct fill_span {
+	uint64_t start, end;
+};
+
+/* What a process has of its parent, as a child of which it was forked. */
+struct fill_kin {
+	const struct m_proc *from; /* whose memory was full then; NULL: the process is empty */
+	uint8_t *keep;		   /* of each VMA of the process: it stays as it came */
+	/* Pages of VMAs that stay, ascending. */
+	struct fill_span *drop; /* which the process has not */
+	size_t ndrop;
+	struct fill_span *both; /* which both have: written where they differ */
+	size_t nboth;
+};
+
+/* May @v of a child be what it inherited of @from of its parent? */
+bool fill_may_keep(const struct m_vma *from, const struct m_vma *v);
+
 int fill_maps(struct spawn *s, struct remote *r, const struct m_proc *p, const struct make *mk,
-	      struct err *err);
+	      const struct fill_kin *kin, struct err *err);
+int fill_vdso(struct spawn *s, struct remote *r, const struct m_proc *p, struct err *err);
 
 /* How contents get into one process; the mappings are those of fill_maps(). */
 struct fill {
 	const struct m_proc *p;
+	const struct fill_kin *kin;
 	int mem_fd; /* /proc/PID/mem */
 	int uffd;   /* pages of private anonymous memory come by UFFDIO_COPY; -1: not to be had */
 	char uffd_reason[96];
@@ -39,7 +67,9 @@ static inline bool fill_is_kernels(const struct m_vma *v)
 	return v->kind == M_VMA_VDSO || v->kind == M_VMA_VVAR || v->kind == M_VMA_VSYSCALL;
 }
 
-int fill_open(struct fill *f, struct remote *r, const struct m_proc *p, struct err *err);
+/* Borrows @kin. */
+int fill_open(struct fill *f, struct remote *r, const struct m_proc *p, const struct fill_kin *kin,
+	      struct err *err);
 /*
  * @len bytes to @addr, whole pages that were not written before; @buf NULL: zeros. Any thread,
  * several at a time.

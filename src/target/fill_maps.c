@@ -246,18 +246,118 @@ static int attach_one(struct script *script, const struct m_proc *p, const struc
 	return 0;
 }
 
+/* --- what came with the fork ----------------------------------------------------------------- */
+
+bool fill_may_keep(const struct m_vma *from, const struct m_vma *v)
+{
+	/* What cannot be changed later, and what would not be the same when it was. */
+	const uint32_t made_with = M_VMF_GROWSDOWN | M_VMF_NORESERVE;
+	const uint32_t never = M_VMF_HUGETLB | M_VMF_SHSTK | M_VMF_DROPPABLE | M_VMF_AIORING |
+			       M_VMF_IO | M_VMF_PFNMAP;
+
+	if (v->start < from->start || v->end > from->end || v->kind != from->kind || v->shared ||
+	    from->shared || (v->flags ^ from->flags) & made_with ||
+	    (v->flags | from->flags) & never)
+		return false;
+	if (v->kind == M_VMA_ANON)
+		return true;
+	return v->kind == M_VMA_FILE_PRIVATE && v->file_id == from->file_id &&
+	       v->shm_id == from->shm_id && v->pgoff - v->start == from->pgoff - from->start &&
+	       was_writable(v) == was_writable(from);
+}
+
+/* What a child is rid of: few calls, for what lies between two mappings that stay goes at once. */
+struct gone {
+	struct script *script;
+	uint64_t hole; /* the scratch area, which stays */
+	uint64_t start, end;
+};
+
+static void unmap_all(struct gone *g, struct err *err)
+{
+	if (g->start < g->end)
+		script_add(g->script,
+			   (struct script_call){SYS_munmap,
+						{g->start, g->end - g->start},
+						.what = "unmap the parent's memory at",
+						.at = g->start},
+			   err);
+	g->start = g->end = 0;
+}
+
+static void unmap(struct gone *g, uint64_t start, uint64_t end, struct err *err)
+{
+	if (start >= end)
+		return;
+	if (g->start < g->hole && start > g->hole)
+		unmap_all(g, err);
+	if (!g->end)
+		g->start = start;
+	g->end = end;
+}
+
+/* The parent's mapping @w: what stays of it, protected as it is to be, and the rest goes. */
+static void inherit_one(struct gone *g, const struct m_vma *w, const struct m_proc *p,
+			const uint8_t *keep, uint32_t *at, struct err *err)
+{
+	uint64_t done = w->start;
+
+	while (*at < p->mm.nvmas && p->mm.vmas[*at].end <= w->start)
+		++*at;
+	for (uint32_t i = *at; i < p->mm.nvmas && p->mm.vmas[i].start < w->end; i++) {
+		const struct m_vma *v = &p->mm.vmas[i];
+
+		if (!keep[i])
+			continue;
+		unmap(g, done, v->start, err);
+		unmap_all(g, err);
+		done = v->end;
+		if (v->prot != w->prot)
+			script_add(g->script,
+				   (struct script_call){SYS_mprotect,
+							{v->start, v->end - v->start, v->prot},
+							.what = "protect memory at",
+							.at = v->start},
+				   err);
+	}
+	unmap(g, done, w->end, err);
+}
+
+static void inherit(const struct spawn *s, struct script *script, const struct m_proc *p,
+		    const struct fill_kin *kin, struct err *err)
+{
+	struct gone g = {.script = script, .hole = s->base};
+	uint32_t at = 0;
+
+	for (uint32_t i = 0; i < kin->from->mm.nvmas; i++)
+		if (!fill_is_kernels(&kin->from->mm.vmas[i]))
+			inherit_one(&g, &kin->from->mm.vmas[i], p, kin->keep, &at, err);
+	unmap_all(&g, err);
+	for (size_t i = 0; i < kin->ndrop; i++)
+		script_add(
+			script,
+			(struct script_call){SYS_madvise,
+					     {kin->drop[i].start,
+					      kin->drop[i].end - kin->drop[i].start, MADV_DONTNEED},
+					     .what = "drop the parent's pages at",
+					     .at = kin->drop[i].start},
+			err);
+}
+
 static int map_all(struct spawn *s, struct remote *r, const struct m_proc *p, const struct make *mk,
-		   struct taken *t, struct err *err)
+		   const struct fill_kin *kin, struct taken *t, struct err *err)
 {
 	struct script script;
 	int ret;
 
 	script_begin(&script, r, r->first);
+	if (kin->from)
+		inherit(s, &script, p, kin, err);
 	ret = take_files(t, &script, p, mk, err);
 	for (uint32_t i = 0; ret == 0 && i < p->mm.nvmas; i++) {
 		const struct m_vma *v = &p->mm.vmas[i];
 
-		if (fill_is_kernels(v))
+		if (fill_is_kernels(v) || (kin->from && kin->keep[i]))
 			continue;
 		if ((!has_file(v) && v->kind != M_VMA_ANON) || v->flags & M_VMF_AIORING)
 			return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
@@ -272,10 +372,18 @@ static int map_all(struct spawn *s, struct remote *r, const struct m_proc *p, co
 	}
 	if (ret < 0)
 		return ret;
-	place_vdso(s, &script, p, err);
 	script_add(&script,
 		   (struct script_call){SYS_close_range, {0, ~0u, 0}, .what = "close all files"},
 		   err);
+	return script_run(&script, err);
+}
+
+int fill_vdso(struct spawn *s, struct remote *r, const struct m_proc *p, struct err *err)
+{
+	struct script script;
+
+	script_begin(&script, r, r->first);
+	place_vdso(s, &script, p, err);
 	return script_run(&script, err);
 }
 
@@ -296,7 +404,7 @@ static void explain_nomem(const struct m_proc *p, struct err *err)
 }
 
 int fill_maps(struct spawn *s, struct remote *r, const struct m_proc *p, const struct make *mk,
-	      struct err *err)
+	      const struct fill_kin *kin, struct err *err)
 {
 	struct taken t = {
 		.nfiles = s->m->nfiles,
@@ -307,7 +415,7 @@ int fill_maps(struct spawn *s, struct remote *r, const struct m_proc *p, const s
 	t.number = calloc(t.nall + 1, sizeof(*t.number));
 	if (!t.number)
 		return err_set(err, ENOMEM, "mapped files of process %u", p->pid);
-	ret = map_all(s, r, p, mk, &t, err);
+	ret = map_all(s, r, p, mk, kin, &t, err);
 	if (ret == -ENOMEM)
 		explain_nomem(p, err);
 	free(t.number);

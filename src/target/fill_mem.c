@@ -61,6 +61,12 @@ static bool wants_uffd(const struct m_vma *v)
 	       !(v->flags & (M_VMF_HUGETLB | M_VMF_HUGEPAGE | M_VMF_SHSTK | M_VMF_DROPPABLE));
 }
 
+/* It is there, with pages. */
+static bool kept(const struct fill *f, uint32_t i)
+{
+	return f->kin->from && f->kin->keep[i];
+}
+
 static void register_all(struct fill *f)
 {
 	for (uint32_t i = 0; i < f->p->mm.nvmas; i++) {
@@ -70,16 +76,18 @@ static void register_all(struct fill *f)
 			.mode = UFFDIO_REGISTER_MODE_MISSING,
 		};
 
-		f->by_uffd[i] = wants_uffd(v) && ioctl(f->uffd, UFFDIO_REGISTER, &reg) == 0;
+		f->by_uffd[i] =
+			!kept(f, i) && wants_uffd(v) && ioctl(f->uffd, UFFDIO_REGISTER, &reg) == 0;
 	}
 }
 
-int fill_open(struct fill *f, struct remote *r, const struct m_proc *p, struct err *err)
+int fill_open(struct fill *f, struct remote *r, const struct m_proc *p, const struct fill_kin *kin,
+	      struct err *err)
 {
 	char path[64];
 	int ret;
 
-	*f = (struct fill){.p = p, .mem_fd = -1, .uffd = -1};
+	*f = (struct fill){.p = p, .kin = kin, .mem_fd = -1, .uffd = -1};
 	f->by_uffd = calloc(p->mm.nvmas + 1, 1);
 	if (!f->by_uffd)
 		return err_set(err, ENOMEM, "%u mappings of process %u", p->mm.nvmas, p->pid);
@@ -183,6 +191,90 @@ static int by_zeros(const struct fill *f, const struct m_vma *v, uint64_t addr, 
 	return 0;
 }
 
+/* --- contents beside those of the parent ------------------------------------------------------ */
+
+enum { PIECE = 64 << 10 };
+
+/*
+ * What the process has at @addr now. Not by process_vm_readv(): it pins pages, and the kernel
+ * (since Linux 5.19) gives whoever reads a shared page that way a copy of its own before.
+ */
+static int look(const struct fill *f, uint64_t addr, uint8_t *buf, uint64_t len, struct err *err)
+{
+	ssize_t n = io_pread(f->mem_fd, buf, len, addr);
+
+	if (n == (ssize_t)len)
+		return 0;
+	return err_set(err, n < 0 ? (int)-n : EIO,
+		       "read %" PRIu64 " bytes at %#" PRIx64 " of process %u", len, addr,
+		       f->p->pid);
+}
+
+/* Pages that are there and the same stay the parent's, too. */
+static int by_difference(const struct fill *f, uint64_t addr, const uint8_t *buf, uint64_t len,
+			 struct err *err)
+{
+	static const uint8_t zeros[PIECE];
+	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint8_t now[PIECE];
+
+	while (len) {
+		uint64_t n = len < PIECE ? len : PIECE, from = 0;
+		const uint8_t *p = buf ? buf : zeros;
+		int ret = look(f, addr, now, n, err);
+
+		for (uint64_t at = 0; ret == 0 && at <= n; at += page) {
+			/* [from, at) differs. */
+			if (at < n && memcmp(p + at, now + at, page) != 0)
+				continue;
+			if (at > from)
+				ret = by_mem(f, addr + from, p + from, at - from, err);
+			from = at + page;
+		}
+		if (ret < 0)
+			return ret;
+		addr += n;
+		buf = buf ? buf + n : NULL;
+		len -= n;
+	}
+	return 0;
+}
+
+/* Where the parent had no page there is none: zero, or the file's. */
+static int by_kin(const struct fill *f, const struct m_vma *v, uint64_t addr, const uint8_t *buf,
+		  uint64_t len, struct err *err)
+{
+	const struct fill_span *both = f->kin->both;
+	size_t lo = 0, hi = f->kin->nboth;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (both[mid].end <= addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	while (len) {
+		bool in = lo < f->kin->nboth && both[lo].start <= addr;
+		uint64_t end = lo == f->kin->nboth ? UINT64_MAX
+			       : in		   ? both[lo].end
+						   : both[lo].start;
+		uint64_t n = end - addr < len ? end - addr : len;
+		int ret = in	? by_difference(f, addr, buf, n, err)
+			  : buf ? by_mem(f, addr, buf, n, err)
+				: by_zeros(f, v, addr, n, err);
+
+		if (ret < 0)
+			return ret;
+		lo += in;
+		addr += n;
+		buf = buf ? buf + n : NULL;
+		len -= n;
+	}
+	return 0;
+}
+
 int fill_write(const struct fill *f, uint64_t addr, const void *buf, uint64_t len, struct err *err)
 {
 	const struct m_mm *mm = &f->p->mm;
@@ -199,7 +291,9 @@ int fill_write(const struct fill *f, uint64_t addr, const void *buf, uint64_t le
 					" but no mapping there",
 					f->p->pid, addr);
 		n = v->end - addr < len ? v->end - addr : len;
-		if (!p)
+		if (kept(f, i))
+			ret = by_kin(f, v, addr, p, n, err);
+		else if (!p)
 			ret = by_zeros(f, v, addr, n, err);
 		else if (!fill_is_kernels(v))
 			ret = f->by_uffd[i] ? by_uffd(f, addr, p, n, err)

@@ -31,7 +31,7 @@ static struct list list;
 
 static int run(struct remote *r, struct err *err)
 {
-	return list_run(&list, r, tree_proc_task(r->tree, r->proc, 0), err);
+	return list_run(&list, r, r->first, err);
 }
 
 static struct list_call *add_prctl(uint64_t option, uint64_t value, const char *what)

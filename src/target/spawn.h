@@ -35,6 +35,8 @@ struct spawn_opts {
 	 * for its controlling terminal. @r is open on it. NULL: nothing to do.
 	 */
 	int (*session)(void *arg, struct remote *r, const struct m_proc *p, struct err *err);
+	/* Called when a process is about to have its first child; @r as above. NULL: nothing. */
+	int (*parent)(void *arg, struct remote *r, const struct m_proc *p, struct err *err);
 	void *arg;
 	/* A pid is held by one that has ended and that its parent has not collected. May be NULL.
 	 */

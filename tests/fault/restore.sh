@@ -10,12 +10,15 @@ with_reaper "$@"
 
 mapfile -t points < <("$STASIS" --list-faults | sort -u | grep -E '^(restore|target)\.')
 image=$TMPDIR/image
-victim_start "$TMPDIR/v" tree || die "$WHY"
-root=$VPID
-stasis dump -t "$root" -D "$image" -j || die "dump: $ERR"
-wait "$root" 2>/dev/null
-gone "$TMPDIR/v"
-mapfile -t pids < <(image_pids "$image")
+
+begin() { # SCENARIO OPTIONS...
+	rm -rf "$image" "$TMPDIR/v"
+	victim_start "$TMPDIR/v" "$@" || die "$WHY"
+	stasis dump -t "$VPID" -D "$image" -j || die "dump: $ERR"
+	wait "$VPID" 2>/dev/null
+	gone "$TMPDIR/v"
+	mapfile -t pids < <(image_pids "$image")
+}
 
 left() {
 	local p i list
@@ -31,7 +34,8 @@ left() {
 }
 
 declare -A hit=()
-for point in "${points[@]}"; do
+try() { # POINT
+	local point=$1 action n what p list
 	for action in error kill; do
 		for n in 1 2; do
 			what=$point:$action:$n
@@ -53,6 +57,18 @@ for point in "${points[@]}"; do
 			}
 		done
 	done
+}
+
+after_all() {
+	stasis restore -D "$image" -j -d --quiet --no-log || bad "the restore after all: $ERR"
+	"$VICTIM" --check "$TMPDIR/v" 20 >/dev/null || bad "the victim after all"
+	for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done
+	left >/dev/null
+}
+
+begin tree
+for point in "${points[@]}"; do
+	try "$point"
 done
 
 # Whoever is killed while the tree is let go: the worker, the command, both at once, the one that watches.
@@ -94,9 +110,13 @@ for prey in worker command both warden; do
 	for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done
 	left >/dev/null
 done
-stasis restore -D "$image" -j -d --quiet --no-log || bad "the restore after all: $ERR"
-"$VICTIM" --check "$TMPDIR/v" 20 >/dev/null || bad "the victim after all"
-for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done
+after_all
+# Parents that are full before they have children.
+begin cow --size 2
+for point in restore.parent restore.child restore.memory; do
+	try "$point"
+done
+after_all
 for point in "${points[@]}"; do
 	case $point in
 	restore.*) [ -n "${hit[$point]:-}" ] || bad "$point was never passed" ;;

@@ -7,15 +7,17 @@
     tests/lib/read_stasis.py FILE SPACE ADDR LEN      those bytes, on standard output
 
 Blocks are found by walking their heads from the start of the file, as a torn file would be read; the
-index and the trailer must then say the same. What counts is settled page by page: rounds, maps, parents.
+index and the trailer must then say the same. What counts is settled page by page: rounds, maps, parents; pages that
+are those of another process are found in its blocks.
 """
+import bisect
 import ctypes
 import os
 import struct
 import sys
 
 HEAD = 64
-NONE, LZ4, ZSTD, ZERO, MAP = range(5)
+NONE, LZ4, ZSTD, ZERO, MAP, SAME = range(6)
 HAS_PARENT = 1
 CHAIN = 256
 
@@ -46,7 +48,9 @@ def align_up(value, align):
 
 
 class Block:
-    __slots__ = ("file", "pos", "payload", "space", "raw_len", "packed_len", "payload_sum", "codec", "round", "extents")
+    __slots__ = (
+        "file", "pos", "payload", "space", "raw_len", "packed_len", "payload_sum", "codec", "round", "same_as", "extents"
+    )  # fmt: skip
 
 
 class BlockFile:
@@ -65,15 +69,35 @@ class BlockFile:
             self.parent = BlockFile(where, depth + 1)
             need(self.parent.id == self.parent_id, f"{where} is not the parent of {path}")
         self.map = {}
-        spaces = {}
+        spaces, layered = {}, set()
         for block in self.blocks:
             spaces.setdefault(block.space, []).append(block)
+            if block.round or block.codec == MAP:
+                layered.add(block.space)
         for space, blocks in spaces.items():
             maps = [b for b in blocks if b.codec == MAP]
-            if maps or any(b.round for b in blocks):
+            if space in layered:
                 self.map[space] = self.settle(space, maps, [b for b in blocks if b.codec != MAP])
             else:
                 self.map[space] = self.plain(blocks)
+        same = [b for b in self.blocks if b.codec == SAME]
+        need(not same or self.parent is None, "pages of other processes in a file with a parent")
+        for block in same:
+            need(not layered & {block.space, block.same_as}, f"rounds or a map beside the block at {block.pos:#x}")
+        theirs = {space: self.find_same(space) for space in {b.space for b in same}}
+        self.map.update(theirs)
+
+    def find_same(self, space):
+        """The pieces of a space, those that are another's as pieces of that one's blocks."""
+        found = []
+        for addr, length, block, at in self.map[space]:
+            if block.codec != SAME:
+                found.append((addr, length, block, at))
+                continue
+            there = [p for p in self.pieces(block.same_as, addr, addr + length) if p[2].codec != SAME]
+            need(sum(p[1] for p in there) == length, f"pages of process {block.same_as} from {addr:#x} on are not there")
+            found += there
+        return found
 
     def plain(self, blocks):
         found = []
@@ -162,10 +186,16 @@ class BlockFile:
             b = Block()
             b.pos = pos
             b.file = self
-            magic, total, ident, b.space, b.raw_len, b.packed_len, b.payload_sum, b.codec, n, b.round = struct.unpack_from(
-                "<8sQQQIIQHHI", h
+            magic, total, ident, b.space, b.raw_len, b.packed_len, b.payload_sum, b.codec, n, b.round, zero = (
+                struct.unpack_from("<8sQQQIIQHHIQ", h)
             )
             need(self.minor or not b.round, f"round in a file of format 1.0 at {pos:#x}")
+            need(b.codec <= (SAME if self.minor else ZERO), f"codec of the block at {pos:#x}")
+            need(zero == 0, f"reserved bytes of the block at {pos:#x}")
+            b.same_as = 0
+            if b.codec == SAME:
+                b.round, b.same_as = 0, b.round
+                need(0 < b.space < 1 << 32 and b.same_as not in (0, b.space), f"processes of the block at {pos:#x}")
             need(magic == b"\x93STBLK\r\n" and ident == self.id, f"block head at {pos:#x}")
             extents = self.bytes_at(pos + HEAD, 16 * n)
             need(total == checksum(h[16:] + extents), f"checksum of the block head at {pos:#x}")
@@ -215,12 +245,20 @@ class BlockFile:
     def spaces(self):
         return sorted(self.map)
 
+    def pieces(self, space, start, end):
+        """(address, length, block, offset in it) of what is stored in [start, end), ascending."""
+        found = self.map.get(space, [])
+        for addr, length, block, at in found[max(bisect.bisect(found, start, key=lambda e: e[0]) - 1, 0) :]:
+            lo, hi = max(addr, start), min(addr + length, end)
+            if lo >= end:
+                break
+            if lo < hi:
+                yield lo, hi - lo, block, at + lo - addr
+
     def read(self, space, start, end):
         """(address, bytes) of what the space has in [start, end), ascending."""
-        for addr, length, block, at in self.map.get(space, []):
-            lo, hi = max(addr, start), min(addr + length, end)
-            if lo < hi:
-                yield lo, self.unpack(block)[at + lo - addr : at + hi - addr]
+        for addr, length, block, at in self.pieces(space, start, end):
+            yield addr, self.unpack(block)[at : at + length]
 
 
 def main():
@@ -240,7 +278,10 @@ def main():
     for space in f.spaces():
         for addr, length, block, _ in f.map[space]:
             f.unpack(block)
-            print(f"{space:#x} {addr:#x}..{addr + length:#x} {('none', 'lz4', 'zstd', 'zero')[block.codec]}")
+            name = ("none", "lz4", "zstd", "zero")[block.codec]
+            if block.space != space:
+                name += f", same as {block.space}"
+            print(f"{space:#x} {addr:#x}..{addr + length:#x} {name}")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ static const struct made_block blocks[] = {
 	{7, 2, {{0x20000, 0x1000}, {0x30000, 0x2000}}},
 	{7, 1, {{0x40000, 0x1000}}},
 	{9, 1, {{0x20000, 0x1000}}},
+	{MADE_SAME(11, 7), 2, {{0x30000, 0x1000}, {0x40000, 0x1000}}},
 };
-enum { NBLOCKS = 3, NEXTENTS = 4 };
+enum { NBLOCKS = 4, NEXTENTS = 6 };
 
 /* A file in memory, with where its records are. */
 struct lie {
@@ -187,6 +188,105 @@ static void raw_length(struct lie *l)
 	memcpy(l->p + entry_at(l, 1) + 16, &v, sizeof(v));
 }
 
+static void put32(struct lie *l, size_t at, uint32_t v)
+{
+	memcpy(l->p + at, &v, sizeof(v));
+}
+
+/* Whose pages block @i has, in its head and in the index. */
+static void same_as(struct lie *l, unsigned i, uint32_t pid)
+{
+	put32(l, entry_at(l, i) + 28, pid);
+	put32(l, l->block[i] + 52, pid);
+}
+
+static void same_as_nobody(struct lie *l)
+{
+	same_as(l, 3, 0);
+}
+
+static void same_as_itself(struct lie *l)
+{
+	same_as(l, 3, 11);
+}
+
+/* Who has one of the pages, and not the other. */
+static void same_as_half(struct lie *l)
+{
+	put(l, extent_at(l, 5), 0x50000);
+	put(l, l->block[3] + MD_HEAD_LEN + MD_EXTENT_LEN, 0x50000);
+}
+
+static void same_as_none(struct lie *l)
+{
+	same_as(l, 3, 10);
+}
+
+/* Process 9 says it has those of 11, which has them of 7. */
+static void same_as_same(struct lie *l)
+{
+	const uint16_t codec = MD_CODEC_SAME;
+
+	same_as(l, 2, 11);
+	put(l, extent_at(l, 3), 0x30000);
+	put(l, l->block[2] + MD_HEAD_LEN, 0x30000);
+	for (unsigned at = 0; at < 2; at++) {
+		const size_t codec_at = at ? l->block[2] + 48 : entry_at(l, 2) + 24;
+
+		memcpy(l->p + codec_at, &codec, sizeof(codec));
+		put32(l, at ? l->block[2] + 36 : entry_at(l, 2) + 20, 0);
+	}
+}
+
+static void same_with_bytes(struct lie *l)
+{
+	put32(l, entry_at(l, 3) + 20, 64);
+	put32(l, l->block[3] + 36, 64);
+}
+
+/* The process that has the pages was looked at twice. */
+static void same_as_in_rounds(struct lie *l)
+{
+	same_as(l, 1, 1);
+}
+
+/* So was the one that has them of it. */
+static void same_in_rounds(struct lie *l)
+{
+	put(l, entry_at(l, 2) + 8, 11);
+	put(l, l->block[2] + 24, 11);
+	same_as(l, 2, 1);
+}
+
+static void same_in_a_child(struct lie *l)
+{
+	put32(l, 28, MD_FLAG_PARENT);
+	put(l, 40, 5);
+}
+
+/* Beside them others may have rounds. */
+static void rounds_of_a_third(struct lie *l)
+{
+	same_as(l, 2, 1);
+}
+
+static void same_in_a_segment(struct lie *l)
+{
+	put(l, entry_at(l, 3) + 8, MD_SPACE_SHMEM(11));
+	put(l, l->block[3] + 24, MD_SPACE_SHMEM(11));
+}
+
+/* Before 1.1 there were no such blocks. */
+static void same_in_an_old_file(struct lie *l)
+{
+	l->p[18] = 0;
+}
+
+static void other_same(struct lie *l)
+{
+	put32(l, entry_at(l, 3) + 28, 8);
+}
+
 static void test_lies(void **state)
 {
 	static const struct {
@@ -204,6 +304,19 @@ static void test_lies(void **state)
 		{fewer_blocks, "length of the index"},
 		{more_extents, "length of the index"},
 		{raw_length, "out of bounds"},
+		{same_as_nobody, "process with the same pages"},
+		{same_as_itself, "process with the same pages"},
+		{same_as_half, "which has none there"},
+		{same_as_none, "which has none there"},
+		{same_as_same, "which has none there"},
+		{same_with_bytes, "packed length out of bounds"},
+		{same_as_in_rounds, "one of the two has rounds or a map"},
+		{same_in_rounds, "one of the two has rounds or a map"},
+		{same_in_a_child, "in a file that has a parent"},
+		{rounds_of_a_third, NULL},
+		{same_in_a_segment, "process with the same pages"},
+		{same_in_an_old_file, "unknown codec"},
+		{other_same, "which has none there"},
 	};
 	struct made_dir d = made_dir();
 	char line[LINE];

@@ -18,6 +18,9 @@
 
 enum { MADE_PAGE = 4096 };
 
+/* The space of a block without bytes: process @pid has the pages of process @other. */
+#define MADE_SAME(pid, other) ((uint64_t)(other) << 32 | (pid))
+
 /* One block, as it will be read. */
 struct made_block {
 	uint64_t space;
@@ -61,10 +64,18 @@ static inline int made_next(struct md_reader *r, struct md_block *b, uint32_t bl
 		return 0;
 	const struct made_block *k = &m->blocks[m->at++];
 
-	b->space = k->space;
+	const uint32_t same_as = MD_SPACE_KIND(k->space) ? 0 : (uint32_t)(k->space >> 32);
+
+	b->space = same_as ? (uint32_t)k->space : k->space;
 	b->nextents = k->nextents;
+	b->codec = same_as ? MD_CODEC_SAME : MD_CODEC_NONE;
+	b->same_as = same_as;
 	for (unsigned i = 0; i < k->nextents; i++) {
 		b->extents[i] = k->extents[i];
+		if (same_as) {
+			b->raw_len += (uint32_t)k->extents[i].len;
+			continue;
+		}
 		for (uint64_t a = 0; a < k->extents[i].len; a += MADE_PAGE) {
 			made_page(k->space, k->extents[i].addr + a, b->raw + b->raw_len);
 			b->raw_len += MADE_PAGE;

@@ -248,10 +248,10 @@ static void parent_without_flag(struct lie *l)
 	put(l, 40, 5, 8);
 }
 
-static void codec_5(struct lie *l)
+static void codec_6(struct lie *l)
 {
-	put(l, head(l, 0) + 48, 5, 2);
-	put(l, entry(l, 0) + 24, 5, 2);
+	put(l, head(l, 0) + 48, 6, 2);
+	put(l, entry(l, 0) + 24, 6, 2);
 }
 
 static void line_of(void *arg, const char *line)
@@ -289,7 +289,7 @@ static void test_lies(void **state)
 		{minor_2, "has format 1.2"},
 		{other_flag, "reserved fields of the file head"},
 		{parent_without_flag, "reserved fields of the file head"},
-		{codec_5, "unknown codec"},
+		{codec_6, "unknown codec"},
 	};
 	struct made_dir d = made_dir();
 

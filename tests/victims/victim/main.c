@@ -21,7 +21,7 @@ static const struct scenario *const tables[] = {
 	storm_scenarios,  heap_scenarios,	blocked_scenarios, descriptor_scenarios,
 	socket_scenarios, tty_scenarios,	queue_scenarios,   attribute_scenarios,
 	area_scenarios,	  holder_scenarios,	lineage_scenarios, mutex_scenarios,
-	change_scenarios, consistent_scenarios, kernel_scenarios,
+	change_scenarios, consistent_scenarios, kernel_scenarios,  cow_scenarios,
 };
 
 static int nopts;

@@ -50,6 +50,7 @@ extern const struct scenario area_scenarios[];
 extern const struct scenario holder_scenarios[];
 extern const struct scenario lineage_scenarios[];
 extern const struct scenario mutex_scenarios[];
+extern const struct scenario cow_scenarios[];
 
 /* --- main.c: options of the form --name value ----------------------------------------------------
  */
