@@ -1,5 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Pre-copy: system calls that write to pages past the page tables. */
+/*
+ * Pre-copy: system calls that write to pages past the page tables.
+ *
+ * Such a call pins the page, which counts as a write to it, and writes later. When the page was
+ * protected and read in between, nothing tells of what was written. So between protecting and
+ *reading every thread is waited for until it is past whatever call it was in:
+ *
+ *	asleep in another call			it is
+ *	running, with more time in user mode	it is
+ *	anything else				not yet
+ *
+ * process_vm_writev() by somebody outside of the tree is not seen.
+ */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,10 +26,22 @@
 #include "src/ops/precopy_priv.h"
 
 enum {
-	/* From pinning to writing, for a call that is not asleep: microseconds. */
-	GRACE_US = 2000,
-	TRIES = 100,
+	WAIT_US = 2000,
+	TRIES = 150,
 	MOST_DEPTH = 64,
+};
+
+struct seen {
+	int pid, tid;
+	uint64_t utime; /* ticks */
+	bool past;
+};
+
+struct threads {
+	struct seen *v;
+	size_t n, room;
+	unsigned nprocs;
+	bool short_of_memory;
 };
 
 static bool read_text(char *buf, size_t room, const char *path)
@@ -27,6 +51,78 @@ static bool read_text(char *buf, size_t room, const char *path)
 
 	buf[n > 0 ? n : 0] = '\0';
 	return n > 0;
+}
+
+static uint64_t user_time(const struct seen *t)
+{
+	char path[64], text[512];
+	const char *p;
+	uint64_t v = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", t->pid, t->tid);
+	if (!read_text(text, sizeof(text), path))
+		return UINT64_MAX;
+	/* Behind the name, which may hold anything: the twelfth field. */
+	p = strrchr(text, ')');
+	for (int i = 0; p && i < 12; i++)
+		p = strchr(p + 1, ' ');
+	if (p)
+		v = strtoull(p, NULL, 10);
+	return v;
+}
+
+static void note(struct threads *l, int pid, int tid)
+{
+	struct seen *e;
+
+	if (l->n == l->room) {
+		size_t room = l->room ? 2 * l->room : 64;
+
+		e = reallocarray(l->v, room, sizeof(*e));
+		if (!e) {
+			l->short_of_memory = true;
+			return;
+		}
+		l->v = e;
+		l->room = room;
+	}
+	l->v[l->n] = (struct seen){.pid = pid, .tid = tid};
+	l->v[l->n].utime = user_time(&l->v[l->n]);
+	l->n++;
+}
+
+static void list(struct threads *l, int pid, unsigned depth);
+
+static void list_children(struct threads *l, int pid, int tid, unsigned depth)
+{
+	char path[64], text[16384];
+	const char *p = text;
+	char *end;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, tid);
+	if (depth == MOST_DEPTH || !read_text(text, sizeof(text), path))
+		return;
+	for (long child; (child = strtol(p, &end, 10)) > 0 && end != p; p = end)
+		list(l, (int)child, depth + 1);
+}
+
+static void list(struct threads *l, int pid, unsigned depth)
+{
+	char path[64];
+	struct dirent *e;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	cleanup_dir DIR *dir = opendir(path);
+
+	l->nprocs++;
+	while (dir && (e = readdir(dir))) {
+		int tid = atoi(e->d_name);
+
+		if (tid <= 0)
+			continue;
+		note(l, pid, tid);
+		list_children(l, pid, tid, depth);
+	}
 }
 
 static bool is_direct(int pid, unsigned long fd)
@@ -41,16 +137,12 @@ static bool is_direct(int pid, unsigned long fd)
 	return flags && strtoul(flags + 6, NULL, 8) & O_DIRECT;
 }
 
-/* /proc/PID/task/TID/syscall of a thread that sleeps: "number 0xarg 0xarg ..."; else "running". */
-static bool may_write(int pid, const char *text)
+/* "number 0xarg 0xarg ..." */
+static bool may_write(const struct seen *t, const char *text)
 {
 	char *end;
 	long nr = strtol(text, &end, 10);
-	unsigned long fd;
 
-	if (end == text || *end != ' ')
-		return false;
-	fd = strtoul(end, NULL, 16);
 	switch (nr) {
 	case SYS_process_vm_writev:
 		return true;
@@ -59,56 +151,43 @@ static bool may_write(int pid, const char *text)
 	case SYS_readv:
 	case SYS_preadv:
 	case SYS_preadv2:
-		return is_direct(pid, fd);
+		return is_direct(t->pid, strtoul(end, NULL, 16));
 	default:
 		return false;
 	}
 }
 
-static bool any_in(int pid, unsigned depth);
-
-static bool any_below(int pid, const char *task, unsigned depth)
-{
-	char path[64], text[4096];
-	const char *p = text;
-	char *end;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%.16s/children", pid, task);
-	if (depth == MOST_DEPTH || !read_text(text, sizeof(text), path))
-		return false;
-	for (long child; (child = strtol(p, &end, 10)) > 0 && end != p; p = end)
-		if (any_in((int)child, depth + 1))
-			return true;
-	return false;
-}
-
-static bool any_in(int pid, unsigned depth)
+/* @strict: nothing is believed of a thread that runs but what it has done. */
+static bool is_past(const struct seen *t, bool strict)
 {
 	char path[64], text[256];
-	struct dirent *e;
 
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	cleanup_dir DIR *dir = opendir(path);
-
-	while (dir && (e = readdir(dir))) {
-		if (*e->d_name == '.')
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%.16s/syscall", pid, e->d_name);
-		if ((read_text(text, sizeof(text), path) && may_write(pid, text)) ||
-		    any_below(pid, e->d_name, depth))
-			return true;
-	}
-	return false;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", t->pid, t->tid);
+	if (!read_text(text, sizeof(text), path))
+		return true; /* it has ended */
+	if (!strncmp(text, "running", 7))
+		return !strict || user_time(t) > t->utime;
+	return !may_write(t, text);
 }
 
 bool precopy_await_writers(const struct precopy *p)
 {
-	const struct timespec grace = {.tv_nsec = GRACE_US * 1000L};
+	const struct timespec wait = {.tv_nsec = WAIT_US * 1000L};
+	struct threads l = {0};
+	size_t left = 1;
 
-	for (unsigned i = 0; i < TRIES; i++) {
-		nanosleep(&grace, NULL);
-		if (!any_in(p->opts->pid, 0))
-			return true;
+	list(&l, p->opts->pid, 0);
+	for (unsigned i = 0; i < TRIES && left && !l.short_of_memory; i++) {
+		nanosleep(&wait, NULL);
+		left = 0;
+		for (size_t k = 0; k < l.n; k++) {
+			struct seen *t = &l.v[k];
+
+			/* Alone in the tree it would have to name itself. */
+			t->past = t->past || is_past(t, l.nprocs > 1);
+			left += !t->past;
+		}
 	}
-	return false;
+	free(l.v);
+	return !left && !l.short_of_memory;
 }
