@@ -204,7 +204,9 @@ int store_sync(struct image *img, struct err *err)
 			close(fd);
 		return ret;
 	}
-	qsort(img->files, img->nfiles, sizeof(*img->files), by_name);
+	/* None of ours yet, if all were put there by somebody else. */
+	if (img->nfiles)
+		qsort(img->files, img->nfiles, sizeof(*img->files), by_name);
 	known = img->nfiles;
 	while ((e = readdir(d))) {
 		struct store_file key;
@@ -218,7 +220,8 @@ int store_sync(struct image *img, struct err *err)
 		if (ret)
 			return ret;
 	}
-	qsort(img->files, img->nfiles, sizeof(*img->files), by_name);
+	if (img->nfiles)
+		qsort(img->files, img->nfiles, sizeof(*img->files), by_name);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Dumps that store what has changed since the last one: chains are restored, squashed, and refused when they are broken.
 # timeout: 240
+# builds: plain asan
 . "$(dirname "$0")/../lib/e2e.sh"
 need_root
 with_reaper "$@"
