@@ -56,7 +56,8 @@ static uint64_t kin_front(struct vm_reader *r, const struct md_piece *p, const u
 			  uint64_t n)
 {
 	uint64_t nkin = 0, i = 0;
-	const uint64_t *k = p->kin ? md_words_at(&r->kin_words, p->kin, p->addr, &nkin) : NULL;
+	const uint64_t *k =
+		p->kin ? md_words_at(&r->kin_words, p->kin, p->addr, p->len, &nkin) : NULL;
 
 	if (!k)
 		return 0;
@@ -75,7 +76,8 @@ static uint64_t own_front(struct vm_reader *r, const struct md_piece *p, const u
 			  uint64_t n)
 {
 	uint64_t nkin = 0, i = 1;
-	const uint64_t *k = p->kin ? md_words_at(&r->kin_words, p->kin, p->addr, &nkin) : NULL;
+	const uint64_t *k =
+		p->kin ? md_words_at(&r->kin_words, p->kin, p->addr, p->len, &nkin) : NULL;
 
 	n = k && nkin < n ? nkin : n;
 	while (i < n && md_word_shared(w[i]) == md_word_shared(w[0]) &&
@@ -99,7 +101,7 @@ static struct md_piece front_of(struct vm_reader *r, const struct md_piece *p)
 	uint64_t n = 0, nkin;
 
 	if (p->fd == -1)
-		w = md_words_at(&r->words, p->pid, p->addr, &n);
+		w = md_words_at(&r->words, p->pid, p->addr, p->len, &n);
 	if (!w) {
 		ret.kin = 0;
 		return ret;

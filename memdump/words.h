@@ -17,6 +17,7 @@ struct md_words {
 	int fd;	 /* -1: nobody lets us */
 	uint64_t page_size;
 	uint64_t first, n; /* page number, and how many words from there on */
+	uint64_t most;	   /* words of the last reading, at most */
 	uint64_t *v;
 };
 
@@ -24,9 +25,10 @@ void md_words_init(struct md_words *w);
 void md_words_deinit(struct md_words *w);
 /*
  * The word of the page at @addr of @pid and those behind it: *ret_n of them, at least one, good
- * until the next call. NULL: nobody tells.
+ * until the next call. @len: how many bytes are asked about. NULL: nobody tells.
  */
-const uint64_t *md_words_at(struct md_words *w, int pid, uint64_t addr, uint64_t *ret_n);
+const uint64_t *md_words_at(struct md_words *w, int pid, uint64_t addr, uint64_t len,
+			    uint64_t *ret_n);
 /* The words of @n pages from @addr on as they are now are those at @want. */
 bool md_words_still(const struct md_words *w, uint64_t addr, const uint64_t *want, uint64_t n);
 

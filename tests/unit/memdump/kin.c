@@ -94,7 +94,8 @@ static unsigned count_own(bool *ret_frames)
 	for (size_t who = 0; who < 3; who++)
 		for (size_t i = 0; i < N; i++) {
 			uint64_t left;
-			const uint64_t *word = md_words_at(&w, pids[who], (uintptr_t)at(i), &left);
+			const uint64_t *word =
+				md_words_at(&w, pids[who], (uintptr_t)at(i), PAGE, &left);
 
 			assert_non_null(word);
 			n += !md_word_shared(*word);
