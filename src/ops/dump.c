@@ -251,7 +251,7 @@ static int dump_budget(struct dump *d, struct err *err)
 
 	if (!d->opts->strict_freeze)
 		return 0;
-	rss = ranges_private(d->opts->pid);
+	rss = target_private_bytes(d->opts->pid);
 	d->res->precopy.predicted_ns = rss;
 	if (rss <= most)
 		return 0;
@@ -276,16 +276,17 @@ static int dump_precopy(struct dump *d, struct err *err)
 	if (!d->parent && (o->tracking == TRACKING_NONE || d->criu ||
 			   (!must && !o->track_mem && o->end != TARGET_RUN)))
 		return dump_budget(d, err);
-	dump_phase(d, DUMP_PRECOPY, ranges_private(o->pid));
+	dump_phase(d, DUMP_PRECOPY, target_private_bytes(o->pid));
 	d->precopy = precopy_begin(d->target, o, d->parent, &d->res->precopy, err);
 	if (!d->precopy && err->errnum)
 		return -err->errnum;
-	if (!d->precopy && must)
+	if (!d->res->precopy.on && must)
 		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
 				"writes of pid %d cannot be tracked by userfaultfd: %s", o->pid,
 				d->res->precopy.reason);
-	if (!d->precopy)
-		return dump_budget(d, err);
+	ret = d->res->precopy.on ? 0 : dump_budget(d, err);
+	if (ret < 0 || !d->precopy)
+		return ret;
 	ret = precopy_rounds(d->precopy, d->writer, &mopts, err);
 	d->res->memory_ns = now_ns() - t0;
 	if (ret == -EINTR)

@@ -26,7 +26,7 @@ enum {
 	 * and at a thread, and reading.
 	 */
 	PROC_NS = 1500000,
-	THREAD_NS = 100000,
+	THREAD_NS = 70000,
 	READ_BYTES_US = 2000,
 };
 
@@ -325,7 +325,8 @@ static int predict(struct precopy *p, uint64_t *ret_dirty, struct err *err)
 	if (ret < 0)
 		return ret;
 	scan_ns = precopy_now_ns() - t0;
-	p->res->predicted_ns = scan_ns + p->res->arm_ns + p->tracks->n * (uint64_t)PROC_NS +
+	p->res->predicted_ns = scan_ns + p->res->arm_ns + p->tracks->nprocs * (uint64_t)PROC_NS +
+			       p->tracks->nthreads * (uint64_t)THREAD_NS +
 			       l.bytes / READ_BYTES_US * 1000;
 	*ret_dirty = l.bytes;
 	return 0;

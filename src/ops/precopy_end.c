@@ -135,7 +135,6 @@ static int read_todo(struct precopy *p, size_t n, struct md_writer *writer,
 	/* More than was made ready for: it goes through the pipe, and the tree waits for it. */
 	if (ret > 0)
 		ret = precopy_run_parted(p, &noting.r, writer, mopts, false, err);
-	extents_settle(&p->own);
 	p->stats.vanished_bytes = reader->vanished_bytes;
 	p->res->frozen_bytes = noting.bytes;
 	reader->close(reader);
@@ -228,6 +227,7 @@ int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_
 
 	if (!reader)
 		return -err->errnum;
+	extents_settle(&p->own);
 	ret = precopy_run_parted(p, reader, writer, mopts, false, err);
 	reader->close(reader);
 	for (size_t i = 0; ret == 0 && i < p->taken.n; i++)

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "src/ops/ranges.h"
+#include "src/target/target.h"
 
 static int ranges_add(struct ranges *r, struct md_range range, struct err *err)
 {
@@ -330,34 +331,12 @@ int ranges_scan(struct ranges *r, const struct model *m,
 	return 0;
 }
 
-static uint64_t status_kb(const char *text, const char *key)
-{
-	const char *p = strstr(text, key);
-
-	return p ? strtoull(p + strlen(key), NULL, 10) << 10 : 0;
-}
-
-uint64_t ranges_private(int pid)
-{
-	char path[48], text[4096];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	return status_kb(text, "\nRssAnon:") + status_kb(text, "\nVmSwap:");
-}
-
 uint64_t ranges_estimate(const struct model *m)
 {
 	uint64_t sum = 0;
 
 	for (uint32_t i = 0; i < m->nprocs; i++)
 		if (m->procs[i].state != M_DEAD && !m->procs[i].shares_vm)
-			sum += ranges_private((int)m->procs[i].pid);
+			sum += target_private_bytes((pid_t)m->procs[i].pid);
 	return sum;
 }

@@ -30,8 +30,6 @@ int ranges_scan(struct ranges *r, const struct model *m,
 			    struct err *err),
 		void *arg, struct err *err);
 
-/* Bytes of private memory of @pid, in memory and swapped; 0: not known. */
-uint64_t ranges_private(int pid);
 /* Bytes likely to be read, from the kernel's counters, for a progress display; 0: not known. */
 uint64_t ranges_estimate(const struct model *m);
 

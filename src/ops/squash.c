@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "src/ops/ops.h"
 
 /* --- the pages of a chain, as a reader ----------------------------------------------------------
@@ -99,18 +100,18 @@ static int copy_file(int from_dir, int to_dir, const char *name, struct err *err
 	cleanup_fd int from = openat(from_dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	cleanup_fd int to = openat(to_dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	char buf[64 << 10];
-	ssize_t n, done;
+	ssize_t n;
 
 	if (from < 0 || to < 0)
 		return err_set(err, errno, "copy %s", name);
-	while ((n = read(from, buf, sizeof(buf))) > 0)
-		for (ssize_t at = 0; at < n; at += done) {
-			done = write(to, buf + at, (size_t)(n - at));
-			if (done < 0)
-				return err_set(err, errno, "write %s", name);
-		}
+	while ((n = io_read(from, buf, sizeof(buf))) > 0) {
+		ssize_t done = io_write(to, buf, (size_t)n);
+
+		if (done < 0)
+			return err_set(err, (int)-done, "write %s", name);
+	}
 	if (n < 0)
-		return err_set(err, errno, "read %s", name);
+		return err_set(err, (int)-n, "read %s", name);
 	return fsync(to) < 0 ? err_set(err, errno, "fsync %s", name) : 0;
 }
 

@@ -20,6 +20,7 @@
 #include "src/target/gather.h"
 #include "src/target/procfs.h"
 #include "src/target/remote.h"
+#include "src/target/script.h"
 #include "src/target/smaps.h"
 
 #ifndef UFFD_FEATURE_WP_ASYNC
@@ -30,7 +31,7 @@
 #endif
 
 /* Below this a process is copied while frozen sooner than it is armed. */
-enum { WORTH_KB = 2048 };
+enum { WORTH_BYTES = 2 << 20 };
 
 struct armed {
 	pid_t pid;
@@ -83,30 +84,16 @@ __attribute__((format(printf, 2, 3))) static void why_not(struct target_track *r
 	va_end(ap);
 }
 
-/* One call in @r's process: its result, or -errno of it or of the run. */
-static int64_t call(struct remote *r, uint64_t nr, uint64_t arg, struct err *err)
-{
-	struct arch_call calls[SLOT_CALLS];
-	uint8_t data[SLOT_DATA];
-	struct batch b;
-	int ret;
-
-	batch_init(&b, r, 0, calls, data);
-	ret = batch_call(&b, nr, arg, 0, 0, 0, 0);
-	if (ret == 0)
-		ret = remote_run(r, &r->first, &b, 1, err);
-	return ret < 0 ? ret : b.calls[0].ret;
-}
-
 /* Made by the process, so that it is of its memory, and then ours alone. */
 static int fetch(struct remote *r, pid_t pid, const char **ret_what, struct err *err)
 {
+	const uint64_t make_it[6] = {O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY};
 	cleanup_fd int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	int64_t made, closed;
 	int fd, errnum;
 
 	*ret_what = "userfaultfd";
-	made = call(r, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY, err);
+	made = script_one(r, r->first, SYS_userfaultfd, make_it, err);
 	if (made < 0)
 		return (int)made;
 	*ret_what = "pidfd_getfd";
@@ -114,7 +101,7 @@ static int fetch(struct remote *r, pid_t pid, const char **ret_what, struct err 
 	errnum = errno;
 	if (FAULT("target.track_fetched"))
 		raise(SIGKILL);
-	closed = call(r, SYS_close, (uint64_t)made, err);
+	closed = script_one(r, r->first, SYS_close, (const uint64_t[6]){(uint64_t)made}, err);
 	if (closed < 0 && fd >= 0) {
 		close(fd);
 		*ret_what = "close";
@@ -148,6 +135,22 @@ int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t en
 			ret = emit(arg, s.v[i].start, s.v[i].end);
 	smaps_deinit(&s);
 	return ret;
+}
+
+static uint64_t status_bytes(const char *text, const char *key)
+{
+	const char *at = strstr(text, key);
+
+	return at ? strtoull(at + strlen(key), NULL, 10) << 10 : 0;
+}
+
+uint64_t target_private_bytes(pid_t pid)
+{
+	char text[4096];
+
+	if (procfs_read(text, sizeof(text), "/proc/%d/status", pid) <= 0)
+		return 0;
+	return status_bytes(text, "\nRssAnon:") + status_bytes(text, "\nVmSwap:");
 }
 
 static void drop(struct armed *a)
@@ -253,20 +256,6 @@ static int arm_in(struct dirty *d, struct tree *t, struct proc *p, struct target
 	return 0;
 }
 
-static uint64_t status_kb(const char *text, const char *key)
-{
-	const char *at = strstr(text, key);
-
-	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
-}
-
-static bool worth_it(const struct tree *t, pid_t pid)
-{
-	if (procfs_read(t->text, TREE_TEXT, "/proc/%d/status", pid) <= 0)
-		return false;
-	return status_kb(t->text, "\nRssAnon:") + status_kb(t->text, "\nVmSwap:") >= WORTH_KB;
-}
-
 bool dirty_armed(const struct dirty *d, uint32_t i, pid_t *ret_pid, int *ret_uffd)
 {
 	if (i >= d->n)
@@ -312,7 +301,7 @@ int dirty_arm(struct dirty *d, struct tree *t, struct err *err)
 		int ret;
 
 		if (p->state != PROC_LIVE || p->headless || dirty_tracks(d, p->pid) ||
-		    !worth_it(t, p->pid))
+		    target_private_bytes(p->pid) < WORTH_BYTES)
 			continue;
 		*rep = (struct target_track){.pid = (uint32_t)p->pid};
 		d->report->n++;

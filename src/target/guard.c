@@ -129,6 +129,8 @@ static int guard_track(struct guard *g, struct err *err)
 	ret = dirty_arm(g->dirty, t, err);
 	tree_thaw(t, TARGET_RUN);
 	g->tracks->stop_ns = t->thaw_end_ns - t->freeze_begin_ns;
+	g->tracks->nprocs = t->nlive_procs;
+	g->tracks->nthreads = t->nlive;
 	tree_reset(t);
 	return ret;
 }

@@ -90,7 +90,7 @@ int put_directories(struct remote *r, int cwd_fd, int root_fd, struct err *err);
  * administration, not the program; the caller may go on.
  */
 int put_oom_score(const struct m_proc *p, struct err *err);
-/* Which mappings a core file has. The stub's owner is the tool yet. */
+/* Which mappings a core file has. Before put_creds(): the stub's /proc is the tool's to write. */
 int put_coredump_filter(const struct m_proc *p, struct err *err);
 int put_loginuid(struct remote *r, const struct m_proc *p, struct err *err);
 

@@ -58,8 +58,9 @@ struct target_track {
 enum { TARGET_TRACKS = 4096 /* most processes; of more the rest is copied while frozen */ };
 
 struct target_tracks {
-	uint64_t stop_ns; /* how long the tree stood still for it */
-	uint64_t since;	  /* of what an earlier dump kept: the number of its memory file; 0: none */
+	uint64_t stop_ns;	   /* how long the tree stood still for it */
+	uint32_t nprocs, nthreads; /* that stood still */
+	uint64_t since; /* of what an earlier dump kept: the number of its memory file; 0: none */
 	uint32_t n;
 	struct target_track v[TARGET_TRACKS];
 };
@@ -104,6 +105,8 @@ const struct target_tracks *target_tracks(const struct target *t);
  */
 int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t end), void *arg,
 		   struct err *err);
+/* How much of it is there or swapped out; 0: not known. */
+uint64_t target_private_bytes(pid_t pid);
 /* While the tree runs: the survey once more, for the processes that are tracked. */
 int target_survey_again(struct target *t, struct err *err);
 /*

@@ -114,6 +114,7 @@ stasis dump -t "$VPID" -D "$TMPDIR/other" -R || die "dump: $ERR"
 victim_end "$TMPDIR/w" "the other one"
 VPID=$PID
 broken "another process's image" 2 'of another process' --prev-images-dir ../other
+broken "a budget, and nothing tracked" 21 'would stand still' --prev-images-dir ../i.4 --tracking none --strict-freeze --max-freeze 1
 broken "--track-mem without -R" 2 'add -R' --track-mem --leave-stopped
 mv "$i.3" "$TMPDIR/away"
 broken "a parent's parent is gone" 15 'parent' --prev-images-dir ../i.4
