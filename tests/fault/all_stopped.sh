@@ -32,24 +32,31 @@ for ((i = 0; i < 15; i++)); do
 	fi
 	frozen=$((frozen + 1))
 	python3 - $root <<-'X' || bad "round $i: not all of it stands still"
-		import os, sys
-		todo, loose = [int(sys.argv[1])], []
-		while todo:
-		    pid = todo.pop()
-		    for tid in os.listdir(f"/proc/{pid}/task"):
-		        at = f"/proc/{pid}/task/{tid}"
-		        # One that was about to end when it was asked to stop may go now.
-		        try:
-		            text, children = open(at + "/status").read(), open(at + "/children").read()
-		        except (FileNotFoundError, ProcessLookupError):
-		            continue
-		        status = dict(l.split(":\t", 1) for l in text.splitlines() if ":\t" in l)
-		        if status["State"][0] not in "tZX" or status["State"][0] == "t" and status["TracerPid"] == "0":
-		            loose.append((pid, tid, status["State"]))
-		        todo += map(int, children.split())
-		if loose:
-		    print(loose[:5])
-		sys.exit(loose != [])
+		import os, sys, time
+		def look(root):
+		    todo, there, loose = [root], set(), []
+		    while todo:
+		        pid = todo.pop()
+		        for tid in os.listdir(f"/proc/{pid}/task"):
+		            at = f"/proc/{pid}/task/{tid}"
+		            try:
+		                text, children = open(at + "/status").read(), open(at + "/children").read()
+		            except (FileNotFoundError, ProcessLookupError):
+		                continue
+		            there.add(tid)
+		            status = dict(l.split(":\t", 1) for l in text.splitlines() if ":\t" in l)
+		            if status["State"][0] not in "tZX" or status["State"][0] == "t" and status["TracerPid"] == "0":
+		                loose.append((pid, tid, status["State"]))
+		            todo += map(int, children.split())
+		    return there, loose
+		# One that was ending when it was asked to stop still runs, in the kernel, until it is gone; it
+		# makes no others.
+		before, _ = look(int(sys.argv[1]))
+		time.sleep(0.1)
+		after, loose = look(int(sys.argv[1]))
+		if loose or after - before:
+		    print(loose[:5], "new:", sorted(after - before)[:5])
+		sys.exit(loose != [] or not after <= before)
 	X
 	kill -CONT $tool
 	wait $tool || echo "round $i: $(head -n 1 "$TMPDIR/stderr")"

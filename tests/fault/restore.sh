@@ -18,6 +18,12 @@ begin() { # SCENARIO OPTIONS...
 	wait "$VPID" 2>/dev/null
 	gone "$TMPDIR/v"
 	mapfile -t pids < <(image_pids "$image")
+	cp "$TMPDIR/v/ctl" "$TMPDIR/ctl"
+}
+
+# Who is let go before another is killed may see its parent die, and writes that down for good.
+as_dumped() {
+	cp "$TMPDIR/ctl" "$TMPDIR/v/ctl"
 }
 
 left() {
@@ -39,10 +45,11 @@ try() { # POINT
 	for action in error kill; do
 		for n in 1 2; do
 			what=$point:$action:$n
+			as_dumped
 			STASIS_FAULT=$what stasis restore -D "$image" -j -d --quiet --no-log
 			if [ "$RC" = 0 ]; then
 				# Not on this way, or something that is only a nuisance.
-				"$VICTIM" --check "$TMPDIR/v" 20 >/dev/null || bad "$what: success, but the victim is not right"
+				victim_ok "$TMPDIR/v" "$what: success, but the victim"
 				for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done
 				left >/dev/null
 				continue
@@ -60,8 +67,9 @@ try() { # POINT
 }
 
 after_all() {
+	as_dumped
 	stasis restore -D "$image" -j -d --quiet --no-log || bad "the restore after all: $ERR"
-	"$VICTIM" --check "$TMPDIR/v" 20 >/dev/null || bad "the victim after all"
+	victim_ok "$TMPDIR/v" "after all"
 	for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done
 	left >/dev/null
 }
@@ -84,6 +92,7 @@ stopped_worker() {
 	die "the worker does not stop"
 }
 for prey in worker command both warden; do
+	as_dumped
 	STASIS_FAULT=restore.letting_go:stop:3 "$STASIS" restore -D "$image" -j -d --quiet --no-log \
 		>"$TMPDIR/out" 2>&1 </dev/null &
 	tool=$!
@@ -104,7 +113,7 @@ for prey in worker command both warden; do
 		[ -z "$list" ] || bad "$prey killed while the tree is let go: processes are left:$list"
 		;;
 	*)
-		"$VICTIM" --check "$TMPDIR/v" 20 >/dev/null || bad "$prey killed: the victim is not right"
+		victim_ok "$TMPDIR/v" "$prey killed"
 		;;
 	esac
 	for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done
