@@ -91,5 +91,7 @@ int binlog_chunk_write(struct binlog_log *log, const struct binlog_chunk *c, uns
 	r = binlog_space_write(log, off, iov, 2 * n);
 	if (r < 0)
 		binlog_space_untake(log, off, len);
+	else
+		binlog_add64(&log->hdr->chunks, n);
 	return r;
 }

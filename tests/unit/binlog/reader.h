@@ -442,7 +442,7 @@ static struct reader *reader_load(const char *path)
 	close(fd);
 	assert_memory_equal(r->data,
 			    "\x89"
-			    "BLOG\r\n\x1a\x04\x03\x02\x01\x01\x00\x00\x00",
+			    "BLOG\r\n\x1a\x04\x03\x02\x01\x01\x00\x01\x00",
 			    16);
 	memcpy(head, r->data, sizeof(head));
 	memset(head + 20, 0, 4);
