@@ -362,6 +362,10 @@ static int dump_frozen(struct dump *d, struct err *err)
 		return ret;
 	if (FAULT("dump.frozen"))
 		return err_set(err, EIO, "fault injected at dump.frozen");
+	if (d->precopy) {
+		target_leave_guards(d->target);
+		precopy_look(d->precopy);
+	}
 	ret = target_collect(d->target, err);
 	t0 = now_ns();
 	d->res->collect_ns = t0 - t1;

@@ -42,6 +42,8 @@ void files_options(struct files *f, const struct target_opts *opts);
 void files_hands_off(struct files *f);
 /* From now on memory that is registered for write protection is so by us, and it is not told. */
 void files_tracked(struct files *f);
+/* From now on maps_collect() leaves out guard regions. */
+void files_leave_guards(struct files *f);
 /* Takes over the checksums that another one, of a survey, has: files that do not change keep them.
  */
 void files_know_sums(struct files *f, struct files *from);

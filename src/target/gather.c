@@ -454,10 +454,13 @@ static int order_procs(struct gather *g, struct err *err)
 	return 0;
 }
 
-int gather_run(struct gather *g, struct err *err)
+int gather_run(struct gather *g, bool leave_guards, struct err *err)
 {
 	struct model *m = g->m;
 	int ret = order_procs(g, err);
+
+	if (leave_guards)
+		files_leave_guards(g->files);
 
 	if (ret < 0)
 		return ret;

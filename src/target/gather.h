@@ -17,8 +17,8 @@ struct gather *gather_new(struct tree *t, struct model *m, const struct target_o
 int gather_survey(struct gather *g, struct err *err);
 /* Once more, of one process whose writes are tracked by the guardian. */
 int gather_survey_again(struct gather *g, pid_t pid, struct err *err);
-/* Everything. The tree is frozen. */
-int gather_run(struct gather *g, struct err *err);
+/* Everything, but for guard regions if they are left to somebody else. The tree is frozen. */
+int gather_run(struct gather *g, bool leave_guards, struct err *err);
 /* TARGET_KILL: before, and after; as hold_grasp() and hold_end(). */
 void gather_grasp(struct gather *g);
 void gather_hold_end(struct gather *g);

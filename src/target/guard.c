@@ -154,12 +154,12 @@ static void guard_untrack(struct guard *g)
 	g->dirty = NULL;
 }
 
-static int guard_collect(struct guard *g, struct err *err)
+static int guard_collect(struct guard *g, uint32_t leave_guards, struct err *err)
 {
 	if (!g->frozen)
 		return err_set(err, EINVAL, "collect process %d, which is not frozen",
 			       g->tree.root);
-	return gather_run(g->gather, err);
+	return gather_run(g->gather, leave_guards, err);
 }
 
 static int guard_alive(struct guard *g, struct err *err)
@@ -211,7 +211,7 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 	case GUARD_FREEZE:
 		return guard_freeze(g, err);
 	case GUARD_COLLECT:
-		return guard_collect(g, err);
+		return guard_collect(g, cmd->arg, err);
 	case GUARD_ALIVE:
 		return guard_alive(g, err);
 	case GUARD_THAW:
