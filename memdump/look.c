@@ -315,7 +315,8 @@ bool md_look_find(const struct md_look *l, int pid, uint64_t addr, const struct 
 
 static enum md_seen seen_of(const struct md_piece *p)
 {
-	return p->clean ? MD_SEEN_CLEAN : p->guard ? MD_SEEN_GUARD : MD_SEEN_DIRTY;
+	/* A guard region may have been protected like a page. */
+	return p->guard ? MD_SEEN_GUARD : p->clean ? MD_SEEN_CLEAN : MD_SEEN_DIRTY;
 }
 
 static int scan_pieces(struct md_scanner *s, md_seen_fn *emit, void *arg, struct err *err)
