@@ -14,6 +14,7 @@
 
 #include "base/fault.h"
 #include "src/target/collect.h"
+#include "src/target/phase.h"
 #include "src/target/procfs.h"
 #include "src/target/remote.h"
 
@@ -26,6 +27,7 @@ struct gather {
 	uint32_t *order; /* process indices, parents before children */
 	uint32_t norder;
 	unsigned batches, batch_calls;
+	struct phase phase;
 };
 
 struct gather *gather_new(struct tree *t, struct model *m, const struct target_opts *opts,
@@ -384,12 +386,16 @@ static int gather_live(struct gather *g, struct proc *proc, struct m_proc *p, st
 				proc->pid, p->comm);
 	/* Before anything is mapped into it. */
 	ret = maps_collect(g->m, p, g->files, err);
+	phase_done(&g->phase, proc->pid, "mappings");
 	if (ret == 0)
 		ret = files_collect(g->files, p, err);
+	phase_done(&g->phase, proc->pid, "descriptors");
 	if (ret == 0)
 		ret = gather_threads(g, proc, p, err);
+	phase_done(&g->phase, proc->pid, "threads");
 	if (ret == 0)
 		ret = gather_context(g, proc, p, err);
+	phase_done(&g->phase, proc->pid, "calls made in it");
 	return ret;
 }
 
@@ -406,6 +412,7 @@ static int gather_proc(struct gather *g, struct proc *proc, struct m_proc *p, st
 	if (p->state == M_STOPPED)
 		p->stop_signo = (uint32_t)leader->stop_signo;
 	ret = proc_collect(g->m, p, err);
+	phase_done(&g->phase, proc->pid, "process");
 	if (ret == 0 && p->state != M_DEAD)
 		ret = gather_live(g, proc, p, err);
 	return ret;
@@ -457,11 +464,12 @@ static int order_procs(struct gather *g, struct err *err)
 int gather_run(struct gather *g, bool leave_guards, struct err *err)
 {
 	struct model *m = g->m;
-	int ret = order_procs(g, err);
+	int ret;
 
+	phase_begin(&g->phase);
 	if (leave_guards)
 		files_leave_guards(g->files);
-
+	ret = order_procs(g, err);
 	if (ret < 0)
 		return ret;
 	/* What the survey found is found again. */
@@ -477,5 +485,7 @@ int gather_run(struct gather *g, bool leave_guards, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
-	return files_finish(g->files, err);
+	ret = files_finish(g->files, err);
+	phase_done(&g->phase, g->tree->root, "all of them together");
+	return ret;
 }
