@@ -28,10 +28,12 @@ void gather_times(const struct gather *g, struct target_times *ret);
 void gather_close(struct gather *g);
 
 /*
- * threads.c: registers, signal mask and queue of one thread, by ptrace. Fills @task's true state as
+ * threads.c: registers and signal mask of one thread, by ptrace. Fills @task's true state as
  * well, for remote.c.
  */
 int threads_collect(struct model *m, struct task *task, struct m_thread *t, struct err *err);
+/* Its own queue of signals: of a thread with SigPnd in its status. */
+int threads_pending(struct model *m, struct task *task, struct m_sigqueue *q, struct err *err);
 /* What of it calls in the target's context need: @task's true state, and its way back. */
 int threads_ready(struct task *task, struct err *err);
 /*
