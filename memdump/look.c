@@ -316,7 +316,11 @@ bool md_look_find(const struct md_look *l, int pid, uint64_t addr, const struct 
 static enum md_seen seen_of(const struct md_piece *p)
 {
 	/* A guard region may have been protected like a page. */
-	return p->guard ? MD_SEEN_GUARD : p->clean ? MD_SEEN_CLEAN : MD_SEEN_DIRTY;
+	if (p->guard)
+		return MD_SEEN_GUARD;
+	if (p->clean)
+		return MD_SEEN_CLEAN;
+	return p->written ? MD_SEEN_WRITTEN : MD_SEEN_OTHER;
 }
 
 static int scan_pieces(struct md_scanner *s, md_seen_fn *emit, void *arg, struct err *err)

@@ -76,6 +76,11 @@ enum md_pick {
 	MD_PICK_ALL,  /* every page: vDSO, or a list that was scanned before */
 	MD_PICK_DATA, /* of a descriptor: what SEEK_DATA finds */
 	/*
+	 * Every page, and the process has just written it: nobody looks whether it has it in common
+	 * with another. Should it, it is given a copy of its own (see reader_vm.c).
+	 */
+	MD_PICK_OWN,
+	/*
 	 * Of memory that a userfaultfd with WP_ASYNC has (PAGEMAP_SCAN, Linux 6.7; other memory is
 	 * passed over by the first two). A page is write protected before it is read, so that a
 	 * write between the two is seen by the next look.
@@ -328,9 +333,10 @@ int md_scan_tracked(const struct md_range *ranges, size_t n,
  */
 struct md_look;
 enum md_seen {
-	MD_SEEN_CLEAN, /* read before and not written since, if it is there */
-	MD_SEEN_DIRTY, /* to be read */
-	MD_SEEN_GUARD, /* a region of MADV_GUARD_INSTALL: there is nothing to read (Linux 6.16) */
+	MD_SEEN_CLEAN,	 /* read before and not written since, if it is there */
+	MD_SEEN_WRITTEN, /* tracked, and written since */
+	MD_SEEN_OTHER,	 /* to be read, too: not tracked */
+	MD_SEEN_GUARD,	 /* a region of MADV_GUARD_INSTALL: there is nothing to read (Linux 6.16) */
 };
 typedef int md_seen_fn(void *arg, const struct md_range *range, const struct md_extent *e,
 		       enum md_seen seen);

@@ -239,7 +239,8 @@ static int look_pagemap(struct md_scanner *s, uint64_t start, uint64_t end)
 
 static bool by_page_tables(const struct md_range *r)
 {
-	return r->fd == -1 && r->pick != MD_PICK_ALL && r->pick != MD_PICK_DATA;
+	return r->fd == -1 && r->pick != MD_PICK_ALL && r->pick != MD_PICK_DATA &&
+	       r->pick != MD_PICK_OWN;
 }
 
 /* A look of the one kind is one of the other: what is told and what is done are the same. */
@@ -332,6 +333,7 @@ static int next_tracked(struct md_scanner *s, uint64_t *ret_addr, uint64_t *ret_
 		g = s->region < s->nregions ? &s->found[s->region] : NULL;
 		s->clean = !g || g->start > s->pos;
 		s->guard = !s->clean && (g->categories & CAT_GUARD);
+		s->written = !s->clean && (g->categories & CAT_TRACKED);
 		to = !g ? s->win_end : s->clean ? g->start : g->end;
 		to = to < end ? to : end;
 		if (s->clean || ((g->categories & (CAT_PRESENT | CAT_SWAPPED)) &&
@@ -443,7 +445,7 @@ static int next_in_range(struct md_scanner *s, uint64_t *ret_addr, uint64_t *ret
 		return next_by_data(s, ret_addr, ret_len, err);
 	if (r->pick == MD_PICK_TRACKED)
 		return next_tracked(s, ret_addr, ret_len, err);
-	if (r->pick != MD_PICK_ALL)
+	if (by_page_tables(r))
 		return next_by_page_tables(s, ret_addr, ret_len, err);
 	*ret_addr = s->pos;
 	*ret_len = r->addr + r->len - s->pos;
@@ -506,6 +508,8 @@ int md_scanner_next(struct md_scanner *s, uint64_t max, struct md_piece *ret, st
 			.shift = shift_of(r),
 			.clean = r->pick == MD_PICK_TRACKED && s->clean,
 			.guard = r->pick == MD_PICK_TRACKED && s->guard,
+			.written = r->pick == MD_PICK_TRACKED && s->written,
+			.own = r->pick == MD_PICK_OWN,
 			.pid = r->pid,
 			.kin = r->kin,
 			.fd = r->fd == -1	? -1

@@ -25,6 +25,8 @@ struct md_piece {
 	uint64_t shift; /* stored address = addr + shift, modulo 2^64 */
 	bool clean;	/* MD_PICK_TRACKED: not written since it was last looked at */
 	bool guard;	/* a region of MADV_GUARD_INSTALL, for a scanner that tells them */
+	bool written;	/* MD_PICK_TRACKED: not clean, but tracked */
+	bool own;	/* MD_PICK_OWN */
 	int pid;
 	int fd;	     /* the scanner's own; open until the next range with a descriptor is reached */
 	int kin;     /* the range's */
@@ -64,8 +66,8 @@ struct md_scanner {
 	uint64_t win_start, win_end;
 	const struct md_region *found; /* @regions, or those of @ahead */
 	size_t nregions, region;
-	bool clean, guard; /* the last piece */
-	bool skip_gone;	   /* a process that has ended is passed over */
+	bool clean, guard, written; /* the last piece */
+	bool skip_gone;		    /* a process that has ended is passed over */
 	struct md_region regions[MD_SCAN_REGIONS];
 	/* the descriptor of the current range, opened anew: seeking must not move the caller's */
 	int data_fd, data_fd_of;

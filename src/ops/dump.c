@@ -339,9 +339,12 @@ static int dump_memory(struct dump *d, struct err *err)
 	ret = dump_pages(d, &r, err);
 	if (ret == -EINTR)
 		err->class = ERR_INTERRUPTED;
-	/* A SIGKILL from elsewhere ends even a frozen process: its pages then read as vanished. */
+	/*
+	 * A SIGKILL from elsewhere ends even a frozen process: its pages then read as vanished.
+	 * Before the tree runs on target_thaw() looks.
+	 */
 	if (ret == 0)
-		ret = target_alive(d->target, err);
+		ret = d->opts->end == TARGET_RUN ? 0 : target_alive(d->target, err);
 	else if (target_alive(d->target, &gone) < 0)
 		*err = gone;
 out:

@@ -126,6 +126,7 @@ void precopy_free(struct precopy *p)
 	extents_free(&p->found);
 	extents_free(&p->own);
 	extents_free(&p->guards);
+	extents_free(&p->written);
 	md_look_free(p->look);
 	md_capture_free(p->capture);
 	free(p);

@@ -58,7 +58,9 @@ static int frozen_emit(void *arg, const struct md_range *range, const struct md_
 		return sort_out(p, range->space, e->addr, e->len);
 	case MD_SEEN_GUARD:
 		return extents_add(&p->guards, range->space, e->addr, e->len);
-	case MD_SEEN_DIRTY:
+	case MD_SEEN_WRITTEN:
+		return extents_add(&p->written, range->space, e->addr, e->len);
+	case MD_SEEN_OTHER:
 		break;
 	}
 	return extents_add(&p->todo, range->space, e->addr, e->len);
@@ -101,17 +103,10 @@ static int split_ranges(struct precopy *p, const struct ranges *r, size_t *ret_t
 	return 0;
 }
 
-/* What the look found to be read, and then the others, in their order. */
-static int list_todo(struct precopy *p, const struct ranges *r, size_t ntracked, size_t *ret_n)
+static size_t list_extents(struct precopy *p, size_t n, const struct extents *x, enum md_pick pick)
 {
-	size_t n = 0;
-
-	p->todo_ranges =
-		reallocarray(NULL, p->todo.n + r->n - ntracked + 1, sizeof(*p->todo_ranges));
-	if (!p->todo_ranges)
-		return -ENOMEM;
-	for (size_t i = 0; i < p->todo.n; i++) {
-		const struct space_extent *e = &p->todo.v[i];
+	for (size_t i = 0; i < x->n; i++) {
+		const struct space_extent *e = &x->v[i];
 
 		p->todo_ranges[n++] = (struct md_range){
 			.space = e->space,
@@ -119,9 +114,23 @@ static int list_todo(struct precopy *p, const struct ranges *r, size_t ntracked,
 			.len = e->len,
 			.pid = (int)MD_SPACE_ID(e->space),
 			.fd = -1,
-			.pick = MD_PICK_ALL,
+			.pick = pick,
 		};
 	}
+	return n;
+}
+
+/* What the look found to be read, and then the others, in their order. */
+static int list_todo(struct precopy *p, const struct ranges *r, size_t ntracked, size_t *ret_n)
+{
+	size_t n;
+
+	p->todo_ranges = reallocarray(NULL, p->written.n + p->todo.n + r->n - ntracked + 1,
+				      sizeof(*p->todo_ranges));
+	if (!p->todo_ranges)
+		return -ENOMEM;
+	n = list_extents(p, 0, &p->written, MD_PICK_OWN);
+	n = list_extents(p, n, &p->todo, MD_PICK_ALL);
 	for (size_t i = r->n; i > ntracked; i--)
 		p->todo_ranges[n++] = p->ranges[i - 1];
 	*ret_n = n;
@@ -156,7 +165,7 @@ int precopy_ready(struct precopy *p, uint64_t dirty, struct err *err)
 	p->look = md_look_new(p->ranges, p->nranges, 0, n < MOST_REGIONS ? n : MOST_REGIONS, err);
 	if (!p->look)
 		return -err->errnum;
-	return extents_reserve(&p->guards, 1024) < 0
+	return extents_reserve(&p->guards, 1024) < 0 || extents_reserve(&p->written, n) < 0
 		       ? err_set(err, ENOMEM, "reserve memory for pre-copy")
 		       : 0;
 }

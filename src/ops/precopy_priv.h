@@ -20,14 +20,15 @@ struct precopy {
 	/* ranges of the round that is being made */
 	struct md_range *ranges;
 	size_t nranges, room;
-	struct extents stored; /* settled: what rounds have stored */
-	struct extents clean;  /* of that what still counts, seen while frozen */
-	struct extents taken;  /* read while frozen */
-	struct extents todo;   /* to be read while frozen */
-	struct extents own;    /* settled: stored in this image, whatever the parent has */
-	struct extents found;  /* by the look of this round */
-	struct extents guards; /* regions that the last look saw in tracked memory */
-	struct md_look *look;  /* the last one, made ready; NULL: none */
+	struct extents stored;	/* settled: what rounds have stored */
+	struct extents clean;	/* of that what still counts, seen while frozen */
+	struct extents taken;	/* read while frozen */
+	struct extents todo;	/* to be read while frozen */
+	struct extents written; /* that, too: tracked pages that were written */
+	struct extents own;	/* settled: stored in this image, whatever the parent has */
+	struct extents found;	/* by the look of this round */
+	struct extents guards;	/* regions that the last look saw in tracked memory */
+	struct md_look *look;	/* the last one, made ready; NULL: none */
 	struct extents gone; /* could not be read in this round: not stored, whatever was before */
 	bool gone_lost;	     /* there was no memory to note them */
 	struct md_range *todo_ranges;

@@ -186,9 +186,13 @@ static int guard_alive(struct guard *g, struct err *err)
 static int guard_thaw(struct guard *g, uint32_t end, struct err *err)
 {
 	struct phase phase;
+	int ret;
 
 	if (!g->frozen)
 		return err_set(err, EINVAL, "thaw process %d, which is not frozen", g->tree.root);
+	ret = end == TARGET_RUN ? guard_alive(g, err) : 0;
+	if (ret < 0)
+		return ret;
 	if (end == TARGET_KILL)
 		gather_grasp(g->gather);
 	phase_begin(&phase);

@@ -140,7 +140,10 @@ enum target_end {
 	TARGET_KILL,	/* SIGKILL to every process of the tree */
 };
 
-/* Lets the tree go. After success target_release() has nothing left to do. */
+/*
+ * Lets the tree go; before TARGET_RUN target_alive() is asked. After success target_release() has
+ * nothing left to do.
+ */
 int target_thaw(struct target *t, enum target_end end, struct err *err);
 
 /* What happened to the target while frozen: 0, or -ESRCH with the pid when a process was killed. */

@@ -150,14 +150,15 @@ static struct seen alone, together;
 
 static void test_kinds(void **state)
 {
-	size_t n[3] = {0};
+	size_t n[4] = {0};
 
 	if (!*state)
 		skip();
 	look_alone(&alone);
 	for (size_t i = 0; i < alone.n; i++)
 		n[alone.v[i].seen] += alone.v[i].len / page;
-	assert_int_equal(n[MD_SEEN_DIRTY], (PIECES + 6) / 7);
+	assert_int_equal(n[MD_SEEN_WRITTEN], (PIECES + 6) / 7);
+	assert_int_equal(n[MD_SEEN_OTHER], 0);
 	assert_int_equal(n[MD_SEEN_CLEAN], 3 * PIECES - (PIECES + 6) / 7 - (PIECES - 3 + 10) / 11);
 	if (guards)
 		assert_int_equal(n[MD_SEEN_GUARD], 2 * PIECES / 100);
