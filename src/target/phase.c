@@ -26,6 +26,6 @@ void phase_done(struct phase *p, pid_t pid, const char *name)
 	struct phase then = *p;
 
 	phase_begin(p);
-	pr_debug("frozen: pid %d: %s: %" PRIu64 " us, of these %" PRIu64 " us on a CPU\n", pid, name,
-		 (p->wall_ns - then.wall_ns) / 1000, (p->cpu_ns - then.cpu_ns) / 1000);
+	pr_debug("frozen: pid %d: %s: %" PRIu64 " us, of these %" PRIu64 " us on a CPU\n", pid,
+		 name, (p->wall_ns - then.wall_ns) / 1000, (p->cpu_ns - then.cpu_ns) / 1000);
 }
