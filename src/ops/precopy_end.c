@@ -159,7 +159,7 @@ static int read_todo(struct precopy *p, size_t n, struct md_writer *writer,
 
 int precopy_ready(struct precopy *p, uint64_t dirty, struct err *err)
 {
-	enum { REGIONS = 4096, MOST_REGIONS = 1 << 18 };
+	enum { REGIONS = 4096, MOST_REGIONS = 1 << 15 };
 	uint64_t n = REGIONS + 2 * dirty / 4096;
 
 	p->look = md_look_new(p->ranges, p->nranges, 0, n < MOST_REGIONS ? n : MOST_REGIONS, err);
