@@ -54,8 +54,10 @@ static void test_reads_now(void **state)
 
 	assert_non_null(r);
 	ready_open(r, pid);
-	assert_true(ready_read(r, pid, pid, READY_STATUS, text, sizeof(text)) > 0);
-	assert_non_null(strstr(text, "\nPid:\t"));
+	for (int i = 0; i < 2; i++) {
+		assert_true(ready_read(r, pid, pid, READY_STATUS, text, sizeof(text)) > 0);
+		assert_non_null(strstr(text, "\nPid:\t"));
+	}
 	assert_int_equal(ready_read(r, pid, pid, READY_CHILDREN, text, sizeof(text)), 0);
 	assert_int_equal(write(told[1], "", 1), 1);
 	while (ready_read(r, pid, pid, READY_CHILDREN, text, sizeof(text)) == 0)
