@@ -107,6 +107,15 @@ static int dump_refuse(struct dump *d, struct err *err)
 	return -EOPNOTSUPP;
 }
 
+/* Whether memory is to be copied while the tree runs, where that works. */
+static bool wants_precopy(const struct dump_opts *o)
+{
+	if (o->prev_dir)
+		return true;
+	return o->tracking != TRACKING_NONE && o->format != IMAGE_CRIU &&
+	       (o->tracking == TRACKING_UFFD || o->track_mem || o->end == TARGET_RUN);
+}
+
 /* Everything that may fail or take time without the target standing still. */
 static int dump_prepare(struct dump *d, struct err *err)
 {
@@ -123,6 +132,7 @@ static int dump_prepare(struct dump *d, struct err *err)
 		.ext_unix = o->ext_unix,
 		.shell_job = o->shell_job,
 		.file_id = o->file_id,
+		.maps_later = wants_precopy(o),
 	};
 	struct md_file_opts fopts = {.direct = o->direct, .no_uring = o->no_uring};
 	int ret;
@@ -273,8 +283,7 @@ static int dump_precopy(struct dump *d, struct err *err)
 	bool must = o->tracking == TRACKING_UFFD;
 	int ret;
 
-	if (!d->parent && (o->tracking == TRACKING_NONE || d->criu ||
-			   (!must && !o->track_mem && o->end != TARGET_RUN)))
+	if (!wants_precopy(o))
 		return dump_budget(d, err);
 	dump_phase(d, DUMP_PRECOPY, target_private_bytes(o->pid));
 	d->precopy = precopy_begin(d->target, o, d->parent, &d->res->precopy, err);
@@ -285,6 +294,8 @@ static int dump_precopy(struct dump *d, struct err *err)
 				"writes of pid %d cannot be tracked by userfaultfd: %s", o->pid,
 				d->res->precopy.reason);
 	ret = d->res->precopy.on ? 0 : dump_budget(d, err);
+	if (ret == 0 && !d->res->precopy.on)
+		ret = target_survey_again(d->target, err);
 	if (ret < 0 || !d->precopy)
 		return ret;
 	ret = precopy_rounds(d->precopy, d->writer, &mopts, err);

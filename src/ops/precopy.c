@@ -385,6 +385,15 @@ static int reserve_capture(struct precopy *p, uint64_t dirty, struct err *err)
 	return 0;
 }
 
+static int last_round(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
+		      uint64_t *ret_dirty, struct err *err)
+{
+	uint64_t bytes;
+	int ret = one_round(p, writer, mopts, !p->hurry && *ret_dirty > MUCH, &bytes, err);
+
+	return ret < 0 ? ret : predict(p, ret_dirty, err);
+}
+
 int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
 		   struct err *err)
 {
@@ -393,6 +402,10 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 
 	if (!p->res->on)
 		return reserve_capture(p, 0, err);
+	/* Little to copy, and so little time to wait for it that no mapping will have changed. */
+	ret = p->since ? target_survey_again_begin(p->target, err) : 0;
+	if (ret < 0)
+		return ret;
 	do {
 		uint64_t t0 = precopy_now_ns();
 
@@ -410,11 +423,12 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 		ret = reserve_capture(p, dirty, err);
 	/* Mappings that have come, flags that have changed: slow, so a short round behind it. */
 	if (ret == 0)
-		ret = target_survey_again(p->target, err);
-	if (ret == 0)
-		ret = one_round(p, writer, mopts, !p->hurry && dirty > MUCH, &bytes, err);
+		ret = p->since ? target_survey_again_end(p->target, err)
+			       : target_survey_again(p->target, err);
 	if (ret == 0)
 		ret = predict(p, &dirty, err);
+	if (ret == 0 && dirty > LITTLE)
+		ret = last_round(p, writer, mopts, &dirty, err);
 	if (ret == 0 && p->opts->strict_freeze && p->res->predicted_ns > max_freeze_ns(p))
 		ret = over_budget(p, err);
 	if (FAULT("dump.precopied"))

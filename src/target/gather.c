@@ -26,6 +26,7 @@ struct gather {
 	uint32_t *order; /* process indices, parents before children */
 	uint32_t norder;
 	unsigned batches, batch_calls;
+	uint64_t ready; /* bytes of the model that threads and processes may take */
 };
 
 struct gather *gather_new(struct tree *t, struct model *m, const struct target_opts *opts,
@@ -94,6 +95,8 @@ static void survey_findings(struct gather *g, pid_t pid, struct model *m, struct
 	}
 }
 
+enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64, VMA_BYTES = 256 /* in the model */ };
+
 /* One look at the tree while it runs. */
 struct survey_pass {
 	struct gather *g;
@@ -105,9 +108,9 @@ struct survey_pass {
 /* The tree as it is now, as far as it goes: what it misses is read later. */
 static int survey_children(struct survey_pass *s, pid_t pid, unsigned depth, struct err *err)
 {
-	enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64 };
 	pid_t *pids;
-	int n, ret = s->first ? maps_survey(s->g->files, pid, err) : 0;
+	bool maps = s->first && !s->g->opts->maps_later;
+	int n, ret = maps ? maps_survey(s->g->files, pid, err) : 0;
 
 	if (ret < 0)
 		return ret;
@@ -179,10 +182,15 @@ static int survey_keep(struct model *to, const struct model *from, const struct 
 	return 0;
 }
 
+static void survey_ready_maps(struct gather *g)
+{
+	model_ready(g->m, g->ready + (uint64_t)files_surveyed(g->files) * VMA_BYTES);
+}
+
 /* Page faults of the guardian's own, taken before anybody stands still for them. */
 static void survey_ready(struct gather *g, const struct model *m)
 {
-	enum { THREAD_BYTES = 8 << 10, VMA_BYTES = 256, LEAST = 64 << 10, MOST = 64 << 20 };
+	enum { THREAD_BYTES = 8 << 10, LEAST = 64 << 10, MOST = 64 << 20 };
 	uint64_t len = LEAST;
 
 	for (uint32_t i = 0; i < m->nprocs; i++) {
@@ -191,8 +199,8 @@ static void survey_ready(struct gather *g, const struct model *m)
 		if (procfs_stat((pid_t)m->procs[i].pid, 0, &st) == 0)
 			len += (uint64_t)st.nthreads * THREAD_BYTES + LEAST;
 	}
-	len += (uint64_t)files_surveyed(g->files) * VMA_BYTES;
-	model_ready(g->m, len < MOST ? len : MOST);
+	g->ready = len < MOST ? len : MOST;
+	survey_ready_maps(g);
 }
 
 /* A tree that runs may be caught between two of its steps: what counts is seen twice. */
@@ -212,10 +220,39 @@ int gather_survey(struct gather *g, struct err *err)
 	return ret;
 }
 
-int gather_survey_again(struct gather *g, pid_t pid, struct err *err)
+void gather_tracked(struct gather *g)
 {
 	files_tracked(g->files);
+}
+
+int gather_survey_again(struct gather *g, pid_t pid, struct err *err)
+{
 	return maps_survey(g->files, pid, err);
+}
+
+static int survey_maps(struct gather *g, pid_t pid, unsigned depth, struct err *err)
+{
+	int n, ret = maps_survey(g->files, pid, err);
+	pid_t *pids;
+
+	if (ret < 0 || depth == MAX_DEPTH)
+		return ret;
+	pids = malloc(MAX_CHILDREN * sizeof(*pids));
+	if (!pids)
+		return err_set(err, ENOMEM, "children of process %d", pid);
+	n = proc_children(pid, pids, MAX_CHILDREN);
+	for (int i = 0; ret == 0 && i < n && i < MAX_CHILDREN; i++)
+		ret = survey_maps(g, pids[i], depth + 1, err);
+	free(pids);
+	return ret;
+}
+
+int gather_survey_maps(struct gather *g, struct err *err)
+{
+	int ret = survey_maps(g, g->tree->root, 0, err);
+
+	survey_ready_maps(g);
+	return ret;
 }
 
 static uint64_t clock_ns(clockid_t clock)
