@@ -259,12 +259,16 @@ static int one_round(struct precopy *p, struct md_writer *writer, const struct m
 	if (ret < 0)
 		return ret;
 	pinned = !precopy_await_writers(p);
-	/* For a little a large pool and many threads take longer to come to life than to work. */
-	if (found_bytes(p) <= SMALL) {
-		opts.threads = 1;
+	/*
+	 * For a little a large pool and many threads take longer to come to life than to work: to
+	 * clear its pages takes as long as to pack half as many.
+	 */
+	if (found_bytes(p) <= MUCH) {
 		opts.block_size = MD_BLOCK_MIN;
 		opts.pool_bytes = SMALL;
 	}
+	if (found_bytes(p) <= SMALL)
+		opts.threads = 1;
 	reader = md_reader_vm_new(p->ranges, p->nranges, err);
 	if (!reader)
 		return -err->errnum;
