@@ -14,6 +14,10 @@
 enum {
 	/* So little is read in a time that nobody sees: no further round. */
 	LITTLE = 256 << 10,
+	/* So little is left to the rounds behind the second survey, which takes longer. */
+	ENOUGH = 4 << 20,
+	/* Most rounds behind it. */
+	LAST_ROUNDS = 3,
 	/* What takes longer than this is not done at the tree's expense. */
 	MUCH = 32 << 20,
 	SMALL = 4 << 20,
@@ -357,10 +361,16 @@ static bool stuck(const struct precopy *p)
 
 static bool again(const struct precopy *p, uint64_t dirty)
 {
-	if (p->res->rounds >= PRECOPY_ROUNDS - 1 || stopped(p) || dirty <= LITTLE)
+	if (p->res->rounds >= PRECOPY_ROUNDS - LAST_ROUNDS || stopped(p) || dirty <= ENOUGH)
 		return false;
 	/* At normal priority it may go better. */
 	return !stuck(p) || !p->hurry;
+}
+
+/* What was written meanwhile, until a round takes no less than the one before. */
+static bool again_last(const struct precopy *p, unsigned n, uint64_t before, uint64_t dirty)
+{
+	return n < LAST_ROUNDS && !stopped(p) && dirty > LITTLE && (!n || dirty < before / 4 * 3);
 }
 
 static int over_budget(const struct precopy *p, struct err *err)
@@ -389,13 +399,20 @@ static int reserve_capture(struct precopy *p, uint64_t dirty, struct err *err)
 	return 0;
 }
 
-static int last_round(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
-		      uint64_t *ret_dirty, struct err *err)
+/* Behind the second survey. */
+static int last_rounds(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
+		       struct err *err)
 {
-	uint64_t bytes;
-	int ret = one_round(p, writer, mopts, !p->hurry && *ret_dirty > MUCH, &bytes, err);
+	uint64_t bytes, before = 0, dirty = 0;
+	int ret = predict(p, &dirty, err);
 
-	return ret < 0 ? ret : predict(p, ret_dirty, err);
+	for (unsigned n = 0; ret == 0 && again_last(p, n, before, dirty); n++) {
+		before = dirty;
+		ret = one_round(p, writer, mopts, !p->hurry && dirty > MUCH, &bytes, err);
+		if (ret == 0)
+			ret = predict(p, &dirty, err);
+	}
+	return ret;
 }
 
 int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
@@ -430,9 +447,7 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 		ret = p->since ? target_survey_again_end(p->target, err)
 			       : target_survey_again(p->target, err);
 	if (ret == 0)
-		ret = predict(p, &dirty, err);
-	if (ret == 0 && dirty > LITTLE)
-		ret = last_round(p, writer, mopts, &dirty, err);
+		ret = last_rounds(p, writer, mopts, err);
 	if (ret == 0 && p->opts->strict_freeze && p->res->predicted_ns > max_freeze_ns(p))
 		ret = over_budget(p, err);
 	if (FAULT("dump.precopied"))
