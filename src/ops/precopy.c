@@ -273,6 +273,9 @@ static int one_round(struct precopy *p, struct md_writer *writer, const struct m
 	}
 	if (found_bytes(p) <= SMALL)
 		opts.threads = 1;
+	/* Packed it would take longer than the tree takes to write as much again. */
+	if (p->hurry)
+		opts.codec = MD_CODEC_NONE;
 	reader = md_reader_vm_new(p->ranges, p->nranges, err);
 	if (!reader)
 		return -err->errnum;
@@ -359,11 +362,19 @@ static bool stuck(const struct precopy *p)
 	return n >= 2 && bytes[n - 1] > bytes[n - 2] / 4 * 3;
 }
 
+/* Whether the tree writes more than half as fast as its pages are packed and stored. */
+static bool loses(const struct precopy *p, uint64_t dirty)
+{
+	unsigned n = p->res->rounds;
+
+	return stuck(p) || (n && dirty > MUCH && dirty > p->res->round_bytes[n - 1] / 2);
+}
+
 static bool again(const struct precopy *p, uint64_t dirty)
 {
 	if (p->res->rounds >= PRECOPY_ROUNDS - LAST_ROUNDS || stopped(p) || dirty <= ENOUGH)
 		return false;
-	/* At normal priority it may go better. */
+	/* At normal priority, and not packed, it may go better. */
 	return !stuck(p) || !p->hurry;
 }
 
@@ -423,6 +434,7 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 
 	if (!p->res->on)
 		return reserve_capture(p, 0, err);
+	p->beside = true;
 	/* Little to copy, and so little time to wait for it that no mapping will have changed. */
 	ret = p->since ? target_survey_again_begin(p->target, err) : 0;
 	if (ret < 0)
@@ -430,7 +442,7 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 	do {
 		uint64_t t0 = precopy_now_ns();
 
-		p->hurry |= stuck(p);
+		p->hurry |= loses(p, dirty);
 		ret = one_round(p, writer, mopts, !p->hurry && (!p->round || dirty > MUCH), &bytes,
 				err);
 		if (ret == 0 && p->round > 1 && began)

@@ -149,6 +149,7 @@ int precopy_frozen(struct precopy *p, const struct model *m, const struct ranges
 	int ret;
 
 	p->model = m;
+	p->beside = false;
 	if (split_ranges(p, r, &ntracked) < 0)
 		return err_set(err, ENOMEM, "list of %zu memory ranges", r->n);
 	ret = md_scan_tracked(p->ranges, ntracked, frozen_emit, p, err);
@@ -227,6 +228,7 @@ int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_
 
 	if (!reader)
 		return -err->errnum;
+	p->beside = p->opts->end == TARGET_RUN;
 	extents_settle(&p->own);
 	ret = precopy_run_parted(p, reader, writer, mopts, false, err);
 	reader->close(reader);

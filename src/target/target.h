@@ -109,9 +109,9 @@ int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t en
 /* How much of it is there or swapped out; 0: not known. */
 uint64_t target_private_bytes(pid_t pid);
 /*
- * While the tree runs: what is slow of the survey once more, for the processes that are tracked; with
- * opts->maps_later for all. In two parts it is done beside what the tool does meanwhile; _end() may
- * be left out: the next command waits for it.
+ * While the tree runs: what is slow of the survey once more, for the processes that are tracked;
+ * with opts->maps_later for all. In two parts it is done beside what the tool does meanwhile;
+ * _end() may be left out: the next command waits for it.
  */
 int target_survey_again(struct target *t, struct err *err);
 int target_survey_again_begin(struct target *t, struct err *err);
