@@ -17,7 +17,7 @@ enum {
 	/* So little is left to the rounds behind the second survey, which takes longer. */
 	ENOUGH = 4 << 20,
 	/* Most rounds behind it. */
-	LAST_ROUNDS = 3,
+	LAST_ROUNDS = 4,
 	/* What takes longer than this is not done at the tree's expense. */
 	MUCH = 32 << 20,
 	SMALL = 4 << 20,
@@ -378,10 +378,15 @@ static bool again(const struct precopy *p, uint64_t dirty)
 	return !stuck(p) || !p->hurry;
 }
 
-/* What was written meanwhile, until a round takes no less than the one before. */
+/*
+ * What was written meanwhile, until a round takes no less than the one before; but one that was
+ * kept from the CPU is made good for.
+ */
 static bool again_last(const struct precopy *p, unsigned n, uint64_t before, uint64_t dirty)
 {
-	return n < LAST_ROUNDS && !stopped(p) && dirty > LITTLE && (!n || dirty < before / 4 * 3);
+	if (n == LAST_ROUNDS || stopped(p) || dirty <= LITTLE)
+		return false;
+	return !n || dirty < before / 4 * 3 || dirty > MUCH / 4;
 }
 
 static int over_budget(const struct precopy *p, struct err *err)

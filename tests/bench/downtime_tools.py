@@ -184,7 +184,6 @@ def make_tools(program, place, say):
     if has_precopy(program):
         tools["precopy"] = Stasis("precopy", place, program)
         tools["stop"] = Stasis("stop", place, program, "--tracking", "none")
-        tools["forked"] = Stasis("forked", place, program, "--tracking", "fork")
     else:
         say("this stasis has no --tracking: no rows of pre-copy, and no bars")
         tools["stop"] = Stasis("stop", place, program)
