@@ -21,6 +21,11 @@ enum {
 	/* What takes longer than this is not done at the tree's expense. */
 	MUCH = 32 << 20,
 	SMALL = 4 << 20,
+	/* Copied between two waits for threads to be past their calls. */
+	SLICE = 128 << 20,
+	/* Addresses in one look; more of them where nothing is. */
+	STEP = 64 << 20,
+	BIG_PAGE = 2 << 20,
 	/* Memory made ready for the stop: twice what was predicted, and never less than the first.
 	 */
 	CAPTURE_LEAST = 4 << 20,
@@ -33,6 +38,8 @@ enum {
 	THREAD_NS = 70000,
 	READ_BYTES_US = 2000,
 };
+
+static const uint64_t MOST_STEP = 64ull << 30;
 
 uint64_t precopy_now_ns(void)
 {
@@ -202,27 +209,65 @@ static int note_found(void *arg, const struct md_range *range, const struct md_e
 	return extents_add(&p->found, range->space, e->addr, e->len);
 }
 
-/* What the round is to read, protected: into p->found. */
-static int protect(struct precopy *p, struct err *err)
+/* The memory of a round, slice by slice. */
+struct slices {
+	struct md_range *v; /* what is left of the last one looked at is at @at */
+	size_t n, at;
+	uint64_t step; /* bytes of addresses in one look */
+};
+
+/* As many ranges as make a step, the last of them perhaps cut: its length is in *ret_cut then. */
+static size_t one_step(struct slices *s, uint64_t *ret_cut)
+{
+	uint64_t left = s->step;
+	size_t n = 0;
+
+	*ret_cut = 0;
+	for (; s->at + n < s->n && s->v[s->at + n].len <= left; n++)
+		left -= s->v[s->at + n].len;
+	if (s->at + n < s->n) {
+		struct md_range *r = &s->v[s->at + n];
+		/* Where a huge page ends, which would become small ones. */
+		uint64_t end = (r->addr + left) & ~(uint64_t)(BIG_PAGE - 1);
+
+		if (end > r->addr) {
+			*ret_cut = r->len;
+			r->len = end - r->addr;
+			n++;
+		}
+	}
+	return n;
+}
+
+/*
+ * What is to be read of the next slice, protected: into p->found. It is protected just before it is
+ * read: what the tree writes to until then is not read again for it.
+ */
+static int protect(struct precopy *p, struct slices *s, struct err *err)
 {
 	struct err e = {0};
-	int ret = list_ranges(p, LOOK_ROUND, err);
+	int ret = 0;
 
 	p->found.n = 0;
-	if (ret == 0)
-		ret = md_scan_tracked(p->ranges, p->nranges, note_found, p, &e);
+	while (ret == 0 && s->at < s->n && extents_bytes(&p->found) < SLICE) {
+		size_t had = p->found.n;
+		uint64_t cut;
+		size_t n = one_step(s, &cut);
+		struct md_range *last = &s->v[s->at + n - 1];
+
+		ret = md_scan_tracked(&s->v[s->at], n, note_found, p, &e);
+		s->at += n;
+		if (cut) {
+			last->addr += last->len;
+			last->len = cut - last->len;
+			s->at--;
+		}
+		if (p->found.n == had && s->step < MOST_STEP)
+			s->step *= 2;
+	}
 	if (ret == -ENOMEM)
 		return err_set(err, ENOMEM, "list of %zu pieces of memory", p->found.n);
 	return ret < 0 ? err_take(err, &e) : 0;
-}
-
-static uint64_t found_bytes(const struct precopy *p)
-{
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < p->found.n; i++)
-		sum += p->found.v[i].len;
-	return sum;
 }
 
 static int found_ranges(struct precopy *p, struct err *err)
@@ -239,43 +284,47 @@ static int found_ranges(struct precopy *p, struct err *err)
 	return 0;
 }
 
-/*
- * Protects, waits a moment, reads. A system call that had pinned a page for writing before it was
- * protected writes to it without a fault: it is given the time to do so. One that takes longer is
- * asleep, and seen: what it may write to is read while frozen, and so is all that was found now.
- *
- * @much: so much to copy that the tree's own threads go first.
- */
-static int one_round(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
-		     bool much, uint64_t *ret_bytes, struct err *err)
+/* What a slice is copied with. */
+static struct md_opts slice_opts(const struct precopy *p, const struct md_opts *mopts)
 {
-	uint64_t t0 = precopy_now_ns();
-	struct noting_reader noting;
-	struct extents stored = {0};
-	struct md_reader *reader;
-	unsigned i = p->res->rounds;
+	uint64_t bytes = extents_bytes(&p->found);
 	struct md_opts opts = *mopts;
-	bool pinned;
-	int ret = protect(p, err);
 
-	if (ret == 0)
-		ret = found_ranges(p, err);
-	if (ret < 0)
-		return ret;
-	pinned = !precopy_await_writers(p);
 	/*
 	 * For a little a large pool and many threads take longer to come to life than to work: to
 	 * clear its pages takes as long as to pack half as many.
 	 */
-	if (found_bytes(p) <= MUCH) {
+	if (bytes <= MUCH) {
 		opts.block_size = MD_BLOCK_MIN;
 		opts.pool_bytes = SMALL;
 	}
-	if (found_bytes(p) <= SMALL)
+	if (bytes <= SMALL)
 		opts.threads = 1;
 	/* Packed it would take longer than the tree takes to write as much again. */
 	if (p->hurry)
 		opts.codec = MD_CODEC_NONE;
+	return opts;
+}
+
+/*
+ * Protected it is; waits a moment, reads. A system call that had pinned a page for writing before
+ * it was protected writes to it without a fault: it is given the time to do so. One that takes
+ * longer is asleep, and seen: what it may write to is read while frozen, and so is all that was
+ * found now.
+ */
+static int one_slice(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
+		     bool much, uint64_t *bytes, struct err *err)
+{
+	struct md_opts opts = slice_opts(p, mopts);
+	struct noting_reader noting;
+	struct extents stored = {0};
+	struct md_reader *reader;
+	bool pinned;
+	int ret = found_ranges(p, err);
+
+	if (ret < 0)
+		return ret;
+	pinned = !precopy_await_writers(p);
 	reader = md_reader_vm_new(p->ranges, p->nranges, err);
 	if (!reader)
 		return -err->errnum;
@@ -293,19 +342,44 @@ static int one_round(struct precopy *p, struct md_writer *writer, const struct m
 				stored.v[k].len) < 0)
 			ret = err_set(err, ENOMEM, "list of %zu pieces of memory", stored.n);
 	extents_free(&stored);
+	extents_settle(&p->own);
+	*bytes += noting.bytes;
+	return ret;
+}
+
+/* @much: so much to copy that the tree's own threads go first. */
+static int one_round(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
+		     bool much, uint64_t *ret_bytes, struct err *err)
+{
+	uint64_t t0 = precopy_now_ns(), bytes = 0;
+	unsigned i = p->res->rounds;
+	struct slices s = {.step = STEP};
+	int ret = list_ranges(p, LOOK_ROUND, err);
+
+	/* The slices' own are listed in its place. */
+	s.v = p->ranges;
+	s.n = p->nranges;
+	p->ranges = NULL;
+	p->nranges = p->room = 0;
+	do {
+		if (ret == 0)
+			ret = protect(p, &s, err);
+		if (ret == 0 && p->found.n)
+			ret = one_slice(p, writer, mopts, much, &bytes, err);
+	} while (ret == 0 && s.at < s.n);
+	free(s.v);
 	if (ret < 0)
 		return ret;
 	extents_settle(&p->stored);
-	extents_settle(&p->own);
 	ret = precopy_forget_gone(p, err);
 	if (ret < 0)
 		return ret;
 	p->round++;
-	*ret_bytes = noting.bytes;
-	p->res->round_bytes[i] = noting.bytes;
+	*ret_bytes = bytes;
+	p->res->round_bytes[i] = bytes;
 	p->res->round_ns[i] = precopy_now_ns() - t0;
 	p->res->rounds++;
-	pr_info("round %u: %" PRIu64 " bytes in %" PRIu64 " us\n", i, noting.bytes,
+	pr_info("round %u: %" PRIu64 " bytes in %" PRIu64 " us\n", i, bytes,
 		p->res->round_ns[i] / 1000);
 	return 0;
 }
@@ -362,12 +436,12 @@ static bool stuck(const struct precopy *p)
 	return n >= 2 && bytes[n - 1] > bytes[n - 2] / 4 * 3;
 }
 
-/* Whether the tree writes more than half as fast as its pages are packed and stored. */
+/* Whether the tree writes more than a third as fast as its pages are packed and stored. */
 static bool loses(const struct precopy *p, uint64_t dirty)
 {
 	unsigned n = p->res->rounds;
 
-	return stuck(p) || (n && dirty > MUCH && dirty > p->res->round_bytes[n - 1] / 2);
+	return stuck(p) || (n && dirty > MUCH && dirty > p->res->round_bytes[n - 1] / 3);
 }
 
 static bool again(const struct precopy *p, uint64_t dirty)
