@@ -20,7 +20,7 @@ trap 'rm -rf "$disk"; kill_tree; cleanup' EXIT
 variants=(
 	"pairs" "pairs --rate 20000 --mib 48" "chain" "chain --rate 50000 --mib 64 --threads 4"
 	# More than one slice of a round.
-	"chain --rate 50000 --mib 320 --threads 2"
+	"chain --rate 50000 --mib 160 --threads 2"
 	"hugechain --rate 50000 --mib 32" "execchain --rate 50000 --mib 16" "family --rate 50000"
 	"changes" "kernelwrites --disk $disk" "kernelwrites --kinds d --rate 0 --disk $disk"
 	"kernelwrites --kinds v --rate 0 --disk $disk"
