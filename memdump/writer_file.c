@@ -359,6 +359,12 @@ static int file_flush(struct md_writer *w, struct err *err)
 	return ret;
 }
 
+uint64_t md_writer_file_id(struct md_writer *w)
+{
+	assert(w->put == file_put);
+	return of(w)->file_id;
+}
+
 static int file_sync(struct md_writer *w, struct err *err)
 {
 	if (FAULT("memdump.sync"))

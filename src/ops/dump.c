@@ -27,6 +27,7 @@ struct dump {
 	struct image_criu_pages *criu;
 	struct precopy *precopy; /* NULL: stop and copy */
 	struct md_file *parent;	 /* opts->prev_dir; NULL: none */
+	uint64_t memory_id;	 /* of the memory file, for a keeper */
 	int stats_fd;		 /* opts->stats_dir, or -1 */
 };
 
@@ -432,6 +433,8 @@ static int dump_commit(struct dump *d, struct err *err)
 
 	dump_phase(d, DUMP_COMMIT, 0);
 	ret = d->writer->sync(d->writer, err);
+	if (d->precopy && !d->criu)
+		d->memory_id = md_writer_file_id(d->writer);
 	d->writer->close(d->writer);
 	d->writer = NULL;
 	if (ret == 0)
@@ -487,14 +490,11 @@ static int dump_end(struct dump *d, struct err *err)
 static void dump_keep(struct dump *d)
 {
 	struct err e = {0};
-	struct md_file *f;
 	int ret;
 
 	if (!d->res->precopy.on)
 		return;
-	f = md_file_open(image_dirfd(d->image), IMAGE_BLOCK_FILE, 0, &e);
-	ret = f ? target_track_keep(d->target, md_file_id(f), &e) : -e.errnum;
-	md_file_close(f);
+	ret = target_track_keep(d->target, d->memory_id, &e);
 	d->res->precopy.kept = ret == 0;
 	if (ret < 0)
 		pr_warn("writes are not tracked any longer: %s\n", e.msg);
