@@ -491,16 +491,16 @@ static int reserve_capture(struct precopy *p, uint64_t dirty, struct err *err)
 
 /* Behind the second survey. */
 static int last_rounds(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
-		       struct err *err)
+		       uint64_t *ret_dirty, struct err *err)
 {
-	uint64_t bytes, before = 0, dirty = 0;
-	int ret = predict(p, &dirty, err);
+	uint64_t bytes, before = 0;
+	int ret = predict(p, ret_dirty, err);
 
-	for (unsigned n = 0; ret == 0 && again_last(p, n, before, dirty); n++) {
-		before = dirty;
-		ret = one_round(p, writer, mopts, !p->hurry && dirty > MUCH, &bytes, err);
+	for (unsigned n = 0; ret == 0 && again_last(p, n, before, *ret_dirty); n++) {
+		before = *ret_dirty;
+		ret = one_round(p, writer, mopts, !p->hurry && before > MUCH, &bytes, err);
 		if (ret == 0)
-			ret = predict(p, &dirty, err);
+			ret = predict(p, ret_dirty, err);
 	}
 	return ret;
 }
@@ -538,7 +538,7 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 		ret = p->since ? target_survey_again_end(p->target, err)
 			       : target_survey_again(p->target, err);
 	if (ret == 0)
-		ret = last_rounds(p, writer, mopts, err);
+		ret = last_rounds(p, writer, mopts, &dirty, err);
 	if (ret == 0 && p->opts->strict_freeze && p->res->predicted_ns > max_freeze_ns(p))
 		ret = over_budget(p, err);
 	if (FAULT("dump.precopied"))
