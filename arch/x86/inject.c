@@ -572,6 +572,7 @@ static int64_t x86_boot_ret(const void *prstatus)
 }
 
 const struct arch_inject arch_inject = {
+	.oddities = x86_oddities,
 	.elf_machine = EM_X86_64,
 	.prstatus_len = sizeof(struct user_regs_struct),
 	.syscall_ret = gadgets_syscall_ret,
