@@ -11,9 +11,7 @@
 
 #include "arch/arch.h"
 
-/*
- * How far the control block is from the code as assembled; x86_code() puts the true distance in.
- */
+/* How far the control block is from the code as assembled; x86_code() puts the true one in. */
 enum { CONTROL_OFF = 0x11000 };
 
 /* In the order in which the code pops. */
