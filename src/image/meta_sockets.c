@@ -78,6 +78,7 @@ static bool put_unix(struct meta_out *o, const struct m_file *f, Im__Fown *fown,
 	META_SET_NZ(to, deleted, u->deleted);
 	META_SET_NZ(to, place, u->place);
 	META_SET_NZ(to, path_ino, u->path_ino);
+	META_SET_NZ(to, reset, u->reset);
 	to->has_peer_name = u->peer_name_len != 0;
 	to->peer_name = binary(u->peer_name, u->peer_name_len);
 	if (u->has_cred) {

@@ -73,6 +73,7 @@ static int get_unix(struct meta_in *in, const Im__UnixSk *from, struct m_file *f
 		.shutdown = META_GET(from, shutdown),
 		.deleted = META_GET(from, deleted),
 		.path_ino = META_GET(from, path_ino),
+		.reset = META_GET(from, reset),
 	};
 	if (from->file_perms) {
 		u->has_perms = true;

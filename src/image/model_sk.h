@@ -54,6 +54,7 @@ struct m_unix {
 	uint32_t peer_ino; /* 0: none; of one that waits to be accepted: the listening one's */
 	uint32_t place;	   /* of one that waits: among those that do, from 1 */
 	uint32_t shutdown; /* M_SK_SHUT_* */
+	bool reset;	   /* ECONNRESET is the next thing that it says */
 	uint32_t name_len;
 	uint8_t *name;		/* sun_path: a first byte 0 is an abstract name */
 	uint32_t peer_name_len; /* only of a peer outside of the tree, which is found by it */

@@ -361,6 +361,23 @@ static int set_opts(struct make *mk, const struct m_file *f, struct err *err)
 	return ret ? ret : make_set_flags(make_fd(mk, f->id), f, err);
 }
 
+/*
+ * The other end is closed after all has been said. It says ECONNRESET when it had something that it
+ * had not read.
+ */
+static int close_peer(struct make *mk, const struct m_file *f, struct err *err)
+{
+	int peer = mk->peers[f->id - 1], ret = 0;
+
+	if (peer >= 0 && f->usk->reset &&
+	    send(make_fd(mk, f->id), "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		ret = err_set(err, errno, "make %s one that was reset", make_name(f));
+	if (peer >= 0)
+		close(peer);
+	mk->peers[f->id - 1] = -1;
+	return ret;
+}
+
 /* The first one does it for all. */
 static int unix_late(struct make *mk, const struct m_file *f, int fd, struct err *err)
 {
@@ -374,12 +391,7 @@ static int unix_late(struct make *mk, const struct m_file *f, int fd, struct err
 		ret = for_all(mk, set_opts, err);
 	if (ret == 0)
 		ret = for_all(mk, shut, err);
-	for (uint32_t i = 0; i < mk->m->nfiles; i++) {
-		if (mk->peers[i] >= 0)
-			close(mk->peers[i]);
-		mk->peers[i] = -1;
-	}
-	return ret;
+	return ret ? ret : for_all(mk, close_peer, err);
 }
 
 const struct make_row make_unix = {.open = unix_open, .late = unix_late};
