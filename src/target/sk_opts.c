@@ -131,5 +131,7 @@ int sk_opts_read(struct files *f, const struct proc_at *at, uint32_t fd, int dup
 		if (!ret->bound_dev)
 			return err_set(err, ENOMEM, "device of fd %u of pid %u", fd, at->pid);
 	}
+	if (sk_more_read(f, dup, ret) < 0)
+		return err_set(err, ENOMEM, "options of fd %u of pid %u", fd, at->pid);
 	return read_filter(f, at, fd, dup, ret, err);
 }

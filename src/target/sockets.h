@@ -33,6 +33,10 @@ void sockets_deinit(struct files *f);
 int sk_opts_read(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
 		 struct m_sk_opts *ret, struct err *err);
 int sk_int(int sk, int level, int name);
+/* sk_groups.c */
+int sk_groups_read(struct files *f, uint32_t pid, uint32_t fd, int sk, struct m_inet *i);
+/* sk_more.c */
+int sk_more_read(struct files *f, int sk, struct m_sk_opts *ret);
 /* One that waits for the program; asking with SO_ERROR would take it. */
 bool sk_has_error(int sk);
 int sk_error_finding(struct files *f, uint32_t pid, uint32_t fd, int dup, struct err *err);

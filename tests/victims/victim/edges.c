@@ -5,7 +5,10 @@
  *
  * Most of it can be read only once: by the last check.
  */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -115,8 +118,120 @@ static void unixends_finish(void)
 	expect_error(empty_dgram[0], EAGAIN, "nothing behind an empty datagram");
 }
 
+/* --- options -------------------------------------------------------------------------------------
+ */
+
+enum { SK_LISTENS, SK_UDP, SK_UDP6, SK_UNIX, SK_PAIR, SK_COUNT };
+
+/* Numbers of headers that may be older. */
+static const struct {
+	int level, name, kinds;
+} options[] = {
+	{SOL_SOCKET, SO_TIMESTAMPNS, 1 << SK_UNIX | 1 << SK_UDP | 1 << SK_LISTENS},
+	{SOL_SOCKET, 37 /* SO_TIMESTAMPING */, 1 << SK_UDP},
+	{SOL_SOCKET, 40 /* SO_RXQ_OVFL */, 1 << SK_UDP | 1 << SK_UNIX},
+	{SOL_SOCKET, 47 /* SO_MAX_PACING_RATE */, 1 << SK_LISTENS | 1 << SK_PAIR},
+	{SOL_SOCKET, 44 /* SO_LOCK_FILTER */, 1 << SK_UDP},
+	{SOL_SOCKET, 76 /* SO_PASSPIDFD */, 1 << SK_UNIX},
+	{SOL_TCP, TCP_SYNCNT, 1 << SK_LISTENS | 1 << SK_PAIR},
+	{SOL_TCP, TCP_LINGER2, 1 << SK_LISTENS | 1 << SK_PAIR},
+	{SOL_TCP, TCP_FASTOPEN, 1 << SK_LISTENS},
+	{SOL_TCP, TCP_NOTSENT_LOWAT, 1 << SK_LISTENS | 1 << SK_PAIR},
+	{SOL_TCP, TCP_INQ, 1 << SK_PAIR},
+	{SOL_IP, IP_RECVTTL, 1 << SK_UDP},
+	{SOL_IP, IP_RECVERR, 1 << SK_UDP},
+	{SOL_IP, IP_MTU_DISCOVER, 1 << SK_UDP | 1 << SK_PAIR},
+	{SOL_IP, IP_TRANSPARENT, 1 << SK_UDP},
+	{SOL_IP, IP_MINTTL, 1 << SK_UDP},
+	{SOL_IP, IP_MULTICAST_TTL, 1 << SK_UDP},
+	{SOL_IP, IP_MULTICAST_LOOP, 1 << SK_UDP},
+	{SOL_IPV6, IPV6_RECVPKTINFO, 1 << SK_UDP6},
+	{SOL_IPV6, IPV6_RECVTCLASS, 1 << SK_UDP6},
+	{SOL_IPV6, IPV6_UNICAST_HOPS, 1 << SK_UDP6},
+	{IPPROTO_UDP, 104 /* UDP_GRO */, 1 << SK_UDP | 1 << SK_UDP6},
+};
+
+enum { NOPTIONS = sizeof(options) / sizeof(options[0]) };
+
+static int opt_sks[SK_COUNT], want[SK_COUNT][NOPTIONS];
+static bool is_set[SK_COUNT][NOPTIONS], joined, joined6;
+static struct ip_mreqn group = {.imr_ifindex = 1};
+static struct ipv6_mreq group6 = {.ipv6mr_interface = 1};
+
+static int get(int sk, unsigned o)
+{
+	int v = -1;
+	socklen_t len = sizeof(v);
+
+	getsockopt(sk, options[o].level, options[o].name, &v, &len);
+	return v;
+}
+
+/* Another value than it has, whatever the kernel takes. */
+static void change(int kind, unsigned o)
+{
+	static const int values[] = {1, 3, 0, 77};
+	int before = get(opt_sks[kind], o);
+
+	for (unsigned i = 0; i < 4 && !is_set[kind][o]; i++) {
+		setsockopt(opt_sks[kind], options[o].level, options[o].name, &values[i],
+			   sizeof(values[i]));
+		is_set[kind][o] = get(opt_sks[kind], o) != before;
+	}
+	want[kind][o] = get(opt_sks[kind], o);
+}
+
+static void sockopts_setup(void)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	unsigned nset = 0;
+	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	opt_sks[SK_LISTENS] = l;
+	opt_sks[SK_UDP] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	opt_sks[SK_UDP6] = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	opt_sks[SK_UNIX] = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	opt_sks[SK_PAIR] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (bind(l, (void *)&a, len) || listen(l, 3) || getsockname(l, (void *)&a, &len) ||
+	    connect(opt_sks[SK_PAIR], (void *)&a, len) || accept(l, NULL, NULL) < 0)
+		v_die("sockets");
+	for (unsigned o = 0; o < NOPTIONS; o++)
+		for (int k = 0; k < SK_COUNT; k++)
+			if (options[o].kinds & 1 << k) {
+				change(k, o);
+				nset += is_set[k][o];
+			}
+	if (nset < 15)
+		v_skip("only %u options can be set", nset);
+	inet_pton(AF_INET, "239.1.2.3", &group.imr_multiaddr);
+	inet_pton(AF_INET6, "ff05::1234", &group6.ipv6mr_multiaddr);
+	joined = !setsockopt(opt_sks[SK_UDP], SOL_IP, IP_ADD_MEMBERSHIP, &group, sizeof(group));
+	joined6 = !setsockopt(opt_sks[SK_UDP6], SOL_IPV6, IPV6_ADD_MEMBERSHIP, &group6,
+			      sizeof(group6));
+}
+
+static void sockopts_check(void)
+{
+	for (unsigned o = 0; o < NOPTIONS; o++)
+		for (int k = 0; k < SK_COUNT; k++)
+			if (is_set[k][o] && get(opt_sks[k], o) != want[k][o])
+				v_bad("edges: socket %d: option %d of level %d is %d, not %d", k,
+				      options[o].name, options[o].level, get(opt_sks[k], o),
+				      want[k][o]);
+	/* Who is in a group cannot join it again. */
+	if (joined &&
+	    !setsockopt(opt_sks[SK_UDP], SOL_IP, IP_ADD_MEMBERSHIP, &group, sizeof(group)))
+		v_bad("edges: no longer in the multicast group");
+	if (joined6 &&
+	    !setsockopt(opt_sks[SK_UDP6], SOL_IPV6, IPV6_ADD_MEMBERSHIP, &group6, sizeof(group6)))
+		v_bad("edges: no longer in the multicast group of IPv6");
+}
+
 const struct scenario edge_scenarios[] = {
 	{"unixends", "unix sockets whose other end is closed, shut down, or was reset",
 	 unixends_setup, unixends_check, unixends_finish},
+	{"sockopts", "options of sockets that are plain values, multicast groups", sockopts_setup,
+	 sockopts_check},
 	{},
 };
