@@ -10,8 +10,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/victims/victim/victim.h"
@@ -116,6 +118,159 @@ static void unixends_finish(void)
 	expect(empty_dgram[0], "first", "a datagram");
 	expect(empty_dgram[0], "", "an empty datagram");
 	expect_error(empty_dgram[0], EAGAIN, "nothing behind an empty datagram");
+}
+
+/* --- paths of unix sockets that have gone --------------------------------------------------------
+ */
+
+static int relative, removed, twice[2], twice_client[2], twice_server[2], orphan, orphan_client,
+	orphan_server, loose[2];
+static char twice_path[108], gone_path[3][108];
+
+static void at_path(struct sockaddr_un *a, const char *name)
+{
+	*a = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (snprintf(a->sun_path, sizeof(a->sun_path), "%s/%s", v_dir(), name) >=
+	    (int)sizeof(a->sun_path))
+		v_skip("the directory's name is too long for a socket");
+	unlink(a->sun_path);
+}
+
+static int bound_to(int type, const struct sockaddr_un *a)
+{
+	int sk = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
+	if (sk < 0 || bind(sk, (const void *)a, sizeof(*a)))
+		v_die("bind %s", a->sun_path);
+	return sk;
+}
+
+static int connected_to(int type, const struct sockaddr_un *a)
+{
+	int sk = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
+	if (sk < 0 || connect(sk, (const void *)a, sizeof(*a)))
+		v_die("connect %s", a->sun_path);
+	return sk;
+}
+
+static int bound_relative(const char *name)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+
+	strcpy(a.sun_path, name);
+	unlink(name);
+	return bound_to(SOCK_DGRAM, &a);
+}
+
+/* Two sockets, one path. */
+static void twice_setup(void)
+{
+	struct sockaddr_un a;
+
+	for (int i = 0; i < 2; i++) {
+		at_path(&a, "twice");
+		twice[i] = bound_to(SOCK_STREAM, &a);
+		if (listen(twice[i], 3))
+			v_die("listen");
+		twice_client[i] = connected_to(SOCK_STREAM, &a);
+		twice_server[i] = accept(twice[i], NULL, NULL);
+		say(twice_client[i], i ? "second" : "first");
+	}
+	strcpy(twice_path, a.sun_path);
+}
+
+static void orphans_setup(void)
+{
+	struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+	struct sockaddr_un a;
+	int one;
+
+	at_path(&a, "listened");
+	strcpy(gone_path[0], a.sun_path);
+	one = bound_to(SOCK_STREAM, &a);
+	if (listen(one, 1))
+		v_die("listen");
+	orphan_client = connected_to(SOCK_STREAM, &a);
+	orphan_server = accept(one, NULL, NULL);
+	close(one);
+	unlink(a.sun_path);
+	at_path(&a, "orphan");
+	strcpy(gone_path[1], a.sun_path);
+	orphan = bound_to(SOCK_DGRAM, &a);
+	one = connected_to(SOCK_DGRAM, &a);
+	say(one, "from nobody");
+	close(one);
+	unlink(a.sun_path);
+	make_pair(SOCK_DGRAM, loose);
+	if (connect(loose[1], &nobody, sizeof(nobody)))
+		v_die("disconnect");
+	say(loose[0], "loose");
+}
+
+static void unixpaths_setup(void)
+{
+	struct sockaddr_un a;
+
+	at_path(&a, "removed");
+	strcpy(gone_path[2], a.sun_path);
+	if (chdir(v_dir()))
+		v_die("chdir");
+	relative = bound_relative("relative");
+	removed = bound_relative("removed");
+	unlink("removed");
+	if (chdir("/"))
+		v_die("chdir");
+	twice_setup();
+	orphans_setup();
+}
+
+static void expect_name(int sk, const char *name)
+{
+	struct sockaddr_un a = {0};
+	socklen_t len = sizeof(a);
+
+	if (getsockname(sk, (void *)&a, &len) || strcmp(a.sun_path, name) != 0)
+		v_bad("edges: a socket is called '%s', not '%s'", a.sun_path, name);
+}
+
+static void unixpaths_check(void)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int sk = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	expect_name(relative, "relative");
+	expect_name(removed, "removed");
+	expect_name(twice[0], twice_path);
+	expect_name(twice[1], twice_path);
+	snprintf(a.sun_path, sizeof(a.sun_path), "%.90s/relative", v_dir());
+	if (connect(sk, (void *)&a, sizeof(a)))
+		v_bad("edges: what was bound by a relative name is not there: %s",
+		      strerrordesc_np(errno));
+	close(sk);
+	for (int i = 0; i < 3; i++)
+		if (access(gone_path[i], F_OK) == 0)
+			v_bad("edges: %s is there again", gone_path[i]);
+}
+
+static void unixpaths_finish(void)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	struct pollfd p[2] = {{.fd = twice[0], .events = POLLIN},
+			      {.fd = twice[1], .events = POLLIN}};
+
+	expect(twice_server[0], "first", "of the one that was bound first");
+	expect(twice_server[1], "second", "of the one that was bound again");
+	strcpy(a.sun_path, twice_path);
+	connected_to(SOCK_STREAM, &a);
+	if (poll(p, 2, 0) != 1 || !p[1].revents)
+		v_bad("edges: a path that was bound twice leads to the wrong socket");
+	say(orphan_client, "ping");
+	expect(orphan_server, "ping", "a connection whose listening socket is gone");
+	expect(orphan, "from nobody", "one whose path is gone");
+	expect(loose[1], "loose", "one that has let go of its peer");
+	say(loose[0], "again");
+	expect(loose[1], "again", "one that has let go of its peer, later");
 }
 
 /* --- options -------------------------------------------------------------------------------------
@@ -231,6 +386,8 @@ static void sockopts_check(void)
 const struct scenario edge_scenarios[] = {
 	{"unixends", "unix sockets whose other end is closed, shut down, or was reset",
 	 unixends_setup, unixends_check, unixends_finish},
+	{"unixpaths", "unix sockets whose paths are gone, or another's, or relative",
+	 unixpaths_setup, unixpaths_check, unixpaths_finish},
 	{"sockopts", "options of sockets that are plain values, multicast groups", sockopts_setup,
 	 sockopts_check},
 	{},
