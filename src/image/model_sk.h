@@ -192,6 +192,8 @@ struct m_tty {
 	uint32_t index; /* of /dev/pts/INDEX */
 	bool locked, exclusive, packet_mode;
 	bool inherited;	    /* held by somebody outside of the tree */
+	bool hung;	    /* a master: the last slave is closed, which it sees */
+	uint32_t unread;    /* while dumping only: bytes that nobody has read */
 	uint32_t sid, pgrp; /* whose controlling terminal it is, 0: nobody's */
 	uint64_t rdev, dev;
 	uint32_t uid, gid, mode;

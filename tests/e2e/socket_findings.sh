@@ -69,6 +69,27 @@ elif kind == "udperror":
     t.bind(("127.0.0.1", 0)); s.connect(t.getsockname()); t.close(); s.send(b"x")
     time.sleep(0.1)
     def after(): fails(s, errno.ECONNREFUSED)
+elif kind == "tty":
+    m, s = pty.openpty()
+    os.write(m, b"typed ahead\n")
+    time.sleep(0.1)
+    def after(): assert os.read(s, 100) == b"typed ahead\n"
+elif kind == "udpcork":
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    t = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    t.bind(("127.0.0.1", 0)); s.connect(t.getsockname())
+    s.setsockopt(socket.IPPROTO_UDP, 1, 1); s.send(b"half a ")
+    def after():
+        s.send(b"datagram"); s.setsockopt(socket.IPPROTO_UDP, 1, 0)
+        assert t.recv(100) == b"half a datagram"
+elif kind == "sources":
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    group, lo = socket.inet_aton("239.1.2.4"), socket.inet_aton("127.0.0.1")
+    try:
+        s.setsockopt(socket.IPPROTO_IP, 39, group + lo + lo) # IP_ADD_SOURCE_MEMBERSHIP
+    except OSError:
+        print("skip", flush=True); sys.exit(0)
+    def after(): s.setsockopt(socket.IPPROTO_IP, 40, group + lo + lo)
 print("ready", s if isinstance(s, int) else s.fileno(), flush=True)
 while not os.path.exists(go): time.sleep(0.02)
 after()
@@ -106,4 +127,8 @@ refused unixurgent "urgent data"
 refused reset "has not seen yet"
 refused over "10 bytes of a connection that is over"
 refused udperror "has not seen yet"
+refused udpcork "UDP_CORK"
+refused sources "list of sources"
+# The master echoes what was typed, which its reader has not read either.
+refused tty "terminal /dev/pts/.* bytes that nobody has read"
 finish
