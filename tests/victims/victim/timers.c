@@ -34,18 +34,24 @@ static void on_periodic(int sig, siginfo_t *si, void *ctx)
 		periodic_wrong = 1;
 }
 
-static timer_t timer_make(clockid_t clock, int notify, int sig, int value,
-			  const struct itimerspec *spec)
+static timer_t timer_armed(clockid_t clock, int notify, int sig, int value, int flags,
+			   const struct itimerspec *spec)
 {
 	struct sigevent ev = {.sigev_notify = notify, .sigev_signo = sig};
 	timer_t t;
 
 	ev.sigev_value.sival_int = value;
-	if (timer_create(clock, &ev, &t) || timer_settime(t, 0, spec, NULL))
+	if (timer_create(clock, &ev, &t) || timer_settime(t, flags, spec, NULL))
 		v_die("timer_create");
 	v_fact("timer %d %d %d %d %d %lld", getpid(), (int)(intptr_t)t, (int)clock, sig, value,
 	       (long long)spec->it_interval.tv_sec * 1000000000LL + spec->it_interval.tv_nsec);
 	return t;
+}
+
+static timer_t timer_make(clockid_t clock, int notify, int sig, int value,
+			  const struct itimerspec *spec)
+{
+	return timer_armed(clock, notify, sig, value, 0, spec);
 }
 
 static void timers_setup(void)
@@ -140,15 +146,13 @@ static void overruns_setup(void)
 	spec.it_interval.tv_nsec = 0;
 	once = timer_make(CLOCK_REALTIME, SIGEV_SIGNAL, SIG_ONCE, 2, &spec);
 	/* The next one is far off: nothing more is counted while it is dumped. */
-	spec.it_interval = (struct timespec){1000, 0};
-	counted = timer_make(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIG_COUNTED, 3, &spec);
 	clock_gettime(CLOCK_MONOTONIC, &spec.it_value);
 	spec.it_interval = (struct timespec){spec.it_value.tv_sec / 5 + 1, 0};
 	spec.it_value = (struct timespec){1, 0};
+	counted = timer_armed(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIG_COUNTED, 3, TIMER_ABSTIME, &spec);
 	sigemptyset(&set);
 	sigaddset(&set, SIG_COUNTED);
-	if (timer_settime(counted, TIMER_ABSTIME, &spec, NULL) ||
-	    sigtimedwait(&set, &si, &(struct timespec){5, 0}) != SIG_COUNTED)
+	if (sigtimedwait(&set, &si, &(struct timespec){5, 0}) != SIG_COUNTED)
 		v_die("the signal of a timer");
 	while (sigtimedwait(&set, &si, &none) > 0)
 		;
