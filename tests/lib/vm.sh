@@ -60,8 +60,8 @@ vm_boot() { # CPU KERNEL LOG
 			-device "virtio-blk,drive=$name,serial=$name")
 	done
 	"${QEMU[@]}" -accel tcg,thread=multi,tb-size=256 -smp 2 -m "${VM_MEMORY:-1536}" -nographic -nodefaults \
-		-serial stdio -no-reboot -kernel "$home/vmlinuz" -initrd "$home/initrd" </dev/null 2>&1 |
-		tr -d '\r' >"$3"
+		-serial stdio -no-reboot -kernel "$home/vmlinuz" -initrd "$home/initrd" >"$3" 2>&1 </dev/null
+	sed -i 's/\r//g' "$3"
 }
 
 # The tests that failed or were skipped, and how it ended.

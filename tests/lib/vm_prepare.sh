@@ -35,7 +35,8 @@ esac
 
 # What tests call, and the libraries of our programs.
 packages="bash coreutils mawk grep sed findutils diffutils util-linux mount procps tar gzip python3 libc6 libgcc-s1
-libzstd1 liblz4-1 libxxhash0 liburing2 libprotobuf-c1 libunwind8 libjansson4 libcmocka0"
+libzstd1 liblz4-1 libxxhash0 liburing2 libprotobuf-c1 libunwind8 libjansson4 libcmocka0
+criu python3-protobuf"
 # Whoever would load one by itself finds no modprobe: all that is asked for is loaded at the start.
 modules="virtio_pci virtio_ccw virtio_blk crc32c_generic ext4 unix_diag inet_diag tcp_diag udp_diag netlink_diag
 af_packet_diag nf_tables nfnetlink"
@@ -109,7 +110,9 @@ make_root() {
 		dpkg-deb -x "$p" "$dir" || cannot "dpkg-deb: $p"
 	done
 	rm -rf "$vm/$cpu/debs" "${dir:?}"/usr/share/{doc,man,locale,info,bash-completion,lintian,perl,zoneinfo}
-	# What the packages' scripts would have done.
+	# What the packages' scripts would have done. Compiling is slow where it is emulated.
+	[ ! -d "$dir/usr/lib/$(basename "$(realpath "$(command -v python3)")")" ] ||
+		python3 -m compileall -q "$dir"/usr/lib/python3* >/dev/null
 	ln -sf mawk "$dir/usr/bin/awk"
 	ln -sf bash "$dir/bin/sh"
 	mkdir -p "$dir"/{proc,sys,dev,tmp,run,stasis,var/tmp,etc,root}
