@@ -270,7 +270,7 @@ static int dump_precopy(struct dump *d, struct err *err)
 	const struct dump_opts *o = d->opts;
 	struct md_opts mopts = memory_opts(d);
 	uint64_t t0 = now_ns();
-	bool must = o->tracking == TRACKING_UFFD;
+	bool must = o->tracking == TRACKING_UFFD || o->tracking == TRACKING_SOFT;
 	int ret;
 
 	if (!d->parent && (o->tracking == TRACKING_NONE || d->criu ||
@@ -282,7 +282,8 @@ static int dump_precopy(struct dump *d, struct err *err)
 		return -err->errnum;
 	if (!d->res->precopy.on && must)
 		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
-				"writes of pid %d cannot be tracked by userfaultfd: %s", o->pid,
+				"writes of pid %d cannot be tracked by %s: %s", o->pid,
+				o->tracking == TRACKING_UFFD ? "userfaultfd" : "soft-dirty marks",
 				d->res->precopy.reason);
 	ret = d->res->precopy.on ? 0 : dump_budget(d, err);
 	if (ret < 0 || !d->precopy)
@@ -482,7 +483,7 @@ static void dump_keep(struct dump *d)
 	if (!d->res->precopy.on)
 		return;
 	f = md_file_open(image_dirfd(d->image), IMAGE_BLOCK_FILE, 0, &e);
-	ret = f ? target_track_keep(d->target, md_file_id(f), &e) : -e.errnum;
+	ret = f ? precopy_keep(d->precopy, md_file_id(f), &e) : -e.errnum;
 	md_file_close(f);
 	d->res->precopy.kept = ret == 0;
 	if (ret < 0)

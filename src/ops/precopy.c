@@ -9,6 +9,7 @@
 
 #include "base/fault.h"
 #include "binlog/pr.h"
+#include "memdump/soft_dirty.h"
 #include "src/ops/precopy_priv.h"
 
 enum {
@@ -63,7 +64,7 @@ static int adopt_parent(struct precopy *p, struct err *err)
 {
 	uint64_t space;
 
-	p->since = p->tracks->since && p->tracks->since == md_file_id(p->parent);
+	p->since = precopy_kept(p);
 	if (!p->since) {
 		p->res->compared = true;
 		return 0;
@@ -83,7 +84,6 @@ struct precopy *precopy_begin(struct target *t, const struct dump_opts *opts,
 			      struct md_file *parent, struct precopy_result *ret, struct err *err)
 {
 	struct precopy *p = calloc(1, sizeof(*p));
-	bool may;
 
 	if (!p) {
 		err_set(err, ENOMEM, "reserve memory for pre-copy");
@@ -94,17 +94,13 @@ struct precopy *precopy_begin(struct target *t, const struct dump_opts *opts,
 	p->parent = parent;
 	p->res = ret;
 	p->tracks = target_tracks(t);
-	may = opts->tracking != TRACKING_NONE && md_can_track();
-	if ((may && target_track(t, err) < 0) || (parent && adopt_parent(p, err) < 0)) {
+	if (precopy_arm(p, err) < 0 || (parent && adopt_parent(p, err) < 0)) {
 		precopy_free(p);
 		return NULL;
 	}
 	ret->arm_ns = p->tracks->stop_ns;
-	if (may)
+	if (opts->tracking != TRACKING_NONE && !ret->reason[0])
 		say_why(p);
-	else if (opts->tracking != TRACKING_NONE)
-		snprintf(ret->reason, sizeof(ret->reason),
-			 "PAGEMAP_SCAN (Linux 6.7) is not to be had");
 	ret->on = ret->tracked > 0;
 	if (ret->on || parent)
 		return p;
@@ -126,6 +122,7 @@ void precopy_free(struct precopy *p)
 	extents_free(&p->found);
 	extents_free(&p->own);
 	md_capture_free(p->capture);
+	md_soft_free(p->soft);
 	free(p);
 }
 
@@ -195,7 +192,15 @@ static int note_found(void *arg, const struct md_range *range, const struct md_e
 {
 	struct precopy *p = arg;
 
+	/* By userfaultfd nothing else is told. */
+	if (clean)
+		return 0;
 	return extents_add(&p->found, range->space, e->addr, e->len);
+}
+
+static void forget_found(struct precopy *p, void *arg)
+{
+	p->found.n = 0;
 }
 
 /* What the round is to read, protected: into p->found. */
@@ -206,7 +211,7 @@ static int protect(struct precopy *p, struct err *err)
 
 	p->found.n = 0;
 	if (ret == 0)
-		ret = md_scan_tracked(p->ranges, p->nranges, note_found, p, &e);
+		ret = precopy_protect(p, note_found, forget_found, p, &e);
 	if (ret == -ENOMEM)
 		return err_set(err, ENOMEM, "list of %zu pieces of memory", p->found.n);
 	return ret < 0 ? err_take(err, &e) : 0;
@@ -313,6 +318,13 @@ static int look_emit(void *arg, const struct md_range *range, const struct md_ex
 	return 0;
 }
 
+static void forget_look(struct precopy *p, void *arg)
+{
+	struct look *l = arg;
+
+	l->bytes = 0;
+}
+
 /* The very look that is taken while frozen, now: how long it takes and what it would find. */
 static int predict(struct precopy *p, uint64_t *ret_dirty, struct err *err)
 {
@@ -321,7 +333,7 @@ static int predict(struct precopy *p, uint64_t *ret_dirty, struct err *err)
 	int ret = list_ranges(p, LOOK_PREDICT, err);
 
 	if (ret == 0)
-		ret = md_scan_tracked(p->ranges, p->nranges, look_emit, &l, err);
+		ret = precopy_look(p, look_emit, forget_look, &l, err);
 	if (ret < 0)
 		return ret;
 	scan_ns = precopy_now_ns() - t0;

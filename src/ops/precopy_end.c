@@ -57,6 +57,11 @@ static int frozen_emit(void *arg, const struct md_range *range, const struct md_
 		     : extents_add(&p->todo, range->space, e->addr, e->len);
 }
 
+static void frozen_again(struct precopy *p, void *arg)
+{
+	p->todo.n = p->clean.n = 0;
+}
+
 /* The ranges that page tables are asked about first, those to be read as they are behind them. */
 static int split_ranges(struct precopy *p, const struct ranges *r, size_t *ret_tracked)
 {
@@ -151,7 +156,8 @@ int precopy_frozen(struct precopy *p, const struct model *m, const struct ranges
 	p->model = m;
 	if (split_ranges(p, r, &ntracked) < 0)
 		return err_set(err, ENOMEM, "list of %zu memory ranges", r->n);
-	ret = md_scan_tracked(p->ranges, ntracked, frozen_emit, p, err);
+	p->nranges = ntracked;
+	ret = precopy_look(p, frozen_emit, frozen_again, p, err);
 	if (ret == -ENOMEM || (ret == 0 && list_todo(p, r, ntracked, &n) < 0))
 		return err_set(err, ENOMEM, "list of written memory");
 	p->res->scan_ns = precopy_now_ns() - t0;

@@ -15,6 +15,8 @@ struct precopy {
 	const struct target_tracks *tracks;
 	struct md_file *parent; /* NULL: none */
 	bool since;		/* writes have been tracked since it was made */
+	struct md_soft *soft;	/* NULL: by userfaultfd */
+	bool noted;		/* soft has what an earlier dump noted */
 	bool hurry;		/* at low priority it did not get on */
 	uint32_t round;		/* the next one's */
 	/* ranges of the round that is being made */
@@ -33,6 +35,23 @@ struct precopy {
 	const struct model *model; /* while frozen */
 	struct md_stats stats;
 };
+
+/* Chooses a way to track writes and arms it; where there is none the reason is in the result. */
+int precopy_arm(struct precopy *p, struct err *err);
+/* Whether writes have been tracked since the parent was made. */
+bool precopy_kept(const struct precopy *p);
+
+/*
+ * Looks at the page tables of p->ranges: what is there, clean or written. precopy_protect() takes
+ * what it tells as read: from now on writes are told anew; precopy_look() changes nothing. @again:
+ * all that was emitted in this call is void, and comes once more.
+ */
+typedef int precopy_emit(void *arg, const struct md_range *range, const struct md_extent *e,
+			 bool clean);
+int precopy_look(struct precopy *p, precopy_emit *emit, void (*again)(struct precopy *p, void *arg),
+		 void *arg, struct err *err);
+int precopy_protect(struct precopy *p, precopy_emit *emit,
+		    void (*again)(struct precopy *p, void *arg), void *arg, struct err *err);
 
 /* One run of the pipe; with @nice at low priority: the tree's own threads come first. */
 int precopy_run(struct precopy *p, struct md_reader *reader, struct md_writer *writer,
