@@ -98,7 +98,7 @@ for b in $builds; do
 		program "$f" || continue
 		add "$tag${f#"$b"/tests/}" "$b" "${f#"$b"/}.c" "$f tests/fuzz/corpus/${f##*/}"
 	done
-	for f in tests/e2e/* tests/fault/* tests/golden/* tests/vm/*; do
+	for f in tests/e2e/* tests/fault/* tests/golden/* tests/vm/* ${VM_OUT:+tests/vm/inside/*}; do
 		program "$f" || continue
 		on=$(header "$f" builds)
 		case " ${on:-plain} " in

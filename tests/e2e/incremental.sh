@@ -29,7 +29,10 @@ brought_back() { # LABEL IMAGE
 	victim_ok "$TMPDIR/v" "after a restore ($1)"
 }
 
-victim_start "$TMPDIR/v" chain --rate 2000 --mib 48 --threads 2 || die "$WHY"
+mib=48 rate=2000 codecs=(lz4 none zstd:1)
+# An emulated machine is slow: so little is to be written between two dumps that take their time.
+[ -z "${VM_OUT:-}" ] || mib=16 rate=20 codecs=(lz4)
+victim_start "$TMPDIR/v" chain --rate $rate --mib $mib --threads 2 || die "$WHY"
 PID=$VPID
 disown "$PID"
 
@@ -66,10 +69,10 @@ brought_back "squashed" "$TMPDIR/whole"
 mv "$TMPDIR/aside/"* "$TMPDIR"
 
 # Without a keeper contents are compared: no less right, and no larger.
-for codec in lz4 none zstd:1; do
+for codec in "${codecs[@]}"; do
 	rm -rf "$i.5" "$i.6"
-	stasis dump -t "$PID" -D "$i.5" -R --json --compress $codec || die "dump: $ERR"
-	stasis dump -t "$PID" -D "$i.6" -R --json --compress $codec --prev-images-dir ../i.5 || die "dump: $ERR"
+	stasis dump -t "$PID" -D "$i.5" -R --json --compress "$codec" || die "dump: $ERR"
+	stasis dump -t "$PID" -D "$i.6" -R --json --compress "$codec" --prev-images-dir ../i.5 || die "dump: $ERR"
 	[ "$(field compared)" = true ] || bad "$codec: nobody has tracked writes, and contents were not compared"
 	[ $(($(size "$i.6") * 2)) -lt "$(size "$i.5")" ] || bad "$codec: $(size "$i.6") of $(size "$i.5") bytes"
 	brought_back "compared, $codec" "$i.6"
@@ -94,6 +97,13 @@ done
 stasis dump -t "$PID" -D "$i.4" -R --json --prev-images-dir ../i.3 || die "dump: $ERR"
 [ "$have" = none ] || [ "$(field compared)" = true ] || bad "the keeper was killed, and its word taken"
 brought_back "a keeper that was killed" "$i.4"
+
+# The rest is no question of the kernel.
+if [ -n "${VM_OUT:-}" ]; then
+	kill_tree
+	gone "$TMPDIR/v"
+	finish
+fi
 
 # What is broken is named, and nothing is left.
 broken() { # WHAT CODE PATTERN OPTIONS...

@@ -4,7 +4,7 @@
 #
 #	vm_main CPU KERNEL [LIST]	as vm_prepare.sh; all of a test
 #
-# Tests that run inside are listed in tests/vm/list. What they leave is looked at here, on the host.
+# Tests that run inside are listed in tests/vm/list-CPU-KERNEL, or where there is none in tests/vm/list. What they leave is looked at here, on the host.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
@@ -74,8 +74,34 @@ vm_judge() { # LOG
 	grep -aqE '^[1-9][0-9]* passed, 0 failed' "$1" || vm_bad "tests have failed in there"
 }
 
+# Images and logs that a machine has left, looked at by the programs of this one.
+vm_images() { # CPU DIR LIST
+	local facts image n=0 here what
+	here=build/$(uname -m)
+	for facts in "$2"/images/*.facts; do
+		[ -e "$facts" ] || continue
+		image=${facts%.facts}
+		n=$((n + 1))
+		what="image ${image##*/} of $1"
+		"$here/stasis" verify "$image" || vm_bad "$what: verify"
+		"$here/stasis" show "$image" | python3 -c 'import json, sys; json.load(sys.stdin)' ||
+			vm_bad "$what: show"
+		tests/lib/check_image.py "$image" "$facts" || vm_bad "$what: image and facts"
+		"$here/stasis" bt "$image" >"$TMPDIR/bt" || vm_bad "$what: bt"
+		grep -q '^ *#0' "$TMPDIR/bt" || vm_bad "$what: bt: no frame: $(head -n 5 "$TMPDIR/bt")"
+		"$here/stasis" core "$image" -o "$TMPDIR/core" || vm_bad "$what: core"
+		rm -f "$TMPDIR/core"*
+		"$here/bindecode" "$image.binlog" >"$TMPDIR/log" || vm_bad "$what: bindecode"
+		grep -q 'guardian: freeze: done' "$TMPDIR/log" || vm_bad "$what: bindecode: no freeze"
+	done
+	echo "vm: $n images looked at"
+	# Whoever asks for tests of their own need not ask for this one.
+	[ "$n" -gt 0 ] || ! grep -q '^vm/inside/images' "$3" || vm_bad "it has left no image"
+}
+
 vm_main() { # CPU KERNEL [LIST]
-	local log list=${3:-tests/vm/list}
+	local log list=${3:-tests/vm/list-$1-$2}
+	[ -e "$list" ] || list=tests/vm/list
 	[ -x "build/$1/tests/victim" ] || vm_skip "build/$1 is not built: make ARCH=$1 tests"
 	vm_tmp
 	vm_machine "$1"
@@ -87,7 +113,8 @@ vm_main() { # CPU KERNEL [LIST]
 	vm_judge "$log"
 	rm -rf "build/vm/$1-$2/out" "$TMPDIR/in"
 	mkdir "build/vm/$1-$2/out"
-	tar -x -f "$TMPDIR/out" -C "build/vm/$1-$2/out" || vm_bad "what tests left cannot be unpacked"
+	tar -x -m -f "$TMPDIR/out" -C "build/vm/$1-$2/out" || vm_bad "what tests left cannot be unpacked"
+	vm_images "$1" "build/vm/$1-$2/out" "$list"
 	[ "$VM_PROBLEMS" -eq 0 ] || exit 1
 	exit 0
 }
