@@ -98,6 +98,17 @@ stasis dump -t "$PID" -D "$i.4" -R --json --prev-images-dir ../i.3 || die "dump:
 [ "$have" = none ] || [ "$(field compared)" = true ] || bad "the keeper was killed, and its word taken"
 brought_back "a keeper that was killed" "$i.4"
 
+# Somebody else has cleared the marks in between: what the keeper has is not believed.
+if [ "$have" = soft-dirty ]; then
+	rm -rf "$i.5" "$i.6"
+	stasis dump -t "$PID" -D "$i.5" -R --json --track-mem --prev-images-dir ../i.4 || die "dump: $ERR"
+	echo 4 >"/proc/$PID/clear_refs"
+	stasis dump -t "$PID" -D "$i.6" -R --json --prev-images-dir ../i.5 || die "dump: $ERR"
+	[ "$(field compared)" = true ] || bad "marks that somebody else had cleared were taken for true"
+	brought_back "marks that somebody else had cleared" "$i.6"
+	rm -rf "$i.5" "$i.6"
+fi
+
 # The rest is no question of the kernel.
 if [ -n "${VM_OUT:-}" ]; then
 	kill_tree
