@@ -32,6 +32,8 @@ brought_back() { # LABEL IMAGE
 mib=48 rate=2000 codecs=(lz4 none zstd:1)
 # An emulated machine is slow: so little is to be written between two dumps that take their time.
 [ -z "${VM_OUT:-}" ] || mib=16 rate=20 codecs=(lz4)
+# By soft-dirty marks a huge page is written as a whole, and nothing would be small.
+[ -z "${VM_OUT:-}" ] || echo madvise >/sys/kernel/mm/transparent_hugepage/enabled
 victim_start "$TMPDIR/v" chain --rate $rate --mib $mib --threads 2 || die "$WHY"
 PID=$VPID
 disown "$PID"

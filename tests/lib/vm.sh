@@ -4,7 +4,7 @@
 #
 #	vm_main CPU KERNEL [LIST]	as vm_prepare.sh; all of a test
 #
-# Tests that run inside are listed in tests/vm/list-CPU-KERNEL, or where there is none in tests/vm/list. What they leave is looked at here, on the host.
+# Tests that run inside are listed in tests/vm/list-CPU-KERNEL, or where there is none in tests/vm/list-KERNEL. What they leave is looked at here, on the host.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
@@ -101,7 +101,7 @@ vm_images() { # CPU DIR LIST
 
 vm_main() { # CPU KERNEL [LIST]
 	local log list=${3:-tests/vm/list-$1-$2}
-	[ -e "$list" ] || list=tests/vm/list
+	[ -e "$list" ] || list=tests/vm/list-$2
 	[ -x "build/$1/tests/victim" ] || vm_skip "build/$1 is not built: make ARCH=$1 tests"
 	vm_tmp
 	vm_machine "$1"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Tests of tests/vm/list on Debian's Linux 6.12 for x86-64.
+# Tests on Debian's Linux 6.12 for x86-64.
 # timeout: 900
 . "$(dirname "$0")/../lib/vm.sh"
 vm_main x86_64 6.12 "$@"

@@ -129,7 +129,8 @@ static const struct timed {
 	const char *name;
 	long (*wait)(void);
 	bool eintr_by_kernel; /* signal(7): fails with EINTR after a stop, whoever stops it */
-	unsigned early_ms;    /* counted in ticks of the kernel, of which the first is not whole */
+	unsigned
+		early_ms; /* counted in ticks of the kernel, which come late where it is emulated */
 } timed[] = {
 	{"nanosleep", by_nanosleep},
 	{"clock_nanosleep", by_clock_nanosleep},
@@ -140,7 +141,7 @@ static const struct timed {
 	{"futex", by_futex},
 	{"epoll_wait", by_epoll, true},
 	{"rt_sigtimedwait", by_sigtimedwait, true},
-	{"recv with a timeout", by_recv_timeout, true, 10},
+	{"recv with a timeout", by_recv_timeout, true, 100},
 };
 enum { NTIMED = sizeof(timed) / sizeof(timed[0]) };
 
