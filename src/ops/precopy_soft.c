@@ -87,39 +87,36 @@ static void told_by_others(struct precopy *p)
 	p->since = false;
 }
 
-/* @again: forgets what was told of the first look. */
-static int look_twice(struct precopy *p, enum md_soft_step step, precopy_emit *emit,
-		      void (*again)(struct precopy *p, void *arg), void *arg, struct err *err)
+static int scan_twice(struct precopy *p, const struct md_range *ranges, size_t n,
+		      enum md_soft_step step, precopy_emit *emit, precopy_again *again, void *arg,
+		      struct err *err)
 {
-	int ret = md_soft_scan(p->soft, p->ranges, p->nranges, step, emit, arg, err);
+	int ret = md_soft_scan(p->soft, ranges, n, step, emit, arg, err);
 
 	if (ret != -ESTALE)
 		return ret;
 	told_by_others(p);
 	again(p, arg);
-	return md_soft_scan(p->soft, p->ranges, p->nranges, step, emit, arg, err);
+	return md_soft_scan(p->soft, ranges, n, step, emit, arg, err);
 }
 
-int precopy_look(struct precopy *p, precopy_emit *emit, void (*again)(struct precopy *p, void *arg),
-		 void *arg, struct err *err)
+int precopy_scan(struct precopy *p, const struct md_range *ranges, size_t n, precopy_emit *emit,
+		 precopy_again *again, void *arg, struct err *err)
 {
 	if (p->soft)
-		return look_twice(p, MD_SOFT_LOOK, emit, again, arg, err);
-	return md_scan_tracked(p->ranges, p->nranges, emit, arg, err);
+		return scan_twice(p, ranges, n, MD_SOFT_LOOK, emit, again, arg, err);
+	return md_scan_tracked(ranges, n, emit, arg, err);
 }
 
-int precopy_protect(struct precopy *p, precopy_emit *emit,
-		    void (*again)(struct precopy *p, void *arg), void *arg, struct err *err)
+int precopy_clear(struct precopy *p, const struct md_range *ranges, size_t n, precopy_emit *emit,
+		  precopy_again *again, void *arg, struct err *err)
 {
 	struct err e = {0};
-	int ret, ret2;
+	int ret = target_pause(p->target, err), ret2;
 
-	if (!p->soft)
-		return md_scan_tracked(p->ranges, p->nranges, emit, arg, err);
-	ret = target_pause(p->target, err);
 	if (ret < 0)
 		return ret;
-	ret = look_twice(p, MD_SOFT_CLEAR, emit, again, arg, err);
+	ret = scan_twice(p, ranges, n, MD_SOFT_CLEAR, emit, again, arg, err);
 	ret2 = target_resume(p->target, &e);
 	return ret2 < 0 && ret == 0 ? err_take(err, &e) : ret;
 }
