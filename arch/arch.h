@@ -97,6 +97,15 @@ struct arch_call {
 	int64_t ret; /* written by the loop: -errno on failure */
 };
 
+/* State of a process that no image carries, and the call that answers @odd when it is there. */
+struct arch_oddity {
+	uint64_t nr, args[3];
+	int64_t odd;
+	const char *what;
+};
+
+enum { ARCH_ODDITIES_MAX = 4 };
+
 /*
  * System calls in a stopped thread, on the host's CPU. Data and pure functions: the ptrace and
  * memory work is src/target's.
@@ -109,6 +118,7 @@ struct arch_call {
  */
 struct arch_inject {
 	uint16_t elf_machine;
+	const struct arch_oddity *oddities; /* NULL: none; ends with what NULL */
 	uint32_t prstatus_len;
 	const struct arch_gadget *syscall_ret; /* "system call; return"; ends with len 0 */
 	const struct arch_gadget *sigreturn;   /* what signal handlers return to; likewise */
@@ -184,5 +194,6 @@ struct arch_inject {
 };
 
 extern const struct arch_inject arch_inject;
+extern const struct arch_oddity x86_oddities[]; /* x86/odd.c */
 
 #endif

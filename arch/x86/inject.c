@@ -11,9 +11,7 @@
 
 #include "arch/arch.h"
 
-/*
- * How far the control block is from the code as assembled; x86_code() puts the true distance in.
- */
+/* How far the control block is from the code as assembled; x86_code() puts the true one in. */
 enum { CONTROL_OFF = 0x11000 };
 
 /* In the order in which the code pops. */
@@ -572,6 +570,7 @@ static int64_t x86_boot_ret(const void *prstatus)
 }
 
 const struct arch_inject arch_inject = {
+	.oddities = x86_oddities,
 	.elf_machine = EM_X86_64,
 	.prstatus_len = sizeof(struct user_regs_struct),
 	.syscall_ret = gadgets_syscall_ret,

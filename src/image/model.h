@@ -428,6 +428,8 @@ struct m_proc {
 	bool memory_merge;		  /* PR_SET_MEMORY_MERGE */
 	bool mlock_future, mlock_onfault; /* MCL_FUTURE, MCL_ONFAULT */
 	bool keyrings;			  /* while dumping only: it has some of its own */
+	uint32_t exit_signal;		  /* while dumping only: what its end tells the parent */
+	uint32_t oddities;		  /* while dumping only: bits of arch_inject.oddities */
 	uint64_t membarrier;		  /* MEMBARRIER_CMD_REGISTER_* bits */
 	char *cgroups;			  /* /proc/PID/cgroup verbatim, NULL: not read */
 	char *cmdline;			  /* arguments joined by spaces, for people */

@@ -520,6 +520,8 @@ static int restore_steps(struct restore *r, struct err *err)
 	res->root = (pid_t)r->model->procs[0].pid;
 	if (ret == 0)
 		ret = spawn_go(&r->spawn, err);
+	if (ret == 0)
+		make_done(r->make);
 	res->go_ns = lap(&t);
 	res->root = ret < 0 ? 0 : (pid_t)r->model->procs[0].pid;
 	return ret;

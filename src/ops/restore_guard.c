@@ -40,6 +40,8 @@ static _Noreturn void worker(const struct restore_opts *opts, pid_t tool, struct
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, "stasis-restore");
+	/* A limit of the caller's (ulimit -f) is an error, not an end. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (getppid() != tool)
 		_exit(1);
 	told->ret = restore_tree(opts, tool, &told->result, &told->err);

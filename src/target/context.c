@@ -49,6 +49,7 @@ struct process_questions {
 	uint64_t sigactions, itimers, rlimits, subreaper;
 	int sigaction[M_NSIG], itimer[3], rlimit[M_NRLIMITS];
 	int brk, dumpable, thp, child_subreaper, membarrier, mdwe, merge, keyring[2];
+	int oddity[ARCH_ODDITIES_MAX];
 };
 
 static void ask_process(struct process_questions *q)
@@ -87,6 +88,11 @@ static void ask_process(struct process_questions *q)
 			0);
 	q->membarrier =
 		batch_call(&batch, SYS_membarrier, MEMBARRIER_GET_REGISTRATIONS, 0, 0, 0, 0);
+	for (int i = 0; arch_inject.oddities && arch_inject.oddities[i].what; i++) {
+		const struct arch_oddity *o = &arch_inject.oddities[i];
+
+		q->oddity[i] = batch_call(&batch, o->nr, o->args[0], o->args[1], o->args[2], 0, 0);
+	}
 }
 
 /* What no kernel refuses: a filter of the process's own did. */
@@ -146,6 +152,10 @@ static void answer_process(const struct process_questions *q, struct m_proc *p)
 	p->mdwe = asked(&batch, q->mdwe) ? (uint32_t)batch.calls[q->mdwe].ret : 0;
 	p->memory_merge = asked(&batch, q->merge) && batch.calls[q->merge].ret;
 	p->keyrings = asked(&batch, q->keyring[0]) || asked(&batch, q->keyring[1]);
+	for (int i = 0; arch_inject.oddities && arch_inject.oddities[i].what; i++)
+		if (q->oddity[i] >= 0 &&
+		    batch.calls[q->oddity[i]].ret == arch_inject.oddities[i].odd)
+			p->oddities |= 1u << i;
 	p->membarrier = asked(&batch, q->membarrier) ? (uint64_t)batch.calls[q->membarrier].ret : 0;
 }
 

@@ -209,7 +209,8 @@ static int adopt_orphans(struct family *f, const struct m_proc *p, uint32_t sid,
 
 	ret = one(f, parent, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, "become a subreaper", err);
 	if (ret == 0)
-		ret = fork_stub(f, parent, sid, 0, &helper, err);
+		/* With the tables that a child may have in common with its parent. */
+		ret = fork_stub(f, parent, sid, CLONE_FILES | CLONE_FS, &helper, err);
 	if (ret == 0)
 		ret = one(f, helper, SYS_setsid, 0, 0, 0, "begin a session", err);
 	for (uint32_t i = 1; ret == 0 && i < m->nprocs; i++) {

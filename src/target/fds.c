@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -204,14 +205,16 @@ static int look_lost(struct look *l, struct err *err)
 	return ret < 0 ? look_nomem(l, err) : 0;
 }
 
-/* By path, and its path is gone. */
+/* By path, and its path is gone or leads elsewhere. */
 static int look_gone(struct look *l, struct err *err)
 {
 	char what[24];
 
+	snprintf(what, sizeof(what), "fd %u", l->fd);
+	if (!l->lost && files_astray(l->f, l->at, what, &l->file, &l->stx) < 0)
+		return look_nomem(l, err);
 	if (!l->file.deleted || (l->file.type != M_FILE_REG && l->file.type != M_FILE_FIFO))
 		return 0;
-	snprintf(what, sizeof(what), "fd %u", l->fd);
 	return files_gone(l->f, l->at, l->name, what, &l->stx, &l->file, err);
 }
 
@@ -248,6 +251,19 @@ static int look_closer(struct look *l, struct err *err)
 	return id ? (int)id : look_nomem(l, err);
 }
 
+/* Looks like a file in a root directory, of the kernel's own file system. */
+static bool is_queue(const struct look *l)
+{
+	enum { MQUEUE_MAGIC = 0x19800202 }; /* ipc/mqueue.c, unchanged since 2.6.6 */
+	struct statfs fs;
+	char path[64];
+
+	if (l->file.type != M_FILE_REG || strchr(l->f->link.data + 1, '/'))
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/%s", l->at->tid, l->name);
+	return statfs(path, &fs) == 0 && fs.f_type == MQUEUE_MAGIC;
+}
+
 static int look_read(struct look *l, struct err *err)
 {
 	struct files *f = l->f;
@@ -272,6 +288,10 @@ static int look_read(struct look *l, struct err *err)
 				  .flags = l->info.flags & ~(uint32_t)O_CLOEXEC};
 	files_fill(&l->file, &l->stx);
 	l->file.type = fdtype_of(f, f->link.data, &l->stx, l->file.flags, &l->lost);
+	if (is_queue(l)) {
+		l->file.type = M_FILE_EXT;
+		l->lost = "POSIX message queue";
+	}
 	return 0;
 }
 
@@ -464,6 +484,8 @@ int files_collect(struct files *f, struct m_proc *p, struct err *err)
 		ret = fs_collect(f, p, &at, err);
 	if (ret == 0)
 		ret = sighand_collect(f, p, &at, err);
+	if (ret == 0)
+		ret = shares_collect(f, p, err);
 	if (ret == 0 && f->same.blind && !f->told_blind) {
 		f->told_blind = true;
 		ret = finding_add(f->m, p->pid,

@@ -185,6 +185,20 @@ static bool path_is(const struct proc_at *at, const char *path, const struct sta
 	return now.stx_ino == stx->stx_ino && statx_dev(&now) == statx_dev(stx);
 }
 
+int files_astray(struct files *f, const struct proc_at *at, const char *what,
+		 const struct m_file *file, const struct statx *stx)
+{
+	/* Found while it runs, for it changes seldom and costs a look at every path. */
+	if (!f->hands_off || at->foreign || file->deleted || *file->path != '/' ||
+	    (file->type != M_FILE_REG && file->type != M_FILE_FIFO) ||
+	    !strncmp(file->path, "/proc/", 6) || path_is(at, file->path, stx))
+		return 0;
+	return finding_fatal(f->m, at->pid,
+			     "%s: %s: this name leads to another file or to none (a mount on top "
+			     "of it, or none at all): not supported",
+			     what, file->path);
+}
+
 bool files_deleted(const struct proc_at *at, char *path, const struct statx *stx)
 {
 	size_t len = strlen(path), mark = sizeof(deleted_mark) - 1;
@@ -342,6 +356,8 @@ int files_link(struct files *f, const struct proc_at *at, const char *name, uint
 	file.path = f->link.data;
 	file.deleted = files_deleted(at, file.path, &stx);
 	files_fill(&file, &stx);
+	if (files_astray(f, at, name, &file, &stx) < 0)
+		return files_fail(err, -ENOMEM, at, name);
 	return path_add(f, at, name, &stx, &file, ret_id, err);
 }
 

@@ -143,6 +143,9 @@ struct files {
 	uint32_t nfds, fds_room;
 };
 
+/* What @p shares, or does not, in ways that no restore makes: findings. */
+int shares_collect(struct files *f, const struct m_proc *p, struct err *err);
+
 /* -ESRCH when there is no such process; at->dir is -1 with 0 when all its threads have exited. */
 int proc_at_open(struct files *f, const struct m_proc *p, struct proc_at *ret, struct err *err);
 void proc_at_close(struct proc_at *at);
@@ -164,6 +167,13 @@ void *files_push(void *array, uint32_t *n, uint32_t *room, size_t size);
 
 /* -errno of a step on @what of @at's process, with the text; -ENOENT means that it has gone. */
 int files_fail(struct err *err, int error, const struct proc_at *at, const char *what);
+
+/*
+ * A finding when the name of what @at has open as @what ("fd 3", "cwd") is not its name here. Only
+ * in a survey. -ENOMEM.
+ */
+int files_astray(struct files *f, const struct proc_at *at, const char *what,
+		 const struct m_file *file, const struct statx *stx);
 
 /*
  * Cuts " (deleted)" off @path and says whether the kernel put it there: a name may really end so.

@@ -369,6 +369,15 @@ static int gather_keyrings(struct gather *g, const struct m_proc *p, struct err 
 		       : 0;
 }
 
+static int gather_oddities(struct gather *g, const struct m_proc *p, struct err *err)
+{
+	for (uint32_t i = 0; i < ARCH_ODDITIES_MAX; i++)
+		if (p->oddities >> i & 1 && finding_fatal(g->m, p->pid, "%s: not supported",
+							  arch_inject.oddities[i].what) < 0)
+			return err_set(err, ENOMEM, "findings of pid %u", p->pid);
+	return 0;
+}
+
 /* Kilobytes of locked memory. */
 static uint64_t locked_kb(const char *status)
 {
@@ -440,8 +449,10 @@ static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p,
 	remote_close(r);
 	g->batches += r->runs;
 	g->batch_calls += r->calls;
-	if (ret == 0)
-		return gather_keyrings(g, p, err);
+	if (ret == 0) {
+		ret = gather_keyrings(g, p, err);
+		return ret < 0 ? ret : gather_oddities(g, p, err);
+	}
 	if (why.class == ERR_TARGET_GONE || why.class == ERR_TIMEOUT)
 		return err_take(err, &why);
 	proc_collect_slack(p);

@@ -413,8 +413,11 @@ int make_finish(struct make *mk, struct err *err)
 		if (ret == 0)
 			ret = set_async(mk->m, f, mk->made[i].fd, err);
 	}
-	if (ret == 0)
-		make_forget_links(mk);
-	mk->finished = ret == 0;
 	return ret;
+}
+
+void make_done(struct make *mk)
+{
+	make_forget_links(mk);
+	mk->finished = true;
 }

@@ -52,6 +52,9 @@ int make_finish(struct make *mk, struct err *err);
  */
 int make_release(struct make *mk, struct err *err);
 
+/* The tree runs: names that were there for this restore alone go, those that it made stay. */
+void make_done(struct make *mk);
+
 /*
  * How many files were not compared by a checksum though that was asked for, for the image has none;
  * the path of one.

@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,8 +26,8 @@
  */
 
 struct place {
-	char *path;	 /* where the file is put, nothing was there */
-	size_t made[32]; /* lengths of the directories that were made for it */
+	char *path;	   /* where the file is put, nothing was there */
+	size_t made[2048]; /* lengths of the directories that were made for it */
 	unsigned nmade;
 };
 
@@ -89,11 +91,9 @@ static int place_make(struct place *p, const struct m_file *f, struct err *err)
 /* --- the inode ----------------------------------------------------------------------------------
  */
 
-static int write_contents(const struct m_ghost *g, const char *path)
+static int write_contents(const struct m_ghost *g, int fd)
 {
-	cleanup_fd int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-	if (fd < 0 || ftruncate(fd, (off_t)g->size) < 0)
+	if (ftruncate(fd, (off_t)g->size) < 0)
 		return -errno;
 	for (uint32_t i = 0; i < g->nextents; i++) {
 		const struct m_extent *e = &g->extents[i];
@@ -103,23 +103,6 @@ static int write_contents(const struct m_ghost *g, const char *path)
 			return (int)n;
 	}
 	return 0;
-}
-
-static int make_inode(const struct m_ghost *g, const char *path)
-{
-	int ret = 0;
-
-	if (S_ISREG(g->mode))
-		return write_contents(g, path);
-	if (S_ISDIR(g->mode))
-		ret = mkdir(path, 0700);
-	else if (S_ISLNK(g->mode))
-		ret = symlink(g->target ? g->target : "", path);
-	else if (S_ISFIFO(g->mode) || S_ISCHR(g->mode) || S_ISBLK(g->mode))
-		ret = mknod(path, (g->mode & S_IFMT) | 0600, g->rdev);
-	else
-		return -EOPNOTSUPP;
-	return ret < 0 ? -errno : 0;
 }
 
 static struct timespec timespec_of(int64_t ns)
@@ -133,45 +116,163 @@ static struct timespec timespec_of(int64_t ns)
 	return ts;
 }
 
-static int dress_inode(const struct m_ghost *g, const char *path)
+/*
+ * By descriptor alone: the directory may be somebody's who puts another file, or a link to one, in
+ * the place of what was made there.
+ */
+static int dress_inode(const struct m_ghost *g, int fd)
 {
 	struct timespec times[2] = {timespec_of(g->atime_ns), timespec_of(g->mtime_ns)};
+	char path[32];
 
-	if (lchown(path, g->uid, g->gid) < 0)
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (fchownat(fd, "", g->uid, g->gid, AT_EMPTY_PATH) < 0)
 		return -errno;
 	if (!S_ISLNK(g->mode) && chmod(path, g->mode & 07777) < 0)
 		return -errno;
-	return utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	/* A link's times: by AT_EMPTY_PATH, Linux 5.8, or not at all. */
+	if (S_ISLNK(g->mode))
+		return utimensat(fd, "", times, AT_EMPTY_PATH) < 0 && errno != EINVAL ? -errno : 0;
+	return utimensat(AT_FDCWD, path, times, 0) < 0 ? -errno : 0;
 }
 
-static int remove_name(const char *path, bool dir)
+static bool same_inode(const struct stat *a, const struct stat *b)
 {
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Takes away the name of what is open at @fd, and no other's. */
+static int remove_name(int fd, const char *path, bool dir)
+{
+	struct stat ours, there;
+
+	if (fstat(fd, &ours) < 0 || lstat(path, &there) < 0)
+		return -errno;
+	if (!same_inode(&ours, &there))
+		return -ESTALE;
 	return (dir ? rmdir(path) : unlink(path)) < 0 ? -errno : 0;
+}
+
+/* The O_PATH descriptor of what is open at @fd. */
+static int by_path(int fd)
+{
+	char path[32];
+	int ret;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ret = open(path, O_PATH | O_CLOEXEC);
+	return ret < 0 ? -errno : ret;
+}
+
+/* A file without a name: @path's directory is where it is. -EOPNOTSUPP where there is no such
+ * thing. */
+static int nameless_file(const char *path)
+{
+	cleanup_free char *dir = strdup(path);
+	char *slash = dir ? strrchr(dir, '/') : NULL;
+	int ret;
+
+	if (!dir)
+		return -ENOMEM;
+	slash[slash == dir] = '\0';
+	ret = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	return ret >= 0 ? ret : errno == EISDIR || errno == ENOENT ? -EOPNOTSUPP : -errno;
+}
+
+/* Made by O_TMPFILE: "#" and its number are all the name it ever had, and it may still get one. */
+static bool never_named(const char *path)
+{
+	const char *name = strrchr(path, '/') + 1;
+
+	return name[0] == '#' && name[1] && !name[1 + strspn(name + 1, "0123456789")];
+}
+
+/* What @path names, by O_PATH, if that is what is open at @fd. */
+static int open_again(int fd, const char *path)
+{
+	cleanup_fd int opath = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat ours, there;
+
+	if (opath < 0 || fstat(fd, &ours) < 0 || fstat(opath, &there) < 0)
+		return -errno;
+	return same_inode(&ours, &there) ? take_fd(&opath) : -ESTALE;
+}
+
+/* Full before it has a name: who is killed meanwhile leaves nothing. An O_PATH descriptor. */
+static int regular_make(const struct m_ghost *g, const char *path, bool nameless)
+{
+	cleanup_fd int fd = nameless_file(path);
+	cleanup_fd int opath = -1;
+	bool named = fd == -EOPNOTSUPP;
+	char self[32];
+	int ret, gone;
+
+	if (named)
+		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return named ? -errno : fd;
+	ret = write_contents(g, fd);
+	if (ret == 0)
+		ret = dress_inode(g, fd);
+	if (ret == 0 && nameless && !named)
+		return by_path(fd);
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	if (ret == 0 && !named) {
+		ret = linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0 ? -errno : 0;
+		named = ret == 0;
+	}
+	if (ret == 0) {
+		opath = open_again(fd, path);
+		ret = opath < 0 ? opath : 0;
+	}
+	gone = named ? remove_name(fd, path, false) : 0;
+	ret = ret < 0 ? ret : gone;
+	return ret < 0 ? ret : take_fd(&opath);
+}
+
+static int special_make(const struct m_ghost *g, const char *path)
+{
+	cleanup_fd int fd = -1;
+	struct stat st;
+	int ret, gone;
+
+	if (S_ISDIR(g->mode))
+		ret = mkdir(path, 0700);
+	else if (S_ISLNK(g->mode))
+		ret = symlink(g->target ? g->target : "", path);
+	else if (S_ISFIFO(g->mode) || S_ISCHR(g->mode) || S_ISBLK(g->mode))
+		ret = mknod(path, (g->mode & S_IFMT) | 0600, g->rdev);
+	else
+		return -EOPNOTSUPP;
+	if (ret < 0)
+		return -errno;
+	fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	/* What we made, not what somebody has put in its place. */
+	if ((st.st_mode & S_IFMT) != (g->mode & S_IFMT) || st.st_uid != geteuid() ||
+	    (!S_ISDIR(g->mode) && st.st_nlink != 1))
+		return -ESTALE;
+	ret = dress_inode(g, fd);
+	gone = remove_name(fd, path, S_ISDIR(g->mode));
+	ret = ret < 0 ? ret : gone;
+	return ret < 0 ? ret : take_fd(&fd);
 }
 
 static int ghost_make(const struct make *mk, const struct m_file *f, struct err *err)
 {
 	const struct m_ghost *g = model_ghost(mk->m, f->ghost_id);
-	cleanup_fd int fd = -1;
 	struct place p;
-	int ret = place_make(&p, f, err), gone;
+	int ret = place_make(&p, f, err);
 
 	if (ret == 0) {
-		ret = make_inode(g, p.path);
-		if (ret == 0)
-			ret = dress_inode(g, p.path);
-		if (ret == 0) {
-			fd = open(p.path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-			ret = fd < 0 ? -errno : 0;
-		}
-		gone = ret == -EEXIST ? 0 : remove_name(p.path, S_ISDIR(g->mode));
-		if (ret == 0)
-			ret = gone;
+		ret = S_ISREG(g->mode) ? regular_make(g, p.path, never_named(f->path))
+				       : special_make(g, p.path);
 		if (ret < 0)
 			err_set(err, -ret, "make deleted %s", make_name(f));
 	}
 	place_free(&p);
-	return ret < 0 ? ret : take_fd(&fd);
+	return ret;
 }
 
 /* Another name is left: the old one is linked to it for a moment. */
@@ -238,11 +339,61 @@ static int missing(const struct m_file *f, int errnum, struct err *err)
 	return -errnum;
 }
 
+/* Somebody in the tree has less than our rights. */
+static bool lends_rights(struct make *mk)
+{
+	const struct model *m = mk->m;
+
+	if (!mk->asked_rights) {
+		mk->asked_rights = true;
+		for (uint32_t i = 0; geteuid() == 0 && i < m->nprocs; i++)
+			for (uint32_t k = 0; k < m->procs[i].nthreads; k++)
+				mk->lends_rights |= m->procs[i].threads[k].creds.euid != 0;
+	}
+	return mk->lends_rights;
+}
+
+static int led_astray(const struct m_file *f, struct err *err)
+{
+	err_fail(err, ELOOP, ERR_CHANGED,
+		 "open %s: a symbolic link is on the way, which was not there at the dump",
+		 f->path);
+	err_hint(err, "put back what was there: by our rights, the link may lead a user to files "
+		      "that are not for him");
+	return -ELOOP;
+}
+
+/*
+ * The kernel printed the path without symbolic links. One that is there now may lead a process to a
+ * file that its user could not open, but we can.
+ */
+static int open_straight(struct make *mk, const struct m_file *f, int flags, struct err *err)
+{
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC | (uint64_t)(flags & O_NOFOLLOW),
+			       .resolve = RESOLVE_NO_SYMLINKS};
+	cleanup_fd int straight = -1;
+	cleanup_fd int fd = -1;
+	struct stat a, b;
+
+	if (lends_rights(mk)) {
+		straight = (int)syscall(SYS_openat2, AT_FDCWD, f->path, &how, sizeof(how));
+		if (straight < 0 && errno == ELOOP)
+			return led_astray(f, err);
+		if (straight < 0 && errno != ENOSYS)
+			return missing(f, errno, err);
+	}
+	fd = open(f->path, flags | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return missing(f, errno, err);
+	if (straight >= 0 && (fstat(straight, &a) < 0 || fstat(fd, &b) < 0 || !same_inode(&a, &b)))
+		return led_astray(f, err);
+	return take_fd(&fd);
+}
+
 int make_open(struct make *mk, const struct m_file *f, int flags, struct err *err)
 {
 	cleanup_fd int once = -1;
 	int *base = &once;
-	int ret;
 
 	if (!f->path || *f->path != '/')
 		return err_fail(err, ENOENT, ERR_UNSUPPORTED, "%s: has no path to open it by",
@@ -258,8 +409,7 @@ int make_open(struct make *mk, const struct m_file *f, int flags, struct err *er
 				"%s: was deleted, and its contents are not in the image",
 				make_name(f));
 	} else {
-		ret = open(f->path, flags | O_NOCTTY | O_CLOEXEC);
-		return ret < 0 ? missing(f, errno, err) : ret;
+		return open_straight(mk, f, flags, err);
 	}
 	return *base < 0 ? *base : make_reopen(*base, f, flags, err);
 }

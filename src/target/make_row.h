@@ -43,6 +43,7 @@ struct make {
 	/* sockets */
 	int *peers; /* [i]: ours, what it sends arrives at file i + 1; -1: none */
 	bool unix_opened, unix_fed, inet_opened, finished;
+	bool asked_rights, lends_rights;
 	uint32_t nbound;
 	uint32_t *bound; /* files whose paths were not there before */
 	/* terminals: [i]: of tty i + 1, a slave in most cases; -1: not open */

@@ -56,6 +56,7 @@ struct procfs_stat {
 	uint64_t start_time; /* ticks since boot */
 	uint64_t start_code, end_code, start_stack;
 	uint64_t start_data, end_data, start_brk, arg_start, arg_end, env_start, env_end;
+	uint32_t exit_signal; /* 0: none */
 	uint32_t exit_code;
 };
 

@@ -133,6 +133,7 @@ static int stat_read(struct procstat *s, struct err *err)
 	p->sid = (uint32_t)st.sid;
 	p->pf_flags = st.flags;
 	p->start_time = st.start_time;
+	p->exit_signal = st.exit_signal;
 	/* A dead main thread whose siblings live is no zombie yet. */
 	if (is_dead(st.state) && proc_viewer((pid_t)p->pid) <= 0)
 		p->state = M_DEAD;
@@ -294,6 +295,40 @@ static int foreign_namespaces(struct model *m, const struct m_proc *p, struct er
 	return 0;
 }
 
+/* What unshare() has put aside for the children; the link of one that nobody is in yet leads
+ * nowhere. */
+static int childrens_namespaces(struct model *m, const struct m_proc *p, pid_t viewer,
+				struct err *err)
+{
+	const struct {
+		const char *name, *what;
+		uint64_t own;
+	} ns[] = {{"pid_for_children", "pid", p->ns.pid},
+		  {"time_for_children", "time", p->ns.time}};
+
+	for (size_t i = 0; i < sizeof(ns) / sizeof(ns[0]); i++) {
+		char text[64];
+		const char *at;
+		uint64_t ino = 0;
+
+		if (!ns[i].own ||
+		    procfs_link(text, sizeof(text), "/proc/self/ns/%s", ns[i].name) <= 0)
+			continue;
+		at = procfs_link(text, sizeof(text), "/proc/%d/ns/%s", viewer, ns[i].name) < 0
+			     ? NULL
+			     : strchr(text, '[');
+		if (at++ && procfs_dec(&at, &ino) && ino == ns[i].own)
+			continue;
+		if (!at && procfs_read(text, sizeof(text), "/proc/%d/stat", viewer) <= 0)
+			continue; /* gone */
+		if (finding_fatal(m, p->pid,
+				  "%s namespace of its own for its children: not supported",
+				  ns[i].what) < 0)
+			return err_set(err, ENOMEM, "findings of pid %u", p->pid);
+	}
+	return 0;
+}
+
 int proc_collect(struct model *m, struct m_proc *p, struct err *err)
 {
 	struct procstat s = {.m = m, .p = p};
@@ -314,5 +349,7 @@ int proc_collect(struct model *m, struct m_proc *p, struct err *err)
 	/* A main thread that has exited is in the root of all. */
 	if (ret == 0 && viewer == (pid_t)p->pid)
 		ret = foreign_cgroup(m, p, err);
+	if (ret == 0 && viewer > 0)
+		ret = childrens_namespaces(m, p, viewer, err);
 	return ret < 0 ? ret : foreign_namespaces(m, p, err);
 }

@@ -12,6 +12,8 @@
 
 enum { REGSET_MAX = 16384, PEEK = 64 };
 
+#define GET_SUD_CONFIG 0x4211 /* Linux 6.4, <linux/ptrace.h> */
+
 /* struct rseq and struct rseq_cs, Linux 4.18, Documentation of rseq(2). */
 enum { RSEQ_CS_OFF = 8 };
 struct rseq_section {
@@ -188,11 +190,28 @@ static void rseq_read(struct task *task, struct m_thread *t)
 	rseq_abort(task, &t->rseq);
 }
 
+/* Where it is on, a call that is injected would be answered by a signal. */
+static int refuse_dispatch(struct task *task, struct err *err)
+{
+	struct {
+		uint64_t mode, selector, offset, len;
+	} sud = {0}; /* struct ptrace_sud_config, Linux 6.4 */
+
+	if (ptrace(GET_SUD_CONFIG, task->tid, sizeof(sud), &sud) < 0 || !sud.mode)
+		return 0;
+	return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+			"thread %d has its system calls dispatched to itself "
+			"(PR_SET_SYSCALL_USER_DISPATCH): not supported",
+			task->tid);
+}
+
 int threads_ready(struct task *task, struct err *err)
 {
 	struct m_thread drop = {0};
 	int ret = remote_save(task, err);
 
+	if (ret == 0)
+		ret = refuse_dispatch(task, err);
 	if (ret < 0)
 		return ret;
 	rseq_read(task, &drop);
@@ -206,6 +225,8 @@ int threads_collect(struct model *m, struct task *task, struct m_thread *t, stru
 	uint8_t prstatus[ARCH_PRSTATUS_MAX];
 	int ret = remote_save(task, err);
 
+	if (ret == 0)
+		ret = refuse_dispatch(task, err);
 	if (ret < 0)
 		return ret;
 	t->sigmask = task->sigmask;

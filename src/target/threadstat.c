@@ -290,12 +290,13 @@ static int findings_take(struct model *m, const struct m_proc *p, const struct t
 				  "carried",
 				  t->tid, l->util_min, l->util_max);
 	if (ret == 0 && l->own_files)
-		ret = finding_add(m, p->pid,
-				  "thread %u has a descriptor table of its own: not saved", t->tid);
+		ret = finding_fatal(m, p->pid,
+				    "thread %u has a descriptor table of its own: not supported",
+				    t->tid);
 	if (ret == 0 && l->own_fs)
-		ret = finding_add(m, p->pid,
-				  "thread %u has a working directory of its own: not saved",
-				  t->tid);
+		ret = finding_fatal(m, p->pid,
+				    "thread %u has a working directory of its own: not supported",
+				    t->tid);
 	return ret;
 }
 
