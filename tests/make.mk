@@ -29,6 +29,12 @@ check: deps  ## everything a change must pass, from a fresh machine (runs deps)
 	$(MAKE_IN) check-builds
 	$(Q)BUILDS='$(PLAIN_B) $(PLAIN_B)-asan $(PLAIN_B)-tsan $(PLAIN_B)-faults' tests/run.sh
 
+# Tests in virtual machines of other kernels and CPUs; what make check does of them, alone.
+.PHONY: check-vm
+check-vm: deps  ## Debian's kernels under qemu, without KVM: tests/vm alone
+	$(MAKE_IN) tests
+	$(Q)BUILD=$(PLAIN_B) tests/run.sh vm/
+
 check-builds:  ## what check needs: plain, clang, ASan+UBSan, TSan (memdump, binlog), failure points
 	$(MAKE_IN) tests
 	$(MAKE_IN) CC=$(CLANG) tests

@@ -2,18 +2,22 @@
 # SPDX-License-Identifier: MIT
 # Runs every test and says how it went: one program, one test; see tests/README.md.
 #
-#	tests/run.sh [-l] [-j N] [NAME...]	-l lists, -j slots (2), NAME: a part of a test's name
+#	tests/run.sh [-l] [-j N] [-f FILE] [NAME...]	-l lists, -j slots (2), NAME: a part of a test's name,
+#							-f only those of a list: a pattern of names a line
+#							and arguments; after a ! those that are not meant
 #
 # Environment: BUILDS (build directories, the plain one first; default: those that exist), or BUILD
-# for one; STASIS (program to test instead of the build's own). Exit 0 when nothing failed.
+# for one; STASIS (program to test instead of the build's own); PATIENCE (timeouts are so many times as
+# long). Exit 0 when nothing failed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-slots=2 list=
-while getopts lj: opt; do
+slots=2 list='' wanted=''
+while getopts lj:f: opt; do
 	case $opt in
 	l) list=1 ;;
 	j) slots=$OPTARG ;;
+	f) wanted=$OPTARG ;;
 	*) exit 2 ;;
 	esac
 done
@@ -39,8 +43,29 @@ add() { # NAME BUILD SOURCE COMMAND
 		done
 	fi
 	[ -n "$want" ] || return 0
-	names+=("$1") tbuild+=("$2") tsource+=("$3") tcmd+=("$4")
+	[ -n "$wanted" ] || patterns=("$1")
+	for pattern in "${patterns[@]}"; do
+		# shellcheck disable=SC2254 # a pattern is meant
+		case $1 in ${pattern#!}) [ "${pattern::1}" != ! ] || return 0 ;; esac
+	done
+	for pattern in "${patterns[@]}"; do
+		# shellcheck disable=SC2254 # a pattern is meant
+		case $1 in
+		${pattern%%[[:blank:]]*})
+			names+=("$1") tbuild+=("$2") tsource+=("$3")
+			case $pattern in *[[:blank:]]*) tcmd+=("$4 ${pattern#*[[:blank:]]}") ;; *) tcmd+=("$4") ;; esac
+			;;
+		esac
+	done
 }
+patterns=()
+if [ -n "$wanted" ]; then
+	mapfile -t patterns < <(sed 's/#.*//; s/[[:blank:]]*$//; /^$/d' "$wanted")
+	[ ${#patterns[@]} -gt 0 ] || {
+		echo "no test in the list $wanted" >&2
+		exit 1
+	}
+fi
 
 # The value of "word: value" in the first 30 lines of a source, or "yes" for the bare word.
 header() { # SOURCE WORD
@@ -73,7 +98,7 @@ for b in $builds; do
 		program "$f" || continue
 		add "$tag${f#"$b"/tests/}" "$b" "${f#"$b"/}.c" "$f tests/fuzz/corpus/${f##*/}"
 	done
-	for f in tests/e2e/* tests/fault/* tests/golden/*; do
+	for f in tests/e2e/* tests/fault/* tests/golden/* tests/vm/* ${VM_OUT:+tests/vm/inside/*}; do
 		program "$f" || continue
 		on=$(header "$f" builds)
 		case " ${on:-plain} " in
@@ -109,6 +134,7 @@ start() { # INDEX
 	local i=$1 b=${tbuild[$1]} kind wrap='' t
 	kind=$(kind_of "$b")
 	t=$(header "${tsource[i]}" timeout)
+	t=$((${t:-120} * ${PATIENCE:-1}))
 	case $kind in asan | tsan) wrap="setarch -R" ;; esac
 	mkdir -p "$tmp/$i"
 	log=$b/tests/log/${names[i]//[:\/]/-}.log
@@ -123,7 +149,7 @@ start() { # INDEX
 		setsid bash -c 'trap : TERM; exec >"$5" 2>&1
 			echo $$ >"$4.leader"
 			timeout --foreground -k 5 "$1" $2 $3 </dev/null; echo $? >"$4.rc"
-			kill -KILL 0' run "${t:-120}" "$wrap" "${tcmd[i]}" "$tmp/$i" "$log" &
+			kill -KILL 0' run "$t" "$wrap" "${tcmd[i]}" "$tmp/$i" "$log" &
 		wait $!
 	) 2>/dev/null &
 	slot_of[$!]=$i

@@ -65,8 +65,8 @@ static const struct argp_option options[] = {
 	{"leave-stopped", 's', NULL, 0, "Leave the tree stopped after the dump (SIGCONT wakes it)",
 	 1},
 	{"tracking", OPT_TRACKING, "HOW", 0,
-	 "Copy memory while the tree runs and track what it writes meanwhile: uffd, or none (stop "
-	 "and copy); default with -R: uffd where it works, else none",
+	 "Copy memory while the tree runs and track what it writes meanwhile: uffd, "
+	 "soft-dirty, or none (stop and copy); default with -R: the first of them that works",
 	 1},
 	{"prev-images-dir", OPT_PREV, "DIR", 0,
 	 "An earlier image of the tree, as seen from the new one (../NAME for one beside it): store "
@@ -138,10 +138,12 @@ static void parse_tracking(struct argp_state *state, struct dump_opts *o, const 
 {
 	if (!strcmp(arg, "uffd"))
 		o->tracking = TRACKING_UFFD;
+	else if (!strcmp(arg, "soft-dirty"))
+		o->tracking = TRACKING_SOFT;
 	else if (!strcmp(arg, "none"))
 		o->tracking = TRACKING_NONE;
 	else
-		argp_error(state, "--tracking: '%s' is neither uffd nor none", arg);
+		argp_error(state, "--tracking: '%s' is none of uffd, soft-dirty, none", arg);
 }
 
 static void parse_net_lock(struct argp_state *state, struct dump_opts *o, const char *arg)
@@ -165,9 +167,12 @@ static void check_opts(struct argp_state *state, const struct dump_cmd *c)
 		argp_error(state, "--block-size must be a power of two");
 	if (o->format == IMAGE_CRIU && o->direct)
 		argp_error(state, "--direct is for the stasis format, not for --image-format criu");
-	if (o->format == IMAGE_CRIU && o->tracking == TRACKING_UFFD)
-		argp_error(state, "--tracking uffd is for the stasis format, not for "
-				  "--image-format criu");
+	if (o->format == IMAGE_CRIU &&
+	    (o->tracking == TRACKING_UFFD || o->tracking == TRACKING_SOFT))
+		argp_error(state,
+			   "--tracking %s is for the stasis format, not for "
+			   "--image-format criu",
+			   o->tracking == TRACKING_UFFD ? "uffd" : "soft-dirty");
 	if (o->format == IMAGE_CRIU && (o->prev_dir || o->track_mem))
 		argp_error(state, "%s is for the stasis format, not for --image-format criu",
 			   o->prev_dir ? "--prev-images-dir" : "--track-mem");
@@ -345,13 +350,17 @@ static json_t *json_precopy(const struct precopy_result *p)
 	}
 	return json_pack(
 		"{s:s, s:o, s:i, s:i, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b}",
-		"tracking", p->on ? "uffd" : "none", "reason", cmd_json_text(p->reason),
-		"processes", (int)p->tracked, "rounds", (int)p->rounds, "round_bytes", bytes,
-		"round_ns", ns, "arm_ns", (json_int_t)p->arm_ns, "predicted_ns",
-		(json_int_t)p->predicted_ns, "dirty_bytes_per_s", (json_int_t)p->dirty_bytes_s,
-		"scan_ns", (json_int_t)p->scan_ns, "frozen_bytes", (json_int_t)p->frozen_bytes,
-		"map_bytes", (json_int_t)p->map_bytes, "parent_bytes", (json_int_t)p->parent_bytes,
-		"compared", p->compared, "kept", p->kept);
+		"tracking",
+		!p->on	  ? "none"
+		: p->soft ? "soft-dirty"
+			  : "uffd",
+		"reason", cmd_json_text(p->reason), "processes", (int)p->tracked, "rounds",
+		(int)p->rounds, "round_bytes", bytes, "round_ns", ns, "arm_ns",
+		(json_int_t)p->arm_ns, "predicted_ns", (json_int_t)p->predicted_ns,
+		"dirty_bytes_per_s", (json_int_t)p->dirty_bytes_s, "scan_ns",
+		(json_int_t)p->scan_ns, "frozen_bytes", (json_int_t)p->frozen_bytes, "map_bytes",
+		(json_int_t)p->map_bytes, "parent_bytes", (json_int_t)p->parent_bytes, "compared",
+		p->compared, "kept", p->kept);
 }
 
 static void print_json(const struct dump_cmd *c, const struct dump_result *r, const struct err *err)

@@ -114,7 +114,8 @@ static bool wants_precopy(const struct dump_opts *o)
 	if (o->prev_dir)
 		return true;
 	return o->tracking != TRACKING_NONE && o->format != IMAGE_CRIU &&
-	       (o->tracking == TRACKING_UFFD || o->track_mem || o->end == TARGET_RUN);
+	       (o->tracking == TRACKING_UFFD || o->tracking == TRACKING_SOFT || o->track_mem ||
+		o->end == TARGET_RUN);
 }
 
 /* Everything that may fail or take time without the target standing still. */
@@ -281,7 +282,7 @@ static int dump_precopy(struct dump *d, struct err *err)
 	const struct dump_opts *o = d->opts;
 	struct md_opts mopts = memory_opts(d);
 	uint64_t t0 = now_ns();
-	bool must = o->tracking == TRACKING_UFFD;
+	bool must = o->tracking == TRACKING_UFFD || o->tracking == TRACKING_SOFT;
 	int ret;
 
 	if (!wants_precopy(o))
@@ -292,7 +293,8 @@ static int dump_precopy(struct dump *d, struct err *err)
 		return -err->errnum;
 	if (!d->res->precopy.on && must)
 		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
-				"writes of pid %d cannot be tracked by userfaultfd: %s", o->pid,
+				"writes of pid %d cannot be tracked by %s: %s", o->pid,
+				o->tracking == TRACKING_UFFD ? "userfaultfd" : "soft-dirty marks",
 				d->res->precopy.reason);
 	ret = d->res->precopy.on ? 0 : dump_budget(d, err);
 	if (ret == 0 && !d->res->precopy.on)
@@ -377,7 +379,7 @@ static int dump_frozen(struct dump *d, struct err *err)
 		return ret;
 	if (FAULT("dump.frozen"))
 		return err_set(err, EIO, "fault injected at dump.frozen");
-	if (d->precopy) {
+	if (d->precopy && !d->res->precopy.soft) {
 		target_leave_guards(d->target);
 		precopy_look(d->precopy);
 	}
@@ -501,7 +503,7 @@ static void dump_keep(struct dump *d)
 
 	if (!d->res->precopy.on)
 		return;
-	ret = target_track_keep(d->target, d->memory_id, &e);
+	ret = precopy_keep(d->precopy, d->memory_id, &e);
 	d->res->precopy.kept = ret == 0;
 	if (ret < 0)
 		pr_warn("writes are not tracked any longer: %s\n", e.msg);

@@ -27,9 +27,12 @@ enum dump_phase {
 };
 
 enum tracking {
-	TRACKING_DEFAULT, /* by userfaultfd with TARGET_RUN, where it works; else none */
-	TRACKING_NONE,	  /* stop and copy */
-	TRACKING_UFFD,	  /* must work */
+	/* With TARGET_RUN: by userfaultfd, where that does not work by soft-dirty marks; else none.
+	 */
+	TRACKING_DEFAULT,
+	TRACKING_NONE, /* stop and copy */
+	TRACKING_UFFD, /* must work */
+	TRACKING_SOFT, /* by soft-dirty marks, must work */
 };
 
 enum { PRECOPY_ROUNDS = 16 };
@@ -76,6 +79,7 @@ struct dump_opts {
 
 struct precopy_result {
 	bool on;	  /* memory was copied while the tree ran */
+	bool soft;	  /* with soft-dirty marks; else with userfaultfd */
 	char reason[160]; /* why not, where that was wanted */
 	unsigned rounds;
 	uint64_t round_bytes[PRECOPY_ROUNDS], round_ns[PRECOPY_ROUNDS];

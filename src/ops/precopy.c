@@ -9,6 +9,7 @@
 
 #include "base/fault.h"
 #include "binlog/pr.h"
+#include "memdump/soft_dirty.h"
 #include "src/ops/precopy_priv.h"
 
 enum {
@@ -74,7 +75,7 @@ static int adopt_parent(struct precopy *p, struct err *err)
 {
 	uint64_t space;
 
-	p->since = p->tracks->since && p->tracks->since == md_file_id(p->parent);
+	p->since = precopy_kept(p);
 	if (!p->since) {
 		p->res->compared = true;
 		return 0;
@@ -94,7 +95,6 @@ struct precopy *precopy_begin(struct target *t, const struct dump_opts *opts,
 			      struct md_file *parent, struct precopy_result *ret, struct err *err)
 {
 	struct precopy *p = calloc(1, sizeof(*p));
-	bool may;
 
 	if (!p) {
 		err_set(err, ENOMEM, "reserve memory for pre-copy");
@@ -105,17 +105,13 @@ struct precopy *precopy_begin(struct target *t, const struct dump_opts *opts,
 	p->parent = parent;
 	p->res = ret;
 	p->tracks = target_tracks(t);
-	may = opts->tracking != TRACKING_NONE && md_can_track();
-	if ((may && target_track(t, err) < 0) || (parent && adopt_parent(p, err) < 0)) {
+	if (precopy_arm(p, err) < 0 || (parent && adopt_parent(p, err) < 0)) {
 		precopy_free(p);
 		return NULL;
 	}
 	ret->arm_ns = p->tracks->stop_ns;
-	if (may)
+	if (opts->tracking != TRACKING_NONE && !ret->reason[0])
 		say_why(p);
-	else if (opts->tracking != TRACKING_NONE)
-		snprintf(ret->reason, sizeof(ret->reason),
-			 "PAGEMAP_SCAN (Linux 6.7) is not to be had");
 	ret->on = ret->tracked > 0;
 	if (ret->on || parent)
 		return p;
@@ -140,6 +136,7 @@ void precopy_free(struct precopy *p)
 	extents_free(&p->written);
 	md_look_free(p->look);
 	md_capture_free(p->capture);
+	md_soft_free(p->soft);
 	free(p);
 }
 
@@ -209,7 +206,15 @@ static int note_found(void *arg, const struct md_range *range, const struct md_e
 {
 	struct precopy *p = arg;
 
+	/* By userfaultfd nothing else is told. */
+	if (clean)
+		return 0;
 	return extents_add(&p->found, range->space, e->addr, e->len);
+}
+
+static void forget_found(struct precopy *p, void *arg)
+{
+	p->found.n = 0;
 }
 
 /* The memory of a round, slice by slice. */
@@ -252,6 +257,11 @@ static int protect(struct precopy *p, struct slices *s, struct err *err)
 	int ret = 0;
 
 	p->found.n = 0;
+	if (p->soft) {
+		/* A stop each, so all at once. */
+		ret = precopy_clear(p, s->v, s->n, note_found, forget_found, p, &e);
+		s->at = s->n;
+	}
 	while (ret == 0 && s->at < s->n && extents_bytes(&p->found) < SLICE) {
 		size_t had = p->found.n;
 		uint64_t cut;
@@ -401,6 +411,13 @@ static int look_emit(void *arg, const struct md_range *range, const struct md_ex
 	return 0;
 }
 
+static void forget_look(struct precopy *p, void *arg)
+{
+	struct look *l = arg;
+
+	l->bytes = 0;
+}
+
 /* The very look that is taken while frozen, now: how long it takes and what it would find. */
 static int predict(struct precopy *p, uint64_t *ret_dirty, struct err *err)
 {
@@ -409,7 +426,7 @@ static int predict(struct precopy *p, uint64_t *ret_dirty, struct err *err)
 	int ret = list_ranges(p, LOOK_PREDICT, err);
 
 	if (ret == 0)
-		ret = md_scan_tracked(p->ranges, p->nranges, look_emit, &l, err);
+		ret = precopy_scan(p, p->ranges, p->nranges, look_emit, forget_look, &l, err);
 	if (ret < 0)
 		return ret;
 	scan_ns = precopy_now_ns() - t0;
@@ -511,6 +528,8 @@ static int last_rounds(struct precopy *p, struct md_writer *writer, const struct
 int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
 		   struct err *err)
 {
+	/* The guardian can do one thing at a time, and by soft-dirty marks a round needs it. */
+	const bool beside = p->since && !p->soft;
 	uint64_t bytes, dirty = 0, began = 0;
 	int ret;
 
@@ -518,7 +537,7 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 		return reserve_capture(p, 0, err);
 	p->beside = true;
 	/* Little to copy, and so little time to wait for it that no mapping will have changed. */
-	ret = p->since ? target_survey_again_begin(p->target, err) : 0;
+	ret = beside ? target_survey_again_begin(p->target, err) : 0;
 	if (ret < 0)
 		return ret;
 	do {
@@ -538,8 +557,8 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 		ret = reserve_capture(p, dirty, err);
 	/* Mappings that have come, flags that have changed: slow, so a short round behind it. */
 	if (ret == 0)
-		ret = p->since ? target_survey_again_end(p->target, err)
-			       : target_survey_again(p->target, err);
+		ret = beside ? target_survey_again_end(p->target, err)
+			     : target_survey_again(p->target, err);
 	if (ret == 0)
 		ret = last_rounds(p, writer, mopts, &dirty, err);
 	if (ret == 0)

@@ -10,6 +10,7 @@
  *	precopy_frozen()   the look ends: what is left goes into memory made ready
  *	                   (the tree may run on here)
  *	precopy_finish()   writes what was kept, and the map that says which pages count
+ *	precopy_keep()     goes on tracking, for the next dump
  *
  * What is stored is the state of the one instant in which the tree was frozen. A page counts as
  * stored only if the kernel says that it was not written since it was read; everything else, the
@@ -47,11 +48,14 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 void precopy_look(struct precopy *p);
 
 /*
- * Frozen, and @m collected without guard regions, which are added. What does not fit in the memory
- * made ready is written at once.
+ * Frozen, and @m collected; by userfaultfd without guard regions, which are added. What does not
+ * fit in the memory made ready is written at once.
  */
 int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
 		   struct md_writer *writer, const struct md_opts *mopts, struct err *err);
+
+/* The image is there, number @image: the next dump can tell what was written since. */
+int precopy_keep(struct precopy *p, uint64_t image, struct err *err);
 
 /* @stats: of all rounds together. The writer's flush() has been called on success. */
 int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,

@@ -66,6 +66,16 @@ static int frozen_emit(void *arg, const struct md_range *range, const struct md_
 	return extents_add(&p->todo, range->space, e->addr, e->len);
 }
 
+static int soft_emit(void *arg, const struct md_range *range, const struct md_extent *e, bool clean)
+{
+	return frozen_emit(arg, range, e, clean ? MD_SEEN_CLEAN : MD_SEEN_OTHER);
+}
+
+static void soft_again(struct precopy *p, void *arg)
+{
+	p->todo.n = p->clean.n = 0;
+}
+
 /* The ranges that page tables are asked about first, those to be read as they are behind them. */
 static int split_ranges(struct precopy *p, const struct ranges *r, size_t *ret_tracked)
 {
@@ -162,6 +172,8 @@ int precopy_ready(struct precopy *p, uint64_t dirty, struct err *err)
 	enum { REGIONS = 4096, MOST_REGIONS = 1 << 15 };
 	uint64_t n = REGIONS + 2 * dirty / 4096;
 
+	if (p->soft)
+		return 0;
 	p->look = md_look_new(p->ranges, p->nranges, 0, n < MOST_REGIONS ? n : MOST_REGIONS, err);
 	if (!p->look)
 		return -err->errnum;
@@ -194,10 +206,14 @@ int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
 		md_look_end(p->look);
 	if (split_ranges(p, r, &ntracked) < 0)
 		return err_set(err, ENOMEM, "list of %zu memory ranges", r->n);
-	ret = md_look_each(p->look, p->ranges, ntracked, frozen_emit, p, err);
+	if (p->soft)
+		ret = precopy_scan(p, p->ranges, ntracked, soft_emit, soft_again, p, err);
+	else
+		ret = md_look_each(p->look, p->ranges, ntracked, frozen_emit, p, err);
 	if (ret == -ENOMEM || (ret == 0 && list_todo(p, r, ntracked, &n) < 0))
 		return err_set(err, ENOMEM, "list of written memory");
-	if (ret == 0)
+	/* Else they have been collected. */
+	if (ret == 0 && !p->soft)
 		ret = precopy_guards(p, m, ntracked, err);
 	p->res->scan_ns = precopy_now_ns() - t0;
 	return ret < 0 ? ret : read_todo(p, n, writer, mopts, err);

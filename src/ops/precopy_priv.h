@@ -15,6 +15,8 @@ struct precopy {
 	const struct target_tracks *tracks;
 	struct md_file *parent; /* NULL: none */
 	bool since;		/* writes have been tracked since it was made */
+	struct md_soft *soft;	/* NULL: by userfaultfd */
+	bool noted;		/* soft has what an earlier dump noted */
 	bool hurry;		/* at low priority, and packing, it did not get on */
 	bool beside;		/* the tree runs: a run of the pipe keeps to opts->max_cpu */
 	uint32_t round;		/* the next one's */
@@ -37,6 +39,25 @@ struct precopy {
 	const struct model *model; /* while frozen */
 	struct md_stats stats;
 };
+
+/* Chooses a way to track writes and arms it; where there is none the reason is in the result. */
+int precopy_arm(struct precopy *p, struct err *err);
+/* Whether writes have been tracked since the parent was made. */
+bool precopy_kept(const struct precopy *p);
+
+/*
+ * Looks at page tables: what is there, clean or written. precopy_scan() changes nothing, of either
+ * way of tracking. precopy_clear() is for soft-dirty marks: the tree stands still for it, and from
+ * then on writes are told anew. @again: all that was emitted in this call is void, and comes once
+ * more.
+ */
+typedef int precopy_emit(void *arg, const struct md_range *range, const struct md_extent *e,
+			 bool clean);
+typedef void precopy_again(struct precopy *p, void *arg);
+int precopy_scan(struct precopy *p, const struct md_range *ranges, size_t n, precopy_emit *emit,
+		 precopy_again *again, void *arg, struct err *err);
+int precopy_clear(struct precopy *p, const struct md_range *ranges, size_t n, precopy_emit *emit,
+		  precopy_again *again, void *arg, struct err *err);
 
 /*
  * One run of the pipe, at the pace asked for where p->beside; with @nice at low priority: the

@@ -43,8 +43,17 @@ struct dirty {
 	struct target_tracks *report;
 	struct armed *v;
 	uint32_t n;
+	int notes_fd; /* -1: none */
 	struct smaps smaps;
 };
+
+static void forget_notes(struct dirty *d)
+{
+	if (d->notes_fd >= 0)
+		close(d->notes_fd);
+	d->notes_fd = -1;
+	d->report->notes = 0;
+}
 
 struct dirty *dirty_new(struct target_tracks *report, struct err *err)
 {
@@ -58,6 +67,7 @@ struct dirty *dirty_new(struct target_tracks *report, struct err *err)
 		return NULL;
 	}
 	d->report = report;
+	d->notes_fd = -1;
 	return d;
 }
 
@@ -66,6 +76,7 @@ void dirty_close(struct dirty *d)
 	if (!d)
 		return;
 	dirty_disarm(d);
+	forget_notes(d);
 	smaps_deinit(&d->smaps);
 	free(d->v);
 	free(d);
@@ -278,6 +289,32 @@ void dirty_adopt(struct dirty *d, pid_t pid, int uffd, uint64_t since)
 	d->v[d->n++] = (struct armed){pid, uffd, &rep->v[rep->n++]};
 }
 
+void dirty_adopt_notes(struct dirty *d, int fd, uint64_t since)
+{
+	forget_notes(d);
+	d->notes_fd = fd;
+	d->report->notes = fd;
+	d->report->since = since;
+}
+
+int dirty_notes(const struct dirty *d)
+{
+	return d->notes_fd;
+}
+
+int dirty_take_notes(struct dirty *d, struct err *err)
+{
+	const int theirs = d->report->notes;
+	char path[48];
+
+	forget_notes(d);
+	if (!theirs)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", getppid(), theirs);
+	d->notes_fd = open(path, O_RDWR | O_CLOEXEC);
+	return d->notes_fd < 0 ? err_set(err, errno, "open %s", path) : 0;
+}
+
 uint64_t dirty_since(const struct dirty *d)
 {
 	return d->report->since;
@@ -288,8 +325,33 @@ void dirty_forget_since(struct dirty *d)
 	d->report->since = 0;
 }
 
-int dirty_arm(struct dirty *d, struct tree *t, struct err *err)
+static bool worth_it(const struct proc *p)
 {
+	return p->state == PROC_LIVE && !p->headless && target_private_bytes(p->pid) >= WORTH_BYTES;
+}
+
+/* A keeper of the other way tells nothing that is of use now. */
+static void list_all(struct dirty *d, const struct tree *t)
+{
+	if (d->n)
+		dirty_forget_since(d);
+	dirty_disarm(d);
+	d->report->n = 0;
+	for (uint32_t i = 0; i < t->nprocs && d->report->n < TARGET_TRACKS; i++)
+		if (worth_it(&t->procs[i]))
+			d->report->v[d->report->n++] =
+				(struct target_track){.pid = (uint32_t)t->procs[i].pid, .on = true};
+}
+
+int dirty_arm(struct dirty *d, struct tree *t, enum target_way way, struct err *err)
+{
+	if (way == TARGET_WAY_SOFT) {
+		list_all(d, t);
+		return 0;
+	}
+	if (d->notes_fd >= 0)
+		dirty_forget_since(d);
+	forget_notes(d);
 	/* Mappings that have come since a keeper was handed them. */
 	for (uint32_t i = 0; i < d->n; i++)
 		if (d->v[i].uffd >= 0)
@@ -300,8 +362,7 @@ int dirty_arm(struct dirty *d, struct tree *t, struct err *err)
 		struct err why = {0};
 		int ret;
 
-		if (p->state != PROC_LIVE || p->headless || dirty_tracks(d, p->pid) ||
-		    target_private_bytes(p->pid) < WORTH_BYTES)
+		if (dirty_tracks(d, p->pid) || !worth_it(p))
 			continue;
 		*rep = (struct target_track){.pid = (uint32_t)p->pid};
 		d->report->n++;

@@ -12,6 +12,9 @@
  * that the kernel settles by itself; nobody has to answer, and should we die the kernel takes the
  * protection away with the descriptor. Only the guardian holds it.
  *
+ * With TARGET_WAY_SOFT nothing is armed: the tool looks at the kernel's own marks, and what it
+ *noted is all that there is to be kept.
+ *
  * Guardian only, one thread.
  */
 #ifndef TARGET_DIRTY_H
@@ -28,10 +31,10 @@ struct dirty *dirty_new(struct target_tracks *report, struct err *err);
 void dirty_close(struct dirty *d);
 
 /*
- * @t is frozen: makes a userfaultfd in every process that has memory worth it. A process where that
- * does not work is no error: it is noted with the reason.
+ * @t is frozen: makes a userfaultfd in every process that has memory worth it, or only lists them.
+ * A process where that does not work is no error: it is noted with the reason.
  */
-int dirty_arm(struct dirty *d, struct tree *t, struct err *err);
+int dirty_arm(struct dirty *d, struct tree *t, enum target_way way, struct err *err);
 
 /* True when writes to its memory are tracked by us. */
 bool dirty_tracks(const struct dirty *d, pid_t pid);
@@ -40,6 +43,11 @@ bool dirty_tracks(const struct dirty *d, pid_t pid);
 bool dirty_armed(const struct dirty *d, uint32_t i, pid_t *ret_pid, int *ret_uffd);
 /* What was handed on to us: tracked since the image @since. Takes @uffd. */
 void dirty_adopt(struct dirty *d, pid_t pid, int uffd, uint64_t since);
+/* The same for what a tool has noted by itself. Takes @fd. */
+void dirty_adopt_notes(struct dirty *d, int fd, uint64_t since);
+int dirty_notes(const struct dirty *d); /* -1: none */
+/* The tool's notes, report->notes, become ours. */
+int dirty_take_notes(struct dirty *d, struct err *err);
 uint64_t dirty_since(const struct dirty *d);
 void dirty_forget_since(struct dirty *d);
 

@@ -506,6 +506,17 @@ static int fd_finish(struct files *f, const struct m_proc *p, uint32_t fd, struc
 		return tty_finish(f, p, fd, file->id, err);
 	case M_FILE_INOTIFY:
 		return watches_finish(f, p, fd, file, err);
+	case M_FILE_EVENTFD:
+		/* Told since Linux 6.5. Reading would tell, too, and wake whoever waits for it. */
+		if (!file->fdinfo || strstr(file->fdinfo, "eventfd-semaphore:"))
+			return 0;
+		return finding_add(
+			       f->m, p->pid,
+			       "fd %u: an eventfd: this kernel (before Linux 6.5) does not tell "
+			       "whether it is a semaphore; a restore makes it a counter",
+			       fd) < 0
+			       ? err_set(err, ENOMEM, "findings of pid %u", p->pid)
+			       : 0;
 	case M_FILE_PIDFD:
 		if (file->pidfd_pid < 0 || model_proc(f->m, (uint32_t)file->pidfd_pid))
 			return 0;

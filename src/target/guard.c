@@ -35,7 +35,7 @@ struct guard {
 	struct target_tracks *tracks;
 	struct dirty *dirty; /* NULL: nothing is tracked */
 	struct keeper keeper;
-	bool frozen;
+	bool frozen, paused;
 };
 
 static void close_from_to(unsigned first, unsigned last)
@@ -105,7 +105,7 @@ static int guard_freeze(struct guard *g, struct err *err)
 	struct phase phase;
 	int ret;
 
-	if (g->frozen)
+	if (g->frozen || g->paused)
 		return err_set(err, EALREADY, "freeze process %d", g->tree.root);
 	phase_begin(&phase);
 	ret = tree_freeze(&g->tree, err);
@@ -115,7 +115,7 @@ static int guard_freeze(struct guard *g, struct err *err)
 }
 
 /* One short stop of the tree, after which writes to its memory can be told. */
-static int guard_track(struct guard *g, struct err *err)
+static int guard_track(struct guard *g, enum target_way way, struct err *err)
 {
 	struct tree *t = &g->tree;
 	int ret;
@@ -130,13 +130,35 @@ static int guard_track(struct guard *g, struct err *err)
 	/* Those that did not stop would stop later: see what follows a failed freeze. */
 	if (ret < 0)
 		return ret;
-	ret = dirty_arm(g->dirty, t, err);
+	ret = dirty_arm(g->dirty, t, way, err);
 	tree_thaw(t, TARGET_RUN);
 	g->tracks->stop_ns = t->thaw_end_ns - t->freeze_begin_ns;
 	g->tracks->nprocs = t->nlive_procs;
 	g->tracks->nthreads = t->nlive;
 	tree_reset(t);
 	return ret;
+}
+
+/* A short stop, for the tool to look at page tables. */
+static int guard_pause(struct guard *g, struct err *err)
+{
+	int ret;
+
+	if (g->frozen || g->paused)
+		return err_set(err, EALREADY, "pause process %d", g->tree.root);
+	ret = tree_freeze(&g->tree, err);
+	g->paused = ret == 0;
+	return ret;
+}
+
+static int guard_resume(struct guard *g, struct err *err)
+{
+	if (!g->paused)
+		return err_set(err, EINVAL, "resume process %d, which is not paused", g->tree.root);
+	tree_thaw(&g->tree, TARGET_RUN);
+	tree_reset(&g->tree);
+	g->paused = false;
+	return 0;
 }
 
 /* While the tree runs: once more what is slow, or for the first time. */
@@ -215,7 +237,7 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 	case GUARD_SURVEY:
 		return gather_survey(g->gather, err);
 	case GUARD_TRACK:
-		return guard_track(g, err);
+		return guard_track(g, (enum target_way)cmd->arg, err);
 	case GUARD_SURVEY_AGAIN:
 		return guard_survey_again(g, err);
 	case GUARD_UNTRACK:
@@ -224,6 +246,8 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 	case GUARD_KEEP:
 		if (g->frozen || !g->dirty)
 			return err_set(err, EINVAL, "keep tracking process %d", g->tree.root);
+		if (dirty_take_notes(g->dirty, err) < 0)
+			return -err->errnum;
 		return keeper_listen(g->tree.root, &g->keeper, err);
 	case GUARD_FREEZE:
 		return guard_freeze(g, err);
@@ -231,6 +255,10 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 		return guard_collect(g, cmd->arg, err);
 	case GUARD_ALIVE:
 		return guard_alive(g, err);
+	case GUARD_PAUSE:
+		return guard_pause(g, err);
+	case GUARD_RESUME:
+		return guard_resume(g, err);
 	case GUARD_THAW:
 		return guard_thaw(g, cmd->arg, err);
 	}
@@ -276,6 +304,8 @@ static const char *const op_name[] = {
 	[GUARD_FREEZE] = "freeze",
 	[GUARD_COLLECT] = "collect",
 	[GUARD_ALIVE] = "alive",
+	[GUARD_PAUSE] = "pause",
+	[GUARD_RESUME] = "resume",
 	[GUARD_THAW] = "thaw",
 };
 
@@ -326,7 +356,8 @@ void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tra
 	while (next_command(&g, &cmd)) {
 		if (ret == 0)
 			ret = guard_command(&g, &cmd, &err);
-		if (ret < 0 && (cmd.op == GUARD_FREEZE || cmd.op == GUARD_TRACK)) {
+		if (ret < 0 &&
+		    (cmd.op == GUARD_FREEZE || cmd.op == GUARD_TRACK || cmd.op == GUARD_PAUSE)) {
 			/*
 			 * What has stopped goes on here; what would stop later goes on when the
 			 * kernel ends our attachment with us. The tool must find everything

@@ -13,13 +13,15 @@
 
 enum guard_op {
 	GUARD_SURVEY,
-	GUARD_TRACK,
+	GUARD_TRACK, /* arg: enum target_way */
 	GUARD_SURVEY_AGAIN,
 	GUARD_UNTRACK,
 	GUARD_KEEP,
 	GUARD_FREEZE,
 	GUARD_COLLECT, /* arg: 1: without guard regions */
 	GUARD_ALIVE,
+	GUARD_PAUSE,
+	GUARD_RESUME,
 	GUARD_THAW, /* arg: enum target_end */
 };
 

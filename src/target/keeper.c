@@ -19,9 +19,13 @@
 #include "binlog/pr.h"
 #include "src/target/procfs.h"
 
-/* One message for each process, its userfaultfd with it; one with pid 0 ends the list. */
+/*
+ * One message for each process, its userfaultfd with it, or one with what the tool noted; one with
+ * pid 0 ends the list.
+ */
 struct handed {
 	uint32_t pid;
+	bool notes;
 	uint64_t since;
 };
 
@@ -110,11 +114,18 @@ static bool hand_on(int fd, struct dirty *d)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
 	for (uint32_t i = 0; dirty_armed(d, i, &pid, &uffd); i++) {
-		const struct handed h = {(uint32_t)pid, since};
+		const struct handed h = {.pid = (uint32_t)pid, .since = since};
 
 		/* Whoever has it may change what counts as written: no image fits any more. */
 		dirty_forget_since(d);
 		if (uffd >= 0 && !send_one(fd, &h, uffd))
+			return false;
+	}
+	if (dirty_notes(d) >= 0) {
+		const struct handed h = {.pid = 1, .notes = true, .since = since};
+
+		dirty_forget_since(d);
+		if (!send_one(fd, &h, dirty_notes(d)))
 			return false;
 	}
 	return send_one(fd, &end, -1) && recv(fd, &done, 1, 0) == 1;
@@ -192,8 +203,12 @@ void keeper_take_over(pid_t root, struct dirty *d)
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
 	if (connect(fd, (struct sockaddr *)&a, len) < 0 || !is_one_of_us(fd))
 		return;
-	while ((got = take_one(fd, &h, &uffd)) > 0)
-		dirty_adopt(d, (pid_t)h.pid, uffd, h.since);
+	while ((got = take_one(fd, &h, &uffd)) > 0) {
+		if (h.notes)
+			dirty_adopt_notes(d, uffd, h.since);
+		else
+			dirty_adopt(d, (pid_t)h.pid, uffd, h.since);
+	}
 	if (uffd >= 0)
 		close(uffd);
 	/* Half a list is of no use as a state since then, but its descriptors are the only ones. */

@@ -90,11 +90,10 @@ static struct target_feature features[F_END + 1] = {
 	[F_IO_URING] = {"io_uring", .since = "Linux 5.1",
 			.without = "pages are written with pwrite, one at a time"},
 	[F_UFFD_WP_ASYNC] = {"userfaultfd WP_ASYNC", .since = "Linux 6.7",
-			     .without =
-				     "no pre-copy: the target is stopped while its memory is read"},
+			     .without = "pre-copy by soft-dirty marks; without them none: the "
+					"target is stopped while its memory is read"},
 	[F_SOFT_DIRTY] = {"soft-dirty", .since = "Linux 3.11 with CONFIG_MEM_SOFT_DIRTY",
-			  .without =
-				  "changed pages cannot be tracked this way (pre-copy, to come)"},
+			  .without = "pre-copy by userfaultfd WP_ASYNC alone"},
 	[F_SET_TID] = {"clone3 set_tid", .since = "Linux 5.5",
 		       .without = "a restore cannot choose pids: no restore"},
 	[F_MEMBARRIER] = {"membarrier registrations", .since = "Linux 6.3",
@@ -299,6 +298,12 @@ static void probe_caps(void)
 		return;
 	for (size_t i = 0; i < sizeof(caps) / sizeof(*caps); i++)
 		have(caps[i].f, d[caps[i].cap / 32].effective >> (caps[i].cap % 32) & 1, 0);
+}
+
+bool target_has_wp_async(void)
+{
+	probe_uffd();
+	return features[F_UFFD_WP_ASYNC].have;
 }
 
 const struct target_feature *target_features(void)

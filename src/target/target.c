@@ -2,8 +2,11 @@
 /* The tool's end of the guardian: one function for each command. */
 #include "src/target/target.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -176,7 +179,8 @@ static int command(struct target *t, enum guard_op op, uint32_t arg, struct err 
 	if (ret < 0)
 		return ret;
 	/* What ends a dump that is done is done to its end. */
-	if (op != GUARD_THAW && op != GUARD_ALIVE && op != GUARD_UNTRACK && await_reply(t, err) < 0)
+	if (op != GUARD_THAW && op != GUARD_ALIVE && op != GUARD_UNTRACK && op != GUARD_RESUME &&
+	    await_reply(t, err) < 0)
 		return -EINTR;
 	return take_reply(t, err);
 }
@@ -187,9 +191,9 @@ int target_survey(struct target *t, struct err *err)
 }
 
 /* The guardian ends after a freeze that failed; when it has, everything runs again. */
-static int freeze_command(struct target *t, enum guard_op op, struct err *err)
+static int freeze_command(struct target *t, enum guard_op op, uint32_t arg, struct err *err)
 {
-	int ret = command(t, op, 0, err);
+	int ret = command(t, op, arg, err);
 
 	if (ret < 0 && t->sock >= 0) {
 		close(t->sock);
@@ -199,9 +203,31 @@ static int freeze_command(struct target *t, enum guard_op op, struct err *err)
 	return ret;
 }
 
-int target_track(struct target *t, struct err *err)
+int target_track(struct target *t, enum target_way way, struct err *err)
 {
-	return freeze_command(t, GUARD_TRACK, err);
+	return freeze_command(t, GUARD_TRACK, way, err);
+}
+
+int target_pause(struct target *t, struct err *err)
+{
+	return freeze_command(t, GUARD_PAUSE, 0, err);
+}
+
+int target_resume(struct target *t, struct err *err)
+{
+	return command(t, GUARD_RESUME, 0, err);
+}
+
+int target_notes(const struct target *t)
+{
+	char path[48];
+	int fd;
+
+	if (!t->tracks->notes || t->guardian <= 0)
+		return -ENOENT;
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", t->guardian, t->tracks->notes);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }
 
 const struct target_tracks *target_tracks(const struct target *t)
@@ -226,11 +252,12 @@ int target_survey_again_end(struct target *t, struct err *err)
 	return take_reply(t, err);
 }
 
-int target_track_keep(struct target *t, uint64_t image, struct err *err)
+int target_track_keep(struct target *t, uint64_t image, int notes_fd, struct err *err)
 {
 	int ret;
 
 	t->tracks->since = image;
+	t->tracks->notes = notes_fd > 0 ? notes_fd : 0;
 	ret = command(t, GUARD_KEEP, 0, err);
 	/* It goes on without us: not ours to wait for. */
 	if (ret == 0) {
@@ -248,7 +275,7 @@ int target_untrack(struct target *t, struct err *err)
 
 int target_freeze(struct target *t, struct err *err)
 {
-	return freeze_command(t, GUARD_FREEZE, err);
+	return freeze_command(t, GUARD_FREEZE, 0, err);
 }
 
 int target_collect(struct target *t, struct err *err)

@@ -48,6 +48,12 @@ struct target_opts {
 	struct fileid_opts file_id; /* checksums of regular files; else none */
 };
 
+/* How writes to memory are told while the tree runs. */
+enum target_way {
+	TARGET_WAY_UFFD, /* userfaultfd WP_ASYNC, Linux 6.7 */
+	TARGET_WAY_SOFT, /* the kernel's marks, which the tool looks at: memdump/soft_dirty.h */
+};
+
 /* Whether writes to the memory of a process can be told while it runs. */
 struct target_track {
 	uint32_t pid;
@@ -62,6 +68,7 @@ struct target_tracks {
 	uint64_t stop_ns;	   /* how long the tree stood still for it */
 	uint32_t nprocs, nthreads; /* that stood still */
 	uint64_t since; /* of what an earlier dump kept: the number of its memory file; 0: none */
+	int notes;	/* a descriptor of the guardian with what that dump noted; 0: none */
 	uint32_t n;
 	struct target_track v[TARGET_TRACKS];
 };
@@ -96,11 +103,18 @@ int target_survey(struct target *t, struct err *err);
 
 /*
  * Pre-copy: stops the tree for a moment and arms write tracking in every process that has memory
- * worth it (userfaultfd WP_ASYNC, Linux 6.7); target_tracks() tells where it works. The memory is
- * then looked at with MD_PICK_TRACK, MD_PICK_DIRTY and MD_PICK_TRACKED (memdump.h). On failure
- * everything is running, and the guardian has ended.
+ * worth it; target_tracks() tells where it works. With TARGET_WAY_UFFD the memory is then looked at
+ * with MD_PICK_TRACK, MD_PICK_DIRTY and MD_PICK_TRACKED (memdump.h). With TARGET_WAY_SOFT nothing
+ * is changed in the tree. On failure everything is running, and the guardian has ended.
  */
-int target_track(struct target *t, struct err *err);
+int target_track(struct target *t, enum target_way way, struct err *err);
+/* Whether this kernel has TARGET_WAY_UFFD, for us at least. */
+bool target_has_wp_async(void);
+/* The tree stands still between the two. A failure of the first is as one of target_track(). */
+int target_pause(struct target *t, struct err *err);
+int target_resume(struct target *t, struct err *err);
+/* A new descriptor with what was given to target_track_keep() by the dump before; -errno: none. */
+int target_notes(const struct target *t);
 const struct target_tracks *target_tracks(const struct target *t);
 /* The memory of @pid that is worth tracking: private, without a file. @emit: 0, or -errno to end.
  */
@@ -119,9 +133,10 @@ int target_survey_again_end(struct target *t, struct err *err);
 /*
  * Instead of target_untrack(): the guardian stays as a keeper, so that the next dump of the tree
  * can tell what was written since this one, whose memory file has number @image. It ends with the
- * root of the tree, or when a later target_track() takes over.
+ * root of the tree, or when a later target_track() takes over. @notes_fd: handed to that one's
+ * target_notes(); 0: none.
  */
-int target_track_keep(struct target *t, uint64_t image, struct err *err);
+int target_track_keep(struct target *t, uint64_t image, int notes_fd, struct err *err);
 /* Takes the tracking away, while the tree runs; target_release() does so, too. */
 int target_untrack(struct target *t, struct err *err);
 

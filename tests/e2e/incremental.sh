@@ -29,21 +29,26 @@ brought_back() { # LABEL IMAGE
 	victim_ok "$TMPDIR/v" "after a restore ($1)"
 }
 
-victim_start "$TMPDIR/v" chain --rate 2000 --mib 48 --threads 2 || die "$WHY"
+mib=48 rate=2000 codecs=(lz4 none zstd:1)
+# An emulated machine is slow: so little is to be written between two dumps that take their time.
+[ -z "${VM_OUT:-}" ] || mib=16 rate=20 codecs=(lz4)
+# By soft-dirty marks a huge page is written as a whole, and nothing would be small.
+[ -z "${VM_OUT:-}" ] || echo madvise >/sys/kernel/mm/transparent_hugepage/enabled
+victim_start "$TMPDIR/v" chain --rate $rate --mib $mib --threads 2 || die "$WHY"
 PID=$VPID
 disown "$PID"
 
 # Tracked from dump to dump by a keeper; every image is of one instant, and small.
 stasis pre-dump -t "$PID" -D "$i.0" --json || die "dump: $ERR"
 have=$(field tracking)
-if [ "$have" != uffd ]; then
+if [ "$have" = none ]; then
 	echo "writes are not tracked here: $(sed -n 's/.*"reason": *"\([^"]*\)".*/\1/p' <<<"$OUT")"
 fi
 last=0
 for ((n = 1; n < 5; n++)); do
 	stasis dump -t "$PID" -D "$i.$n" -R --json --track-mem --prev-images-dir "../i.$last" ||
 		die "dump $n: exit code $RC: $ERR"
-	if [ "$have" = uffd ]; then
+	if [ "$have" != none ]; then
 		[ "$(field compared)" = false ] || bad "dump $n: contents were compared though writes had been tracked"
 		until_true 50 one_keeper || bad "dump $n: $(keepers) keepers"
 	fi
@@ -66,10 +71,10 @@ brought_back "squashed" "$TMPDIR/whole"
 mv "$TMPDIR/aside/"* "$TMPDIR"
 
 # Without a keeper contents are compared: no less right, and no larger.
-for codec in lz4 none zstd:1; do
+for codec in "${codecs[@]}"; do
 	rm -rf "$i.5" "$i.6"
-	stasis dump -t "$PID" -D "$i.5" -R --json --compress $codec || die "dump: $ERR"
-	stasis dump -t "$PID" -D "$i.6" -R --json --compress $codec --prev-images-dir ../i.5 || die "dump: $ERR"
+	stasis dump -t "$PID" -D "$i.5" -R --json --compress "$codec" || die "dump: $ERR"
+	stasis dump -t "$PID" -D "$i.6" -R --json --compress "$codec" --prev-images-dir ../i.5 || die "dump: $ERR"
 	[ "$(field compared)" = true ] || bad "$codec: nobody has tracked writes, and contents were not compared"
 	[ $(($(size "$i.6") * 2)) -lt "$(size "$i.5")" ] || bad "$codec: $(size "$i.6") of $(size "$i.5") bytes"
 	brought_back "compared, $codec" "$i.6"
@@ -92,8 +97,26 @@ for p in /proc/[0-9]*; do
 	[ "$(cat "$p/comm" 2>/dev/null)" = stasis-keep ] && kill -KILL "${p#/proc/}"
 done
 stasis dump -t "$PID" -D "$i.4" -R --json --prev-images-dir ../i.3 || die "dump: $ERR"
-[ "$have" != uffd ] || [ "$(field compared)" = true ] || bad "the keeper was killed, and its word taken"
+[ "$have" = none ] || [ "$(field compared)" = true ] || bad "the keeper was killed, and its word taken"
 brought_back "a keeper that was killed" "$i.4"
+
+# Somebody else has cleared the marks in between: what the keeper has is not believed.
+if [ "$have" = soft-dirty ]; then
+	rm -rf "$i.5" "$i.6"
+	stasis dump -t "$PID" -D "$i.5" -R --json --track-mem --prev-images-dir ../i.4 || die "dump: $ERR"
+	echo 4 >"/proc/$PID/clear_refs"
+	stasis dump -t "$PID" -D "$i.6" -R --json --prev-images-dir ../i.5 || die "dump: $ERR"
+	[ "$(field compared)" = true ] || bad "marks that somebody else had cleared were taken for true"
+	brought_back "marks that somebody else had cleared" "$i.6"
+	rm -rf "$i.5" "$i.6"
+fi
+
+# The rest is no question of the kernel.
+if [ -n "${VM_OUT:-}" ]; then
+	kill_tree
+	gone "$TMPDIR/v"
+	finish
+fi
 
 # What is broken is named, and nothing is left.
 broken() { # WHAT CODE PATTERN OPTIONS...

@@ -14,6 +14,8 @@ check="$check nginx-light postgresql sqlite3 tmux"
 # The binary log is written by programs of the other CPUs, which qemu-user runs.
 check="$check gcc-aarch64-linux-gnu gcc-powerpc64le-linux-gnu gcc-s390x-linux-gnu libc6-dev-arm64-cross
 libc6-dev-ppc64el-cross libc6-dev-s390x-cross qemu-user"
+# Debian's kernels for the four CPUs, in virtual machines; their packages are kept below build/vm.
+check="$check qemu-system-x86 qemu-system-arm qemu-system-ppc qemu-system-misc e2fsprogs xz-utils"
 plots=gnuplot-nox
 
 want=$build

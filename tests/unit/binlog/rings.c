@@ -119,8 +119,11 @@ static void on_signal(int sig)
 {
 	unsigned d = depth++;
 
+	/* Whoever interrupts it from here on must count at the next depth. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (d < DEPTHS)
 		BINLOG(2, "who %u n %u\n", 32 + me * DEPTHS + d, handled_here[d]++);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	depth--;
 }
 

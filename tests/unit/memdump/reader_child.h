@@ -58,6 +58,8 @@ static void map_anon(size_t page, size_t n, int prot)
 	need(mmap(at(page), n * PAGE, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
 		     MAP_FAILED,
 	     "mmap");
+	/* Where huge pages come unasked, pages that nobody has touched would be there, too. */
+	madvise(at(page), n * PAGE, MADV_NOHUGEPAGE);
 }
 
 static pid_t child(void (*prepare)(void), void (*then)(void))

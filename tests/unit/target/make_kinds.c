@@ -74,7 +74,9 @@ static void counters(void **state)
 	same_lines(&t, fd[COUNT], "eventfd-count:");
 	same_lines(&t, fd[HUGE_COUNT], "eventfd-count:");
 	assert_int_equal(read(made_fd(&t, fd[SEMAPHORE]), &v, 8), 8);
-	assert_int_equal(v, 1);
+	/* Before Linux 6.5 nobody tells, which is a finding. */
+	if (strstr(made_file(&t, fd[SEMAPHORE])->fdinfo, "eventfd-semaphore:"))
+		assert_int_equal(v, 1);
 	same_lines(&t, fd[SIGNAL], "sigmask:");
 	same_lines(&t, fd[OWN], "Pid:");
 	same_lines(&t, fd[DEAD], "Pid:");
