@@ -22,7 +22,13 @@
 #endif
 
 enum {
-	ARCH_PRSTATUS_MAX = 400, /* bytes of the largest NT_PRSTATUS register set: ppc64 */
+	/* bytes of the largest NT_PRSTATUS register set, ppc64's, and of a call_note set behind it
+	 */
+	ARCH_PRSTATUS_MAX = 400,
+	ARCH_CALL_LEN = 4,    /* bytes of a call_note set */
+	ARCH_FRAME_NOTES = 4, /* most register sets that a signal frame is made of */
+	ARCH_REGSET_MAX = 16384,
+	ARCH_CONTROL_MAX = 4608, /* bytes of the largest control block: a signal frame */
 };
 
 /* A register set as the kernel's ptrace GETREGSET knows it. */
@@ -76,7 +82,7 @@ struct arch_desc {
 	bool (*restart_undo)(void *prstatus, int64_t code);
 };
 
-extern const struct arch_desc arch_x86_64;
+extern const struct arch_desc arch_x86_64, arch_aarch64, arch_ppc64, arch_s390;
 
 /* By ELF machine; NULL when unknown. */
 const struct arch_desc *arch_by_machine(uint16_t elf_machine);
@@ -90,6 +96,12 @@ struct arch_gadget {
 	size_t len;
 };
 
+/* A register set as a thread has it; len 0: it or this CPU has none. */
+struct arch_set {
+	uint32_t note, len;
+	const uint8_t *data;
+};
+
 /* One system call of a batch, as the injected loop reads it. */
 struct arch_call {
 	uint64_t nr;
@@ -101,6 +113,15 @@ struct arch_call {
  * System calls in a stopped thread, on the host's CPU. Data and pure functions: the ptrace and
  * memory work is src/target's.
  *
+ * What the functions call prstatus is the NT_PRSTATUS register set and, where the number of the
+ * interrupted call is in a register set of its own, the ARCH_CALL_LEN bytes of that one behind it:
+ *
+ *	x86-64   0  user_regs_struct, orig_rax in it   216
+ *	aarch64  0  user_pt_regs   272  NT_ARM_SYSTEM_CALL    276
+ *	s390x    0  s390_regs      216  NT_S390_SYSTEM_CALL   220
+ *
+ * Both are read, changed and written together, so set_call() and skip_call() reach the number, too.
+ *
  * The injected code has two ways in: `run` makes the calls of a table, `boot` makes the one call
  * that the registers hold. Both close by sending the thread one signal. A traced thread stops
  * there, with pc at `stopped`. A thread whose tracer died goes on: it sets its true signal mask,
@@ -110,6 +131,7 @@ struct arch_call {
 struct arch_inject {
 	uint16_t elf_machine;
 	uint32_t prstatus_len;
+	uint32_t call_note; /* the set behind it; 0: the number is in NT_PRSTATUS */
 	const struct arch_gadget *syscall_ret; /* "system call; return"; ends with len 0 */
 	const struct arch_gadget *sigreturn;   /* what signal handlers return to; likewise */
 
@@ -155,16 +177,18 @@ struct arch_inject {
 			   size_t room);
 	uint32_t red_zone; /* bytes below the stack pointer that are the program's own */
 
+	/* What frame() is made of beside NT_PRSTATUS, at most ARCH_FRAME_NOTES; ends with 0. */
+	const uint32_t *frame_notes;
 	/*
-	 * A signal frame at address @addr, which "system call; return" pops: its first word is
-	 * @sigreturn_pc, the rest leads rt_sigreturn to @prstatus, @xstate and @sigmask. Returns
+	 * A signal frame at address @addr, to which "system call; return" returns: it leads
+	 * rt_sigreturn, to be made at @sigreturn_pc, to @prstatus, @sets (in the order of
+	 * frame_notes) and @sigmask. Returns
 	 * its length, 0 when @room is too small or the state does not fit a frame. @addr is a
 	 * multiple of 64. A call that was to be restarted is, but a sleep that the kernel would
 	 * have continued returns EINTR: rt_sigreturn forgets its deadline.
 	 */
 	size_t (*frame)(void *buf, size_t room, uint64_t addr, uint64_t sigreturn_pc,
-			const void *prstatus, const void *xstate, size_t xstate_len,
-			uint64_t sigmask);
+			const void *prstatus, const struct arch_set *sets, uint64_t sigmask);
 
 	/* The code for one thread, to run at @addr with the control block at @control. */
 	const uint8_t *code_start, *code_stopped, *code_end; /* as assembled, for the offsets */

@@ -11,9 +11,7 @@
 
 #include "arch/arch.h"
 
-/*
- * How far the control block is from the code as assembled; x86_code() puts the true distance in.
- */
+/* How far the control block is from the code as assembled; x86_code() puts the true one in. */
 enum { CONTROL_OFF = 0x11000 };
 
 /* In the order in which the code pops. */
@@ -148,6 +146,8 @@ static const struct arch_gadget gadgets_syscall_ret[] = {
 	{NULL, 0},
 };
 
+static const uint32_t frame_notes[] = {NT_X86_XSTATE, 0};
+
 static const struct arch_gadget gadgets_sigreturn[] = {
 	{sigreturn_rax, sizeof(sigreturn_rax)},
 	{sigreturn_eax, sizeof(sigreturn_eax)},
@@ -253,8 +253,7 @@ static bool x86_wait_again(void *prstatus, bool look)
 	return true;
 }
 
-/* Where each component of an XSAVE image in standard format lies; len 0: this CPU does not have it.
- */
+/* Where each component of a standard XSAVE image lies; len 0: this CPU does not have it. */
 struct component {
 	uint32_t off, len;
 };
@@ -437,8 +436,7 @@ static void restart(struct user_regs_struct *r, bool keep_deadline)
 }
 
 static size_t x86_frame(void *buf, size_t room, uint64_t addr, uint64_t sigreturn_pc,
-			const void *prstatus, const void *xstate, size_t xstate_len,
-			uint64_t sigmask)
+			const void *prstatus, const struct arch_set *sets, uint64_t sigmask)
 {
 	size_t fp_off = (sizeof(struct frame) + 63) & ~(size_t)63;
 	struct user_regs_struct r;
@@ -447,7 +445,7 @@ static size_t x86_frame(void *buf, size_t room, uint64_t addr, uint64_t sigretur
 
 	if (room < fp_off)
 		return 0;
-	fp_len = frame_xstate((uint8_t *)buf + fp_off, room - fp_off, xstate, xstate_len);
+	fp_len = frame_xstate((uint8_t *)buf + fp_off, room - fp_off, sets[0].data, sets[0].len);
 	if (!fp_len)
 		return 0;
 	memcpy(&r, prstatus, sizeof(r));
@@ -587,6 +585,7 @@ const struct arch_inject arch_inject = {
 	.set_ret = x86_set_ret,
 	.regset_fit = x86_regset_fit,
 	.red_zone = 128,
+	.frame_notes = frame_notes,
 	.frame = x86_frame,
 	.code_start = stasis_code,
 	.code_stopped = stasis_code_stopped,

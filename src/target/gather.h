@@ -32,6 +32,8 @@ void gather_close(struct gather *g);
  * well, for remote.c.
  */
 int threads_collect(struct model *m, struct task *task, struct m_thread *t, struct err *err);
+/* General registers as the image has them, with the call's number behind; see arch.h. */
+void threads_prstatus(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX]);
 /* What of it calls in the target's context need: @task's true state, and its way back. */
 int threads_ready(struct task *task, struct err *err);
 /*

@@ -9,10 +9,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "src/target/gather.h"
 #include "src/target/put.h"
 #include "src/target/put_list.h"
-
-enum { REGSET_MAX = 16384 };
 
 #define ALL_SIGNALS (~0ull)
 
@@ -58,8 +57,7 @@ static int general(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX]
 	    t->regsets[0].len != arch_inject.prstatus_len)
 		return err_fail(err, EBADMSG, ERR_IMAGE,
 				"thread %u has no general registers of this CPU", t->tid);
-	memset(prstatus, 0, ARCH_PRSTATUS_MAX);
-	memcpy(prstatus, t->regsets[0].data, t->regsets[0].len);
+	threads_prstatus(t, prstatus);
 	if (!t->in_syscall || !arch->restart_undo || !arch->restart_undo(prstatus, t->syscall_ret))
 		arch_inject.skip_call(prstatus);
 	return 0;
@@ -67,7 +65,7 @@ static int general(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX]
 
 static int put_set(const struct m_thread *t, const struct m_regset *set, struct err *err)
 {
-	static uint8_t has[REGSET_MAX], buf[REGSET_MAX];
+	static uint8_t has[ARCH_REGSET_MAX], buf[ARCH_REGSET_MAX];
 	struct iovec iov = {has, sizeof(has)};
 
 	if (ptrace(PTRACE_GETREGSET, (pid_t)t->tid, set->note, &iov) < 0)
@@ -89,17 +87,19 @@ static int put_thread(struct remote *r, struct task *task, const struct m_thread
 		      struct err *err)
 {
 	uint8_t prstatus[ARCH_PRSTATUS_MAX];
-	struct iovec iov = {prstatus, arch_inject.prstatus_len};
 	int ret = general(t, prstatus, err);
 
 	if (ret == 0)
 		ret = on_the_way(r, task, err);
 	if (ret < 0)
 		return ret;
-	if (ptrace(PTRACE_SETREGSET, task->tid, NT_PRSTATUS, &iov) < 0)
-		return err_set(err, errno, "set the general registers of thread %d", task->tid);
+	ret = task_set_regs(task->tid, prstatus);
+	if (ret < 0)
+		return err_set(err, -ret, "set the general registers of thread %d", task->tid);
+	/* The call's number has been set, as it must be from here on. */
 	for (uint32_t i = 1; ret == 0 && i < t->nregsets; i++)
-		ret = put_set(t, &t->regsets[i], err);
+		if (t->regsets[i].note != arch_inject.call_note)
+			ret = put_set(t, &t->regsets[i], err);
 	if (ret == 0)
 		ret = set_mask(task, t->sigmask, err);
 	if (ret < 0)

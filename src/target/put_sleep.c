@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/io.h"
+#include "src/target/gather.h"
 #include "src/target/put.h"
 #include "src/target/put_list.h"
 
@@ -89,13 +90,14 @@ static bool sleep_again(const struct remote *r, struct sleep *s)
 
 static bool call_of(const struct remote *r, const struct m_thread *t, struct arch_call *ret)
 {
-	uint8_t code[CODE_MAX] = {0};
+	uint8_t code[CODE_MAX] = {0}, prstatus[ARCH_PRSTATUS_MAX];
 
 	if (!t->in_syscall || t->syscall_ret != RESTART_BLOCK || !arch_inject.call_made ||
 	    !t->nregsets || t->regsets[0].len != arch_inject.prstatus_len)
 		return false;
 	peek(r, t->pc - arch_inject.call_code_len, code, arch_inject.call_code_len);
-	return arch_inject.call_made(t->regsets[0].data, code, ret);
+	threads_prstatus(t, prstatus);
+	return arch_inject.call_made(prstatus, code, ret);
 }
 
 /* Makes the call and interrupts it at once: the kernel is where it was. */

@@ -42,20 +42,38 @@ struct run {
 
 /* --- registers and mask ----------------------------------------------------------------------- */
 
+/* The set with the number of the interrupted call lies behind NT_PRSTATUS; see arch.h. */
+static struct iovec call_iov(const void *prstatus)
+{
+	return (struct iovec){(uint8_t *)(uintptr_t)prstatus + arch_inject.prstatus_len,
+			      ARCH_CALL_LEN};
+}
+
 int task_regs(pid_t tid, void *prstatus)
 {
-	struct iovec iov = {prstatus, arch_inject.prstatus_len};
+	struct iovec iov = {prstatus, arch_inject.prstatus_len}, call = call_iov(prstatus);
 
 	if (ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, &iov) < 0)
 		return -errno;
-	return iov.iov_len == arch_inject.prstatus_len ? 0 : -EOPNOTSUPP;
+	if (iov.iov_len != arch_inject.prstatus_len)
+		return -EOPNOTSUPP;
+	if (arch_inject.call_note &&
+	    ptrace(PTRACE_GETREGSET, tid, arch_inject.call_note, &call) < 0)
+		return -errno;
+	return 0;
 }
 
-static int set_regs(pid_t tid, const void *prstatus)
+int task_set_regs(pid_t tid, const void *prstatus)
 {
 	struct iovec iov = {(void *)(uintptr_t)prstatus, arch_inject.prstatus_len};
+	struct iovec call = call_iov(prstatus);
 
-	return ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &iov) < 0 ? -errno : 0;
+	if (ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &iov) < 0)
+		return -errno;
+	if (arch_inject.call_note &&
+	    ptrace(PTRACE_SETREGSET, tid, arch_inject.call_note, &call) < 0)
+		return -errno;
+	return 0;
 }
 
 static int set_mask(pid_t tid, uint64_t mask)
@@ -90,7 +108,7 @@ void remote_undo(struct task *task)
 	set_mask(task->tid, task->sigmask);
 	if (FAULT("target.undo"))
 		return;
-	if (set_regs(task->tid, task->prstatus) == 0)
+	if (task_set_regs(task->tid, task->prstatus) == 0)
 		task->altered = false;
 }
 
@@ -99,7 +117,7 @@ int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err
 	int ret;
 
 	task->altered = true;
-	ret = set_regs(task->tid, prstatus);
+	ret = task_set_regs(task->tid, prstatus);
 	if (FAULT("target.entered"))
 		return err_set(err, EIO, "fault injected at target.entered");
 	if (ret == 0)
@@ -295,7 +313,7 @@ static int requeue(struct remote *r, struct run *run, int signo, struct err *err
 		run->no_signo |= BIT(signo);
 		choose_signal(run);
 		arch_inject.set_signo(run->regs, run->signo);
-		ret = set_regs(tid, run->regs);
+		ret = task_set_regs(tid, run->regs);
 	}
 	if (ret == 0)
 		ret = set_mask(tid, run_mask(run));
@@ -308,7 +326,7 @@ static int leave_steps(struct remote *r, struct run *run, struct err *err)
 	int ret;
 
 	arch_inject.skip_call(run->regs);
-	ret = set_regs(run->task->tid, run->regs);
+	ret = task_set_regs(run->task->tid, run->regs);
 	if (ret < 0)
 		return err_set(err, -ret, "set registers of thread %d", run->task->tid);
 	return run_to_trap(r, run->task, 0, err);
@@ -439,8 +457,8 @@ static int add_iov(struct iovec *l, struct iovec *rem, int n, void *local, uint6
 }
 
 /* Control blocks, calls and buffers go in, calls and buffers come out. */
-static int transfer(struct remote *r, struct batch *b, unsigned n, uint8_t (*controls)[512],
-		    struct err *err)
+static int transfer(struct remote *r, struct batch *b, unsigned n,
+		    uint8_t (*controls)[ARCH_CONTROL_MAX], struct err *err)
 {
 	struct iovec l[3 * REMOTE_SLOTS], rem[3 * REMOTE_SLOTS];
 	size_t sum = 0;
@@ -468,7 +486,7 @@ static int transfer(struct remote *r, struct batch *b, unsigned n, uint8_t (*con
 }
 
 static int run_prepare(struct remote *r, struct run *run, unsigned slot, struct task *task,
-		       const struct batch *b, uint8_t control[512], struct err *err)
+		       const struct batch *b, uint8_t control[ARCH_CONTROL_MAX], struct err *err)
 {
 	if (task->state != TASK_STOPPED)
 		return gone(task, err);
@@ -482,7 +500,7 @@ static int run_prepare(struct remote *r, struct run *run, unsigned slot, struct 
 int remote_run(struct remote *r, struct task *const *tasks, struct batch *batches, unsigned n,
 	       struct err *err)
 {
-	static uint8_t controls[REMOTE_SLOTS][512];
+	static uint8_t controls[REMOTE_SLOTS][ARCH_CONTROL_MAX];
 	static struct run runs[REMOTE_SLOTS];
 	unsigned started = 0;
 	int ret = 0;

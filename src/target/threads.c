@@ -10,7 +10,7 @@
 #include "src/target/gather.h"
 #include "src/target/remote.h"
 
-enum { REGSET_MAX = 16384, PEEK = 64 };
+enum { PEEK = 64 };
 
 /* struct rseq and struct rseq_cs, Linux 4.18, Documentation of rseq(2). */
 enum { RSEQ_CS_OFF = 8 };
@@ -24,6 +24,20 @@ static ssize_t peek(pid_t tid, uint64_t addr, void *buf, size_t len)
 	struct iovec l = {buf, len}, r = {(void *)(uintptr_t)addr, len};
 
 	return process_vm_readv(tid, &l, 1, &r, 1, 0);
+}
+
+void threads_prstatus(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX])
+{
+	const struct m_regset *call = model_regset(t, arch_inject.call_note);
+
+	memset(prstatus, 0, ARCH_PRSTATUS_MAX);
+	memcpy(prstatus, t->regsets[0].data, arch_inject.prstatus_len);
+	if (!arch_inject.call_note)
+		return;
+	if (call && call->len == ARCH_CALL_LEN)
+		memcpy(prstatus + arch_inject.prstatus_len, call->data, ARCH_CALL_LEN);
+	else
+		arch_inject.skip_call(prstatus);
 }
 
 static uint64_t reg(const void *prstatus, uint32_t off)
@@ -116,7 +130,7 @@ static int regset_add(struct model *m, struct m_thread *t, uint32_t note, const 
 /* All but NT_PRSTATUS, which is there already. */
 static int regsets_read(struct model *m, struct task *task, struct m_thread *t, struct err *err)
 {
-	static uint8_t buf[REGSET_MAX];
+	static uint8_t buf[ARCH_REGSET_MAX];
 
 	for (const struct arch_regset *a = arch_host()->regsets + 1; a->note; a++) {
 		struct iovec iov = {buf, sizeof(buf)};
