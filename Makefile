@@ -31,7 +31,7 @@ endif
 ARCH_DIR := $(if $(filter x86_64,$(ARCH)),x86,$(if $(filter aarch64,$(ARCH)),aarch64,$(if $(filter ppc64le ppc64,$(ARCH)),ppc64,$(if $(filter s390x,$(ARCH)),s390,$(error ARCH=$(ARCH) is not one of x86_64 aarch64 ppc64le s390x)))))
 
 CFLAGS ?= -O2 -g
-ALL_CPPFLAGS := -D_GNU_SOURCE -DSTASIS_VERSION='"$(VERSION)"' -I. -I$(B)/gen $(if $(SYSROOT),-isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/$(TRIPLE)) $(if $(FAULTS),-DFAULTS) $(CPPFLAGS)
+ALL_CPPFLAGS := -D_GNU_SOURCE -D__SANE_USERSPACE_TYPES__ -DSTASIS_VERSION='"$(VERSION)"' -I. -I$(B)/gen $(if $(SYSROOT),-isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/$(TRIPLE)) $(if $(FAULTS),-DFAULTS) $(CPPFLAGS)
 ALL_CFLAGS := -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla \
 	-fno-strict-aliasing -fno-omit-frame-pointer -pthread $(if $(WERROR),-Werror) $(CFLAGS)
 ifeq ($(D),asan)
@@ -77,7 +77,7 @@ ALL_LIBS := $(call have,$(LIBS))
 STASIS_LIBS := $(call have,serve ops inspect target image memdump binlog arch)
 EXT_memdump := -lzstd -llz4 -lxxhash -luring
 EXT_image := -lprotobuf-c
-EXT_inspect := -lunwind-coredump -lunwind-$(subst ppc64le,ppc64,$(ARCH)) -lunwind $(if $(STATIC),-llzma -lz) -ljansson
+EXT_inspect := -lunwind-$(subst ppc64le,ppc64,$(ARCH)) -lunwind $(if $(STATIC),-llzma -lz) -ljansson
 EXT_ALL = $(EXT_inspect) $(EXT_image) $(EXT_memdump)
 
 PROGRAMS := $(if $(SRC_cmd),$(B)/stasis) $(if $(SRC_bindecode),$(B)/bindecode)

@@ -90,6 +90,19 @@ const struct arch_desc *arch_by_march(uint32_t criu_march);
 /* The CPU this build runs on. */
 const struct arch_desc *arch_host(void);
 
+/* The caller's own thread pointer, from which C libraries count (__rseq_offset). */
+static inline void *arch_self(void)
+{
+#ifdef __powerpc64__ /* GCC has no __builtin_thread_pointer() there before 14 */
+	void *self;
+
+	__asm__("mr %0, 13" : "=r"(self));
+	return self;
+#else
+	return __builtin_thread_pointer();
+#endif
+}
+
 /* Bytes to look for in executable memory. */
 struct arch_gadget {
 	const uint8_t *bytes;
