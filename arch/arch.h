@@ -25,9 +25,9 @@ enum {
 	/* bytes of the largest NT_PRSTATUS register set, ppc64's, and of a call_note set behind it
 	 */
 	ARCH_PRSTATUS_MAX = 400,
-	ARCH_CALL_LEN = 4,    /* bytes of a call_note set */
-	ARCH_FRAME_NOTES = 4, /* most register sets that a signal frame is made of */
-	ARCH_REGSET_MAX = 16384,
+	ARCH_CALL_LEN = 4,	 /* bytes of a call_note set */
+	ARCH_FRAME_NOTES = 4,	 /* most register sets that a signal frame is made of */
+	ARCH_REGSET_MAX = 69632, /* of any register set: NT_ARM_ZA */
 	ARCH_CONTROL_MAX = 4608, /* bytes of the largest control block: a signal frame */
 };
 
@@ -148,9 +148,11 @@ struct arch_inject {
 	const struct arch_gadget *syscall_ret; /* "system call; return"; ends with len 0 */
 	const struct arch_gadget *sigreturn;   /* what signal handlers return to; likewise */
 
-	/* @prstatus made to start call @nr at @pc with stack @sp, with no restart of an old call.
+	/*
+	 * @prstatus made to start call @nr at @pc with stack @sp, with no restart of an old call.
+	 * @back: where the code at @pc returns to, for CPUs that have it in a register.
 	 */
-	void (*set_call)(void *prstatus, uint64_t pc, uint64_t sp, uint64_t nr,
+	void (*set_call)(void *prstatus, uint64_t pc, uint64_t sp, uint64_t back, uint64_t nr,
 			 const uint64_t args[6]);
 	/* The result of the call that has just been made. */
 	int64_t (*call_ret)(const void *prstatus);
@@ -183,11 +185,12 @@ struct arch_inject {
 	/* The result of the call that has just been made is @value. */
 	void (*set_ret)(void *prstatus, int64_t value);
 	/*
-	 * A register set of @len bytes, maybe from another CPU model, made into the @room bytes
-	 * that this one has. False when it holds what does not fit.
+	 * What is to be written for the register set @set of an image, maybe from another CPU
+	 * model, into a thread that has @has now: into @ret, of ARCH_REGSET_MAX bytes. Its length;
+	 * 0 when there is nothing to write (read-only, or not in use), -EBADMSG when it holds what
+	 * does not fit. Not asked when both are the same.
 	 */
-	bool (*regset_fit)(uint32_t note, const uint8_t *data, size_t len, uint8_t *ret,
-			   size_t room);
+	int64_t (*regset_fit)(const struct arch_set *set, const struct arch_set *has, uint8_t *ret);
 	uint32_t red_zone; /* bytes below the stack pointer that are the program's own */
 
 	/* What frame() is made of beside NT_PRSTATUS, at most ARCH_FRAME_NOTES; ends with 0. */

@@ -168,7 +168,7 @@ static void args_to_regs(struct user_regs_struct *r, uint64_t nr, const uint64_t
 	r->eflags = 0x202;
 }
 
-static void x86_set_call(void *prstatus, uint64_t pc, uint64_t sp, uint64_t nr,
+static void x86_set_call(void *prstatus, uint64_t pc, uint64_t sp, uint64_t back, uint64_t nr,
 			 const uint64_t args[6])
 {
 	struct user_regs_struct r;
@@ -363,28 +363,26 @@ static void move_components(uint64_t bv, const uint8_t *data, uint8_t *ret, size
 	}
 }
 
-static bool x86_regset_fit(uint32_t note, const uint8_t *data, size_t len, uint8_t *ret,
-			   size_t room)
+static int64_t x86_regset_fit(const struct arch_set *set, const struct arch_set *has, uint8_t *ret)
 {
 	uint64_t bv;
 
-	if (note == NT_X86_XSTATE) {
-		if (len < FX_LEN + XHDR_LEN || room < FX_LEN + XHDR_LEN)
-			return false;
-		memcpy(&bv, data + FX_LEN, sizeof(bv));
-		if (!xstate_frame_len(bv, len) || !xstate_frame_len(bv, room))
-			return false;
-		if (is_wide(data, len)) {
-			move_components(bv, data, ret, room);
-			return true;
+	if (set->note == NT_X86_XSTATE) {
+		if (set->len < FX_LEN + XHDR_LEN || has->len < FX_LEN + XHDR_LEN)
+			return -EBADMSG;
+		memcpy(&bv, set->data + FX_LEN, sizeof(bv));
+		if (!xstate_frame_len(bv, set->len) || !xstate_frame_len(bv, has->len))
+			return -EBADMSG;
+		if (is_wide(set->data, set->len)) {
+			move_components(bv, set->data, ret, has->len);
+			return has->len;
 		}
-	} else if (len != room) {
-		return false;
+	} else if (set->len != has->len) {
+		return -EBADMSG;
 	}
-	memcpy(ret, data, len < room ? len : room);
-	if (len < room)
-		memset(ret + len, 0, room - len);
-	return true;
+	memset(ret, 0, has->len);
+	memcpy(ret, set->data, set->len < has->len ? set->len : has->len);
+	return has->len;
 }
 
 /* "mov $NUMBER, %eax; syscall", as C libraries have it */

@@ -65,19 +65,25 @@ static int general(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX]
 
 static int put_set(const struct m_thread *t, const struct m_regset *set, struct err *err)
 {
-	static uint8_t has[ARCH_REGSET_MAX], buf[ARCH_REGSET_MAX];
-	struct iovec iov = {has, sizeof(has)};
+	static uint8_t now[ARCH_REGSET_MAX], buf[ARCH_REGSET_MAX];
+	const struct arch_set want = {set->note, set->len, set->data};
+	struct iovec iov = {now, sizeof(now)};
+	int64_t len;
 
 	if (ptrace(PTRACE_GETREGSET, (pid_t)t->tid, set->note, &iov) < 0)
 		return err_set(err, errno, "%s (%#x) of thread %u: not on this machine",
 			       name_of(set->note), set->note, t->tid);
-	if (!arch_inject.regset_fit(set->note, set->data, set->len, buf, iov.iov_len))
+	if (set->len == iov.iov_len && !memcmp(set->data, now, set->len))
+		return 0;
+	len = arch_inject.regset_fit(
+		&want, &(struct arch_set){set->note, (uint32_t)iov.iov_len, now}, buf);
+	if (len < 0)
 		return err_fail(err, EBADMSG, ERR_UNSUPPORTED,
 				"%s (%#x) of thread %u: the %u bytes of the image do not fit the "
 				"%zu of this CPU",
 				name_of(set->note), set->note, t->tid, set->len, iov.iov_len);
-	iov.iov_base = buf;
-	if (ptrace(PTRACE_SETREGSET, (pid_t)t->tid, set->note, &iov) < 0)
+	iov = (struct iovec){buf, (size_t)len};
+	if (len && ptrace(PTRACE_SETREGSET, (pid_t)t->tid, set->note, &iov) < 0)
 		return err_set(err, errno, "set %s (%#x) of thread %u", name_of(set->note),
 			       set->note, t->tid);
 	return 0;

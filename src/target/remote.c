@@ -147,7 +147,7 @@ static int bare_call(struct remote *r, struct task *task, uint64_t nr, const uin
 	int ret;
 
 	memcpy(regs, task->prstatus, sizeof(regs));
-	arch_inject.set_call(regs, r->syscall_pc, r->frame_addr, nr, args);
+	arch_inject.set_call(regs, r->syscall_pc, r->frame_addr, r->sigreturn_pc, nr, args);
 	ret = run_enter(task, regs, ALL_SIGNALS, err);
 	if (ret == 0)
 		ret = run_to_syscall(r, task, err);

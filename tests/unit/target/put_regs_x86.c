@@ -97,7 +97,7 @@ static void leave_call(struct stub *s, struct task *task)
 	uint8_t regs[ARCH_PRSTATUS_MAX];
 
 	memcpy(regs, task->prstatus, sizeof(regs));
-	arch_inject.set_call(regs, s->r.syscall_pc, 0, SYS_getppid, none);
+	arch_inject.set_call(regs, s->r.syscall_pc, 0, 0, SYS_getppid, none);
 	OK(run_enter(task, regs, ~0ull, &s->err));
 	OK(run_to_syscall(&s->r, task, &s->err));
 	OK(run_to_syscall(&s->r, task, &s->err));
