@@ -17,6 +17,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Newer than the C library of Debian 12. */
+#ifndef NT_ARM_SSVE
+#define NT_ARM_SSVE 0x40b /* Linux 5.19 */
+#endif
+#ifndef NT_ARM_ZA
+#define NT_ARM_ZA 0x40c /* Linux 5.19 */
+#endif
+#ifndef NT_ARM_ZT
+#define NT_ARM_ZT 0x40d /* Linux 6.3 */
+#endif
+#ifndef NT_ARM_FPMR
+#define NT_ARM_FPMR 0x40e /* Linux 6.9 */
+#endif
+#ifndef NT_ARM_POE
+#define NT_ARM_POE 0x40f /* Linux 6.12 */
+#endif
+#ifndef NT_ARM_GCS
+#define NT_ARM_GCS 0x410 /* Linux 6.13 */
+#endif
 #ifndef NT_X86_SHSTK
 #define NT_X86_SHSTK 0x204 /* Linux 6.6 */
 #endif
@@ -56,6 +75,12 @@ struct arch_desc {
 		uint16_t off;
 		uint8_t size;
 	} * regs;
+	/*
+	 * The kernel decides before the stop whether an interrupted call is made again, and has
+	 * stepped back to it then. What it keeps of the call only shows when the thread goes on;
+	 * see src/target/recall.h. Of the four functions below it has restart_undo() at most.
+	 */
+	bool steps_back;
 	/*
 	 * A thread that was stopped inside a restartable system call: changes @prstatus to what it
 	 * must hold so that the call is made again (ERESTARTSYS, NOINTR, NOHAND) or returns EINTR
@@ -109,6 +134,13 @@ struct arch_gadget {
 	size_t len;
 };
 
+/* What a call that is made again may be, by its number and arguments. */
+enum arch_sleep {
+	ARCH_AWAKE,
+	ARCH_MAY_SLEEP, /* one of those of which the kernel keeps the end */
+	ARCH_SLEEPS,	/* restart_syscall: it goes on with what the kernel has kept */
+};
+
 /* A register set as a thread has it; len 0: it or this CPU has none. */
 struct arch_set {
 	uint32_t note, len;
@@ -147,6 +179,10 @@ struct arch_inject {
 	uint32_t call_note; /* the set behind it; 0: the number is in NT_PRSTATUS */
 	const struct arch_gadget *syscall_ret; /* "system call; return"; ends with len 0 */
 	const struct arch_gadget *sigreturn;   /* what signal handlers return to; likewise */
+	/* What a call is made by, and whether its sleep is kept; for CPUs where steps_back is set.
+	 */
+	struct arch_gadget syscall_insn;
+	enum arch_sleep (*sleep)(const void *prstatus);
 
 	/*
 	 * @prstatus made to start call @nr at @pc with stack @sp, with no restart of an old call.
@@ -206,14 +242,25 @@ struct arch_inject {
 	size_t (*frame)(void *buf, size_t room, uint64_t addr, uint64_t sigreturn_pc,
 			const void *prstatus, const struct arch_set *sets, uint64_t sigmask);
 
+	/*
+	 * Sets of which a system call leaves nothing, where is_lost() says that they are in use: at
+	 * most one at a time. They are saved with prstatus, and put back with it. NULL: none.
+	 */
+	const uint32_t *lost_notes;
+	bool (*is_lost)(const struct arch_set *set);
+
 	/* The code for one thread, to run at @addr with the control block at @control. */
 	const uint8_t *code_start, *code_stopped, *code_end; /* as assembled, for the offsets */
 	void (*code)(void *buf, uint64_t addr, uint64_t control);
 
-	/* The control block: @sigval comes with the closing signal. */
+	/*
+	 * The control block: @sigval comes with the closing signal. @lost: what calls leave nothing
+	 * of, or NULL. @asleep: @prstatus is at a sleep that the kernel keeps the end of, which
+	 * only CPUs with steps_back are told.
+	 */
 	size_t control_len;
-	void (*control)(void *control, const void *prstatus, uint64_t sigmask, int signo,
-			uint64_t sigval);
+	void (*control)(void *control, const void *prstatus, const struct arch_set *lost,
+			bool asleep, uint64_t sigmask, int signo, uint64_t sigval);
 	/* Registers for `run` over @n calls at @table, closing with @signo. */
 	void (*set_run)(void *prstatus, uint64_t code, uint64_t control, uint64_t table, uint64_t n,
 			int signo);

@@ -479,8 +479,8 @@ static size_t x86_frame(void *buf, size_t room, uint64_t addr, uint64_t sigretur
 	return fp_off + fp_len;
 }
 
-static void x86_control(void *control, const void *prstatus, uint64_t sigmask, int signo,
-			uint64_t sigval)
+static void x86_control(void *control, const void *prstatus, const struct arch_set *lost,
+			bool asleep, uint64_t sigmask, int signo, uint64_t sigval)
 {
 	struct user_regs_struct r;
 	struct control c = {0};

@@ -271,7 +271,7 @@ static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p,
 		struct m_thread *t = &p->threads[i];
 
 		t->tid = (uint32_t)task->tid;
-		ret = threads_collect(g->m, task, t, err);
+		ret = threads_collect(g->m, g->tree, task, t, err);
 		if (ret == 0)
 			ret = proc_collect_thread(g->m, p, t, err);
 		task->seccomp = t->seccomp_mode != 0;

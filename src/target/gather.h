@@ -31,11 +31,12 @@ void gather_close(struct gather *g);
  * threads.c: registers, signal mask and queue of one thread, by ptrace. Fills @task's true state as
  * well, for remote.c.
  */
-int threads_collect(struct model *m, struct task *task, struct m_thread *t, struct err *err);
+int threads_collect(struct model *m, struct tree *tree, struct task *task, struct m_thread *t,
+		    struct err *err);
 /* General registers as the image has them, with the call's number behind; see arch.h. */
 void threads_prstatus(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX]);
 /* What of it calls in the target's context need: @task's true state, and its way back. */
-int threads_ready(struct task *task, struct err *err);
+int threads_ready(struct tree *tree, struct task *task, struct err *err);
 /*
  * Some waits are not made again by the kernel after a stop, signal or none. Where no signal is on
  * its way this has the true state of @task, which is known, changed so that they are: the program

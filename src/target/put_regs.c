@@ -115,6 +115,8 @@ static int put_thread(struct remote *r, struct task *task, const struct m_thread
 	task->sigmask = t->sigmask;
 	task->known = true;
 	task->altered = false;
+	task->at_call = task->recall = t->in_syscall;
+	task->asleep = false;
 	return 0;
 }
 

@@ -18,6 +18,7 @@
 #include "base/fault.h"
 #include "base/io.h"
 #include "src/target/gadget.h"
+#include "src/target/recall.h"
 
 enum {
 	CODE_STRIDE = 256,
@@ -267,6 +268,11 @@ int remote_open(struct remote *r, struct tree *t, struct proc *proc, uint64_t ca
 	if (!gadgets_find(proc->pid, &g))
 		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
 				"process %d has no code that makes system calls", proc->pid);
+	for (uint32_t i = 0; i < proc->ntasks; i++) {
+		ret = recall_look(t, tree_proc_task(t, proc, i), err);
+		if (ret < 0)
+			return ret;
+	}
 	r->syscall_pc = g.syscall_pc;
 	r->sigreturn_pc = g.sigreturn_pc;
 	ret = open_mem(r, err);

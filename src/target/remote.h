@@ -156,5 +156,6 @@ int run_sleep_seccomp(struct remote *r, struct task *task, struct err *err);
 /* What arch.h calls prstatus, of a stopped thread; -errno. */
 int task_regs(pid_t tid, void *prstatus);
 int task_set_regs(pid_t tid, const void *prstatus);
+int task_set_mask(pid_t tid, uint64_t mask);
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "src/target/gather.h"
+#include "src/target/recall.h"
 #include "src/target/remote.h"
 
 enum { PEEK = 64 };
@@ -107,9 +108,20 @@ static bool signal_due(const struct task *task)
 
 void threads_wait_again(struct task *task)
 {
-	if (arch_inject.wait_again && arch_inject.wait_again(task->prstatus, true) &&
-	    !signal_due(task) && arch_inject.wait_again(task->prstatus, false))
-		task->altered = true;
+	uint64_t first = 0;
+
+	if (!arch_inject.wait_again || !arch_inject.wait_again(task->prstatus, true) ||
+	    signal_due(task))
+		return;
+	if (arch_host()->steps_back && !recall_argument(task, &first))
+		return;
+	if (!arch_inject.wait_again(task->prstatus, false))
+		return;
+	if (arch_host()->steps_back) {
+		arch_inject.set_ret(task->prstatus, (int64_t)first);
+		task->at_call = true;
+	}
+	task->altered = true;
 }
 
 static int regset_add(struct model *m, struct m_thread *t, uint32_t note, const void *data,
@@ -191,11 +203,13 @@ static void rseq_read(struct task *task, struct m_thread *t)
 	rseq_abort(task, &t->rseq);
 }
 
-int threads_ready(struct task *task, struct err *err)
+int threads_ready(struct tree *tree, struct task *task, struct err *err)
 {
 	struct m_thread drop = {0};
 	int ret = remote_save(task, err);
 
+	if (ret == 0)
+		ret = recall_look(tree, task, err);
 	if (ret < 0)
 		return ret;
 	rseq_read(task, &drop);
@@ -203,12 +217,25 @@ int threads_ready(struct task *task, struct err *err)
 	return 0;
 }
 
-int threads_collect(struct model *m, struct task *task, struct m_thread *t, struct err *err)
+/* Where the kernel does not tell why a call is made again: for the one who sees the image. */
+static int64_t stepped_back(const struct task *task)
+{
+	enum { KERNEL_RESTARTNOHAND = 514, KERNEL_RESTARTBLOCK = 516 };
+
+	if (!task->at_call)
+		return 0;
+	return task->asleep ? -KERNEL_RESTARTBLOCK : -KERNEL_RESTARTNOHAND;
+}
+
+int threads_collect(struct model *m, struct tree *tree, struct task *task, struct m_thread *t,
+		    struct err *err)
 {
 	const struct arch_desc *arch = arch_host();
 	uint8_t prstatus[ARCH_PRSTATUS_MAX];
 	int ret = remote_save(task, err);
 
+	if (ret == 0)
+		ret = recall_look(tree, task, err);
 	if (ret == 0)
 		ret = queue_read(m, task->tid, 0, &t->pending, err);
 	if (ret < 0)
@@ -217,10 +244,12 @@ int threads_collect(struct model *m, struct task *task, struct m_thread *t, stru
 	rseq_read(task, t);
 	threads_wait_again(task);
 	memcpy(prstatus, task->prstatus, sizeof(prstatus));
-	t->syscall_ret = arch->restart_code ? arch->restart_code(prstatus) : 0;
+	t->syscall_ret = arch->restart_code ? arch->restart_code(prstatus) : stepped_back(task);
 	t->in_syscall = t->syscall_ret != 0;
 	if (arch->restart_fixup)
 		arch->restart_fixup(prstatus);
+	if (task->asleep && task->sleep_nr)
+		memcpy(prstatus + arch->sysno_off, &task->sleep_nr, sizeof(task->sleep_nr));
 	t->pc = reg(prstatus, arch->pc_off);
 	t->sp = reg(prstatus, arch->sp_off);
 	ret = regset_add(m, t, arch->regsets[0].note, prstatus, arch_inject.prstatus_len, err);

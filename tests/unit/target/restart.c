@@ -243,7 +243,7 @@ static void check_thread(const struct m_thread *t, const struct wait *w)
 	uint64_t pc, sp;
 
 	assert_non_null(t);
-	if (!arch->restart_undo) {
+	if (arch->steps_back) {
 		assert_int_equal(t->syscall_ret == -516, w->code == -516);
 		return;
 	}
