@@ -137,6 +137,7 @@ struct arch_gadget {
 /* What a call that is made again may be, by its number and arguments. */
 enum arch_sleep {
 	ARCH_AWAKE,
+	ARCH_ENDS,	/* after a stop it is not made again: EINTR, even without a signal */
 	ARCH_MAY_SLEEP, /* one of those of which the kernel keeps the end */
 	ARCH_SLEEPS,	/* restart_syscall: it goes on with what the kernel has kept */
 };

@@ -252,6 +252,15 @@ static enum arch_sleep aarch64_sleep(const void *prstatus)
 	switch (r.x[8]) {
 	case NR_RESTART_SYSCALL:
 		return ARCH_SLEEPS;
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+	case SYS_semtimedop:
+	case SYS_semop:
+	case SYS_rt_sigtimedwait:
+	case SYS_io_getevents:
+	case SYS_io_pgetevents:
+	case SYS_io_uring_enter:
+		return ARCH_ENDS;
 	case SYS_nanosleep:
 	case SYS_clock_nanosleep:
 		return ARCH_MAY_SLEEP;

@@ -72,6 +72,9 @@ int recall_look(struct tree *t, struct task *task, struct err *err)
 		return 0;
 	sleep = arch_inject.sleep(task->prstatus);
 	task->asleep = sleep == ARCH_SLEEPS;
+	/* Who is let go at an entry has a signal pending for a moment, whatever its mask. */
+	if (sleep == ARCH_ENDS)
+		task->at_call = false;
 	if (sleep != ARCH_MAY_SLEEP)
 		return 0;
 	task->sleep_nr = word(task, nr_off);
@@ -97,7 +100,8 @@ void recall_again(struct tree *t, struct task *task)
 {
 	struct err drop = {0};
 
-	if (!arch_host()->steps_back || !task->at_call || !task->recall)
+	if (!arch_host()->steps_back || !task->at_call || !task->recall ||
+	    arch_inject.sleep(task->prstatus) == ARCH_ENDS)
 		return;
 	to_entry(t, task, &drop);
 	task_set_mask(task->tid, task->sigmask);

@@ -343,6 +343,7 @@ void tree_thaw(struct tree *t, int end)
 		if (task->state != TASK_STOPPED)
 			continue;
 		look_at(task);
+		threads_wait_over(task);
 		if (task->altered)
 			remote_undo(task);
 		if (end != TARGET_KILL)

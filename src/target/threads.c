@@ -119,8 +119,20 @@ void threads_wait_again(struct task *task)
 		return;
 	if (arch_host()->steps_back) {
 		arch_inject.set_ret(task->prstatus, (int64_t)first);
-		task->at_call = true;
+		task->waits = true;
 	}
+	task->altered = true;
+}
+
+void threads_wait_over(struct task *task)
+{
+	uint64_t pc = reg(task->prstatus, arch_host()->pc_off) + arch_inject.syscall_insn.len;
+
+	if (!task->waits || !signal_due(task))
+		return;
+	memcpy(task->prstatus + arch_host()->pc_off, &pc, sizeof(pc));
+	arch_inject.set_ret(task->prstatus, -EINTR);
+	task->waits = false;
 	task->altered = true;
 }
 

@@ -56,6 +56,7 @@ struct task {
 	/* see recall.h */
 	bool looked, at_call, asleep; /* it stands at a call, which is a sleep that goes on */
 	bool recall;		      /* that call is to be made from its entry */
+	bool waits;		      /* see threads_wait_over() */
 	uint64_t sleep_nr;	      /* the number that it had before it was a sleep, 0: unknown */
 };
 

@@ -149,7 +149,11 @@ static const struct wait {
 	{"nanosleep", by_nanosleep, -516, true},
 	{"clock_nanosleep", by_clock_nanosleep, -516, true},
 	{"absolute clock_nanosleep", by_absolute, -514, true},
+#ifdef SYS_poll
 	{"poll", by_poll, -516, true},
+#else /* it is ppoll */
+	{"poll", by_poll, -514, true},
+#endif
 	{"ppoll", by_ppoll, -514, true},
 	{"select", by_select, -514, true},
 	{"futex with a limit", by_futex, -516, true},
