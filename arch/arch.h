@@ -67,6 +67,9 @@ struct arch_desc {
 	uint8_t elf_data;		   /* ELFDATA2LSB or ELFDATA2MSB */
 	uint32_t criu_march;		   /* core_entry.mtype */
 	const struct arch_regset *regsets; /* ends with note 0; the first is NT_PRSTATUS */
+	/* Where newer kernels have sets that the list lacks; they are kept as they are. 0: nowhere.
+	 */
+	uint32_t first_note, last_note;
 	/* byte offsets and widths in the NT_PRSTATUS register set */
 	uint32_t pc_off, sp_off, fp_off, ret_off, sysno_off;
 	/* name, byte offset and width of each general register, for show; ends with NULL */

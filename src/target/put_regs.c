@@ -75,8 +75,11 @@ static int put_set(const struct m_thread *t, const struct m_regset *set, struct 
 			       name_of(set->note), set->note, t->tid);
 	if (set->len == iov.iov_len && !memcmp(set->data, now, set->len))
 		return 0;
-	len = arch_inject.regset_fit(
-		&want, &(struct arch_set){set->note, (uint32_t)iov.iov_len, now}, buf);
+	len = set->len > sizeof(buf)
+		      ? -EBADMSG
+		      : arch_inject.regset_fit(
+				&want, &(struct arch_set){set->note, (uint32_t)iov.iov_len, now},
+				buf);
 	if (len < 0)
 		return err_fail(err, EBADMSG, ERR_UNSUPPORTED,
 				"%s (%#x) of thread %u: the %u bytes of the image do not fit the "

@@ -151,27 +151,61 @@ static int regset_add(struct model *m, struct m_thread *t, uint32_t note, const 
 	return 0;
 }
 
+static int regset_read(struct model *m, struct task *task, struct m_thread *t, uint32_t note,
+		       struct err *err)
+{
+	static uint8_t buf[ARCH_REGSET_MAX];
+	struct iovec iov = {buf, sizeof(buf)};
+
+	/* ENODEV, EINVAL: not on this CPU, or not in use by this thread. */
+	if (ptrace(PTRACE_GETREGSET, task->tid, note, &iov) < 0)
+		return errno == ESRCH
+			       ? err_set(err, ESRCH, "read registers of thread %d", task->tid)
+			       : 0;
+	return regset_add(m, t, note, buf, iov.iov_len, err);
+}
+
+static bool is_known(const struct arch_desc *arch, uint32_t note)
+{
+	for (const struct arch_regset *a = arch->regsets; a->note; a++)
+		if (a->note == note)
+			return true;
+	return false;
+}
+
+/* Sets that this kernel has and we have never heard of; looked for once. Ends with 0. */
+static const uint32_t *unheard_of(const struct task *task)
+{
+	enum { MAX = 16 };
+	static uint32_t notes[MAX + 1];
+	static bool looked;
+	const struct arch_desc *arch = arch_host();
+	unsigned n = 0;
+
+	for (uint32_t note = arch->first_note; !looked && note && note <= arch->last_note; note++) {
+		uint8_t byte[8];
+		struct iovec iov = {byte, sizeof(byte)};
+
+		if (is_known(arch, note) || n == MAX)
+			continue;
+		/* EINVAL: no such set. */
+		if (ptrace(PTRACE_GETREGSET, task->tid, note, &iov) == 0 || errno == ENODEV)
+			notes[n++] = note;
+	}
+	looked = true;
+	return notes;
+}
+
 /* All but NT_PRSTATUS, which is there already. */
 static int regsets_read(struct model *m, struct task *task, struct m_thread *t, struct err *err)
 {
-	static uint8_t buf[ARCH_REGSET_MAX];
+	int ret = 0;
 
-	for (const struct arch_regset *a = arch_host()->regsets + 1; a->note; a++) {
-		struct iovec iov = {buf, sizeof(buf)};
-		int ret;
-
-		/* ENODEV, EINVAL: not on this CPU, or not in use by this thread. */
-		if (ptrace(PTRACE_GETREGSET, task->tid, a->note, &iov) < 0) {
-			if (errno == ESRCH)
-				return err_set(err, ESRCH, "read registers of thread %d",
-					       task->tid);
-			continue;
-		}
-		ret = regset_add(m, t, a->note, buf, iov.iov_len, err);
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
+	for (const struct arch_regset *a = arch_host()->regsets + 1; ret == 0 && a->note; a++)
+		ret = regset_read(m, task, t, a->note, err);
+	for (const uint32_t *note = unheard_of(task); ret == 0 && *note; note++)
+		ret = regset_read(m, task, t, *note, err);
+	return ret;
 }
 
 /*
