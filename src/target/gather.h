@@ -43,6 +43,8 @@ int threads_ready(struct tree *tree, struct task *task, struct err *err);
  * must not see that it was stopped.
  */
 void threads_wait_again(struct task *task);
+/* A signal that @task will be given once it runs. */
+bool threads_signal_due(const struct task *task);
 /* Just before @task is let go: a signal that has come since ends that wait after all. */
 void threads_wait_over(struct task *task);
 /* The queue that all threads of @task's process share. */

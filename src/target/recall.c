@@ -8,9 +8,12 @@
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 
+#include "src/target/gather.h"
 #include "src/target/procfs.h"
 
 #define ALL_SIGNALS (~0ull)
+
+enum { RESTART_BLOCK = -516 };
 
 static uint64_t word(const struct task *task, uint32_t off)
 {
@@ -31,79 +34,72 @@ static bool is_call(const struct task *task, uint64_t pc)
 	       !memcmp(bytes, insn->bytes, insn->len);
 }
 
-/* Goes on to the entry of the call that it stands at, and sees no signal on the way. */
-static int to_entry(struct tree *t, struct task *task, struct err *err)
+/*
+ * Makes the call that it stands at, and interrupts it at once: it stands there again, or behind it.
+ * The number that the call had at its entry.
+ */
+static int make_call(struct tree *t, struct task *task, enum arch_sleep *ret_entry, struct err *err)
 {
+	uint8_t regs[ARCH_PRSTATUS_MAX];
 	struct remote r = {.tree = t};
-	int ret = task_set_mask(task->tid, ALL_SIGNALS);
+	const uint64_t mask = task->sigmask;
+	int ret = run_to_entry(&r, task, err);
 
-	if (ret < 0)
-		return err_set(err, -ret, "block signals of thread %d", task->tid);
-	ret = run_to_syscall(&r, task, err);
-	return ret;
-}
-
-/* From there back to a stop between kernel and program, without the call. */
-static int leave_entry(struct tree *t, struct task *task, uint8_t *regs, struct err *err)
-{
-	struct remote r = {.tree = t};
-	int ret;
-
-	arch_inject.skip_call(regs);
-	ret = task_set_regs(task->tid, regs);
-	if (ret < 0)
-		return err_set(err, -ret, "set registers of thread %d", task->tid);
-	return run_to_trap(&r, task, 0, err);
+	if (ret == 0)
+		ret = task_regs(task->tid, regs);
+	if (ret == 0)
+		*ret_entry = arch_inject.sleep(regs);
+	/* Here the trap comes before any signal. */
+	if (ret == 0)
+		ret = run_to_trap(&r, task, 0, err);
+	task_set_mask(task->tid, mask);
+	return ret < 0 ? ret : remote_save(task, err);
 }
 
 int recall_look(struct tree *t, struct task *task, struct err *err)
 {
-	const uint32_t pc_off = arch_host()->pc_off, nr_off = arch_host()->sysno_off;
-	uint8_t regs[ARCH_PRSTATUS_MAX];
-	struct remote r = {.tree = t};
-	enum arch_sleep sleep;
-	int ret;
+	/* The second time for one that had not begun: by then it has. */
+	enum { TIMES = 2 };
+	const uint32_t pc_off = arch_host()->pc_off;
+	enum arch_sleep sleep, entry = ARCH_AWAKE;
+	int ret = 0;
 
 	if (!arch_host()->steps_back || task->looked)
 		return 0;
 	task->looked = true;
-	task->at_call = is_call(task, word(task, pc_off));
-	if (!task->at_call)
-		return 0;
-	sleep = arch_inject.sleep(task->prstatus);
-	task->asleep = sleep == ARCH_SLEEPS;
-	/* Who is let go at an entry has a signal pending for a moment, whatever its mask. */
-	if (sleep == ARCH_ENDS)
-		task->at_call = false;
-	if (sleep != ARCH_MAY_SLEEP)
-		return 0;
-	task->sleep_nr = word(task, nr_off);
-	task->altered = true;
-	ret = run_sleep_seccomp(&r, task, err);
-	if (ret == 0)
-		ret = to_entry(t, task, err);
-	if (ret == 0)
-		ret = task_regs(task->tid, regs);
-	if (ret == 0) {
-		task->asleep = arch_inject.sleep(regs) == ARCH_SLEEPS;
-		if (task->asleep)
-			memcpy(task->prstatus + nr_off, regs + nr_off, 8);
-		ret = leave_entry(t, task, regs, err);
+	for (int i = 0; ret == 0 && i < TIMES; i++) {
+		task->at_call = is_call(task, word(task, pc_off));
+		if (!task->at_call)
+			return 0;
+		sleep = arch_inject.sleep(task->prstatus);
+		task->asleep = sleep == ARCH_SLEEPS;
+		/* Who is let go at an entry has a signal pending for a moment, whatever its mask.
+		 */
+		task->at_call = sleep != ARCH_ENDS;
+		if (sleep != ARCH_MAY_SLEEP || entry == ARCH_SLEEPS)
+			break;
+		task->sleep_nr = word(task, arch_host()->sysno_off);
+		ret = make_call(t, task, &entry, err);
 	}
-	run_retreat(&r, task);
-	/* The true state has changed in its number; and the call is to be made from its entry. */
-	task->altered = true;
+	task->at_call = task->at_call && is_call(task, word(task, pc_off));
+	task->asleep = task->at_call && (task->asleep || entry == ARCH_SLEEPS);
+	if (ret == 0 && task->asleep && arch_host()->restart_undo) {
+		arch_host()->restart_undo(task->prstatus, RESTART_BLOCK);
+		task->altered = true;
+	}
 	return ret;
 }
 
 void recall_again(struct tree *t, struct task *task)
 {
+	struct remote r = {.tree = t};
 	struct err drop = {0};
 
 	if (!arch_host()->steps_back || !task->at_call || !task->recall ||
-	    arch_inject.sleep(task->prstatus) == ARCH_ENDS)
+	    arch_inject.sleep(task->prstatus) == ARCH_ENDS || !threads_signal_due(task))
 		return;
-	to_entry(t, task, &drop);
+	if (task_set_mask(task->tid, ALL_SIGNALS) == 0)
+		run_to_syscall(&r, task, &drop);
 	task_set_mask(task->tid, task->sigmask);
 }
 

@@ -10,15 +10,16 @@
  *
  *	recall_look()   before the first injected call: a thread at a call that may be a sleep is
  *	                let go on to the entry of that call, where the number tells what the kernel
- *	                has made of it, and no further
- *	recall_again()  after the last one: the thread goes to the entry of its call, so that a
- *	                signal that has come meanwhile interrupts the call, and is not taken before
+ *	                has made of it, and is stopped in it again at once
+ *	recall_again()  after the last one: where a signal has come meanwhile, the thread goes to
+ *the entry of its call, so that the signal interrupts the call, and is not taken before it
  *
  * In between the thread's true state is at the call, with the number of restart_syscall where the
  * kernel keeps the end of a sleep: an injected call does not make it forget that.
  *
- * While a thread goes to an entry all its signals are blocked. Only who dies in these microseconds
- * leaves it so. On other CPUs nothing here does anything.
+ * The thread does what it would do, in each of its steps, so nobody need be there to put it right.
+ * But while a thread goes to an entry and a signal has come, all signals are blocked; who dies in
+ * these microseconds leaves it so. On other CPUs nothing here does anything.
  */
 #ifndef TARGET_RECALL_H
 #define TARGET_RECALL_H

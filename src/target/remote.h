@@ -144,6 +144,11 @@ int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err
 /* PTRACE_SYSCALL up to the next entry or exit. */
 int run_to_syscall(struct remote *r, struct task *task, struct err *err);
 /*
+ * The same from where a call is about to be made. A signal that comes on the way goes back into its
+ * queue, and all signals are blocked then.
+ */
+int run_to_entry(struct remote *r, struct task *task, struct err *err);
+/*
  * Lets @task run, with signal @signo, to a stop between kernel and program, where interrupted calls
  * are restarted.
  */

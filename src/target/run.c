@@ -272,6 +272,24 @@ int run_to_syscall(struct remote *r, struct task *task, struct err *err)
 	return err_set(err, EAGAIN, "thread %d stops for something else all the time", task->tid);
 }
 
+int run_to_entry(struct remote *r, struct task *task, struct err *err)
+{
+	struct stop s;
+	int ret, signo = 0;
+
+	for (int i = 0; i < MAX_STOPS; i++) {
+		ret = resume(task, PTRACE_SYSCALL, signo, err);
+		if (ret == 0)
+			ret = wait_stop(r, task, &s, err);
+		if (ret < 0 || s.kind == STOP_SYSCALL)
+			return ret;
+		signo = s.kind == STOP_SIGNAL ? s.signo : 0;
+		if (signo)
+			task_set_mask(task->tid, ALL_SIGNALS);
+	}
+	return err_set(err, EAGAIN, "thread %d stops for something else all the time", task->tid);
+}
+
 void run_retreat(struct remote *r, struct task *task)
 {
 	struct err drop = {0};

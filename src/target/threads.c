@@ -85,8 +85,7 @@ int threads_shared_pending(struct model *m, struct task *task, struct m_sigqueue
 	return queue_read(m, task->tid, PTRACE_PEEKSIGINFO_SHARED, q, err);
 }
 
-/* A signal that the thread will be given once it runs. */
-static bool signal_due(const struct task *task)
+bool threads_signal_due(const struct task *task)
 {
 	static const uint32_t queues[] = {0, PTRACE_PEEKSIGINFO_SHARED};
 	siginfo_t info[PEEK];
@@ -111,7 +110,7 @@ void threads_wait_again(struct task *task)
 	uint64_t first = 0;
 
 	if (!arch_inject.wait_again || !arch_inject.wait_again(task->prstatus, true) ||
-	    signal_due(task))
+	    threads_signal_due(task))
 		return;
 	if (arch_host()->steps_back && !recall_argument(task, &first))
 		return;
@@ -128,7 +127,7 @@ void threads_wait_over(struct task *task)
 {
 	uint64_t pc = reg(task->prstatus, arch_host()->pc_off) + arch_inject.syscall_insn.len;
 
-	if (!task->waits || !signal_due(task))
+	if (!task->waits || !threads_signal_due(task))
 		return;
 	memcpy(task->prstatus + arch_host()->pc_off, &pc, sizeof(pc));
 	arch_inject.set_ret(task->prstatus, -EINTR);
