@@ -122,7 +122,12 @@ static int make(struct remote *r, struct task *task, const struct arch_call *cal
 	int ret;
 
 	memcpy(regs, task->prstatus, sizeof(regs));
-	arch_inject.set_boot(regs, slot_code(r, 0), slot_control(r, 0), call->nr, call->args, 0);
+	/*
+	 * Not at the place where the next call will be made: a kernel that steps back takes a
+	 * thread that goes on from this stop there for one that makes this call again.
+	 */
+	arch_inject.set_boot(regs, slot_code(r, r->nslots - 1), slot_control(r, 0), call->nr,
+			     call->args, 0);
 	entry = pc_of(regs);
 	ret = run_enter(task, regs, ALL_SIGNALS, err);
 	if (ret == 0)
