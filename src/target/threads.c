@@ -85,6 +85,11 @@ int threads_shared_pending(struct model *m, struct task *task, struct m_sigqueue
 	return queue_read(m, task->tid, PTRACE_PEEKSIGINFO_SHARED, q, err);
 }
 
+int threads_pending(struct model *m, struct task *task, struct m_sigqueue *q, struct err *err)
+{
+	return queue_read(m, task->tid, 0, q, err);
+}
+
 bool threads_signal_due(const struct task *task)
 {
 	static const uint32_t queues[] = {0, PTRACE_PEEKSIGINFO_SHARED};
@@ -198,10 +203,20 @@ static const uint32_t *unheard_of(const struct task *task)
 /* All but NT_PRSTATUS, which is there already. */
 static int regsets_read(struct model *m, struct task *task, struct m_thread *t, struct err *err)
 {
+	const struct arch_regset *first = arch_host()->regsets + 1;
+	static uint64_t unknown; /* to this kernel, by position in the table */
 	int ret = 0;
 
-	for (const struct arch_regset *a = arch_host()->regsets + 1; ret == 0 && a->note; a++)
+	for (const struct arch_regset *a = first; ret == 0 && a->note; a++) {
+		uint64_t bit = 1ull << (a - first);
+
+		if (unknown & bit)
+			continue;
+		errno = 0;
 		ret = regset_read(m, task, t, a->note, err);
+		/* EINVAL: of no thread; but a set that varies may be of those in another mode. */
+		unknown |= errno == EINVAL && a->size ? bit : 0;
+	}
 	for (const uint32_t *note = unheard_of(task); ret == 0 && *note; note++)
 		ret = regset_read(m, task, t, *note, err);
 	return ret;
@@ -281,8 +296,6 @@ int threads_collect(struct model *m, struct tree *tree, struct task *task, struc
 
 	if (ret == 0)
 		ret = recall_look(tree, task, err);
-	if (ret == 0)
-		ret = queue_read(m, task->tid, 0, &t->pending, err);
 	if (ret < 0)
 		return ret;
 	t->sigmask = task->sigmask;
