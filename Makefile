@@ -2,8 +2,16 @@
 # stasis: GNU make, no configure. `make help` lists the targets.
 
 VERSION := 0.1.0
+comma := ,
 HOST_ARCH := $(shell uname -m)
 ARCH ?= $(HOST_ARCH)
+# A cross build finds its compiler by itself, and its libraries in a sysroot that it unpacks.
+CROSS := $(filter-out $(HOST_ARCH),$(ARCH))
+TRIPLE := $(subst ppc64le,powerpc64le,$(ARCH))-linux-gnu
+CROSS_COMPILE ?= $(if $(CROSS),$(TRIPLE)-)
+SYSROOT := $(if $(CROSS),build/sysroot-$(ARCH))
+# A machine that is booted to run tests has no libraries but what the tests bring along.
+STATIC ?= $(CROSS)
 CC = $(CROSS_COMPILE)gcc
 AR = $(CROSS_COMPILE)ar
 PKG_CONFIG ?= pkg-config
@@ -23,7 +31,7 @@ endif
 ARCH_DIR := $(if $(filter x86_64,$(ARCH)),x86,$(if $(filter aarch64,$(ARCH)),aarch64,$(if $(filter ppc64le ppc64,$(ARCH)),ppc64,$(if $(filter s390x,$(ARCH)),s390,$(error ARCH=$(ARCH) is not one of x86_64 aarch64 ppc64le s390x)))))
 
 CFLAGS ?= -O2 -g
-ALL_CPPFLAGS := -D_GNU_SOURCE -DSTASIS_VERSION='"$(VERSION)"' -I. -I$(B)/gen $(if $(FAULTS),-DFAULTS) $(CPPFLAGS)
+ALL_CPPFLAGS := -D_GNU_SOURCE -D__SANE_USERSPACE_TYPES__ -DSTASIS_VERSION='"$(VERSION)"' -I. -I$(B)/gen $(if $(SYSROOT),-isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/$(TRIPLE)) $(if $(FAULTS),-DFAULTS) $(CPPFLAGS)
 ALL_CFLAGS := -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla \
 	-fno-strict-aliasing -fno-omit-frame-pointer -pthread $(if $(WERROR),-Werror) $(CFLAGS)
 ifeq ($(D),asan)
@@ -36,7 +44,11 @@ else ifeq ($(D),gcov)
 ALL_CFLAGS += --coverage -O0
 SAN_LDFLAGS := --coverage
 endif
-ALL_LDFLAGS := -pthread $(SAN_LDFLAGS) $(LDFLAGS)
+ALL_LDFLAGS := -pthread $(SAN_LDFLAGS) $(if $(SYSROOT),-L$(SYSROOT)/usr/lib/$(TRIPLE)) $(LDFLAGS)
+# Unit tests are static but for libc and cmocka, of which there is no static library.
+STATIC_ALL := $(if $(STATIC),-static)
+STATIC_EXT := $(if $(STATIC),-Wl$(comma)-Bstatic)
+STATIC_END := $(if $(STATIC),-Wl$(comma)-Bdynamic)
 
 # --- sources by folder; a library is one line ---------------------------------------------------
 cs = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c)))
@@ -65,7 +77,7 @@ ALL_LIBS := $(call have,$(LIBS))
 STASIS_LIBS := $(call have,serve ops inspect target image memdump binlog arch)
 EXT_memdump := -lzstd -llz4 -lxxhash -luring
 EXT_image := -lprotobuf-c
-EXT_inspect := -lunwind-coredump -lunwind-$(subst ppc64le,ppc64,$(ARCH)) -lunwind -ljansson
+EXT_inspect := -lunwind-$(subst ppc64le,ppc64,$(ARCH)) -lunwind $(if $(STATIC),-llzma -lz) -ljansson
 EXT_ALL = $(EXT_inspect) $(EXT_image) $(EXT_memdump)
 
 PROGRAMS := $(if $(SRC_cmd),$(B)/stasis) $(if $(SRC_bindecode),$(B)/bindecode)
@@ -77,11 +89,15 @@ all: $(PROGRAMS) $(ALL_LIBS)  ## all programs and libraries (V=1 shows commands,
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-$(B)/%.o: %.c $(PB_HDRS)
+SYSROOT_DONE := $(if $(SYSROOT),$(SYSROOT)/.done)
+$(SYSROOT_DONE): tools/setup/sysroot.sh
+	$(Q)tools/setup/sysroot.sh $(ARCH) $(SYSROOT)
+
+$(B)/%.o: %.c $(PB_HDRS) | $(SYSROOT_DONE)
 	@mkdir -p $(@D)
 	$(Q)$(if $(V),,echo "  CC  $<";) $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(CFLAGS_$(<)) -MMD -MP -c -o $@ $<
 
-$(B)/%.o: %.S
+$(B)/%.S.o: %.S
 	@mkdir -p $(@D)
 	$(Q)$(if $(V),,echo "  AS  $<";) $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
@@ -89,7 +105,7 @@ $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: %.proto
 	@mkdir -p $(B)/gen
 	$(Q)$(if $(V),,echo "  PB  $<";) $(PROTOC_C) --c_out=$(B)/gen $<
 
-$(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c $(PB_HDRS)
+$(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c $(PB_HDRS) | $(SYSROOT_DONE)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(filter-out -W%,$(ALL_CFLAGS)) -c -o $@ $<
 
 define LIB_RULE
@@ -103,10 +119,10 @@ $(eval $(call LIB_RULE,image,$(PB_OBJS)))
 # After a failure the program prints the last lines of its log: the decoder without its main.
 DECODE_OBJS := $(call objs,$(wildcard tools/bindecode/decode*.c))
 $(B)/stasis: $(call objs,$(SRC_cmd)) $(DECODE_OBJS) $(STASIS_LIBS)
-	$(Q)$(if $(V),,echo "  LD  $@";) $(CC) $(ALL_LDFLAGS) -o $@ $^ $(EXT_ALL)
+	$(Q)$(if $(V),,echo "  LD  $@";) $(CC) $(ALL_LDFLAGS) $(STATIC_ALL) -o $@ $^ $(EXT_ALL)
 
 $(B)/bindecode: $(call objs,$(SRC_bindecode))
-	$(Q)$(if $(V),,echo "  LD  $@";) $(CC) $(ALL_LDFLAGS) -o $@ $^ -ljansson
+	$(Q)$(if $(V),,echo "  LD  $@";) $(CC) $(ALL_LDFLAGS) $(STATIC_ALL) -o $@ $^ -ljansson
 
 # --- tests: one program is one test -------------------------------------------------------------
 # tests/unit/LIB/NAME.c links lib LIB (and what its floor allows) and nothing else of ours.
@@ -125,12 +141,14 @@ UNIT_EXT_target := $(EXT_image) $(EXT_memdump)
 UNIT_EXT_ops := $(EXT_image) $(EXT_memdump)
 UNIT_EXT_inspect := $(EXT_ALL)
 UNIT_EXT_bindecode := -ljansson
-unit_of = $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/$(1)/*.c))
+# NAME_x86.c and its like: for one CPU alone.
+OTHER_CPUS := $(filter-out %_$(ARCH_DIR),%_x86 %_aarch64 %_ppc64 %_s390)
+unit_of = $(filter-out $(OTHER_CPUS),$(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/$(1)/*.c)))
 UNIT_ROOMS := base memdump binlog arch image target ops inspect bindecode
 UNITS := $(foreach r,$(UNIT_ROOMS),$(call unit_of,$(r)))
 define UNIT_RULE
 $(call unit_of,$(1)): $(B)/tests/unit/$(1)/%: $(B)/tests/unit/$(1)/%.o $(call have,$(UNIT_LIBS_$(1))) $(if $(filter bindecode,$(1)),$(filter-out %/main.o,$(call objs,$(SRC_bindecode))))
-	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $(UNIT_EXT_$(1)) -lcmocka
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $(STATIC_EXT) $(UNIT_EXT_$(1)) $(STATIC_END) -lcmocka
 endef
 $(foreach r,$(UNIT_ROOMS),$(eval $(call UNIT_RULE,$(r))))
 
@@ -138,14 +156,14 @@ $(foreach r,$(UNIT_ROOMS),$(eval $(call UNIT_RULE,$(r))))
 VICTIMS := $(patsubst %.c,$(B)/%,$(wildcard tests/victims/*.c tests/lib/*.c))
 BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 $(VICTIMS): $(B)/%: $(B)/%.o
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lrt -lm
+	$(Q)$(CC) $(ALL_LDFLAGS) $(STATIC_ALL) -o $@ $^ -lrt -lm
 $(BENCHES): $(B)/%: $(B)/%.o $(call have,memdump binlog)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(EXT_memdump) -lrt -lm
+	$(Q)$(CC) $(ALL_LDFLAGS) $(STATIC_ALL) -o $@ $^ $(EXT_memdump) -lrt -lm
 
 # tests/fuzz/*.c: LLVMFuzzerTestOneInput; the plain driver replays the corpus, `make fuzz` uses clang.
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c)))
 $(FUZZ): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(FUZZING),,$(B)/tests/fuzz/driver.o) $(ALL_LIBS) $(filter-out %/main.o,$(call objs,$(SRC_bindecode)))
-	$(Q)$(CC) $(ALL_LDFLAGS) $(if $(FUZZING),-fsanitize=fuzzer) -o $@ $(filter-out %.a,$^) $(STASIS_LIBS) $(EXT_ALL)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(STATIC_ALL) $(if $(FUZZING),-fsanitize=fuzzer) -o $@ $(filter-out %.a,$^) $(STASIS_LIBS) $(EXT_ALL)
 
 .PHONY: tests
 tests: all $(UNITS) $(VICTIMS) $(FUZZ)

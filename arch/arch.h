@@ -17,12 +17,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Newer than the C library of Debian 12. */
+#ifndef NT_ARM_SSVE
+#define NT_ARM_SSVE 0x40b /* Linux 5.19 */
+#endif
+#ifndef NT_ARM_ZA
+#define NT_ARM_ZA 0x40c /* Linux 5.19 */
+#endif
+#ifndef NT_ARM_ZT
+#define NT_ARM_ZT 0x40d /* Linux 6.3 */
+#endif
+#ifndef NT_ARM_FPMR
+#define NT_ARM_FPMR 0x40e /* Linux 6.9 */
+#endif
+#ifndef NT_ARM_POE
+#define NT_ARM_POE 0x40f /* Linux 6.12 */
+#endif
+#ifndef NT_ARM_GCS
+#define NT_ARM_GCS 0x410 /* Linux 6.13 */
+#endif
 #ifndef NT_X86_SHSTK
 #define NT_X86_SHSTK 0x204 /* Linux 6.6 */
 #endif
 
 enum {
-	ARCH_PRSTATUS_MAX = 400, /* bytes of the largest NT_PRSTATUS register set: ppc64 */
+	/* bytes of the largest NT_PRSTATUS register set, ppc64's, and of a call_note set behind it
+	 */
+	ARCH_PRSTATUS_MAX = 400,
+	ARCH_CALL_LEN = 4,	 /* bytes of a call_note set */
+	ARCH_FRAME_NOTES = 4,	 /* most register sets that a signal frame is made of */
+	ARCH_REGSET_MAX = 69632, /* of any register set: NT_ARM_ZA */
+	ARCH_CONTROL_MAX = 4608, /* bytes of the largest control block: a signal frame */
 };
 
 /* A register set as the kernel's ptrace GETREGSET knows it. */
@@ -42,6 +67,9 @@ struct arch_desc {
 	uint8_t elf_data;		   /* ELFDATA2LSB or ELFDATA2MSB */
 	uint32_t criu_march;		   /* core_entry.mtype */
 	const struct arch_regset *regsets; /* ends with note 0; the first is NT_PRSTATUS */
+	/* Where newer kernels have sets that the list lacks; they are kept as they are. 0: nowhere.
+	 */
+	uint32_t first_note, last_note;
 	/* byte offsets and widths in the NT_PRSTATUS register set */
 	uint32_t pc_off, sp_off, fp_off, ret_off, sysno_off;
 	/* name, byte offset and width of each general register, for show; ends with NULL */
@@ -50,6 +78,12 @@ struct arch_desc {
 		uint16_t off;
 		uint8_t size;
 	} * regs;
+	/*
+	 * The kernel decides before the stop whether an interrupted call is made again, and has
+	 * stepped back to it then. What it keeps of the call only shows when the thread goes on;
+	 * see src/target/recall.h. Of the four functions below it has restart_undo() at most.
+	 */
+	bool steps_back;
 	/*
 	 * A thread that was stopped inside a restartable system call: changes @prstatus to what it
 	 * must hold so that the call is made again (ERESTARTSYS, NOINTR, NOHAND) or returns EINTR
@@ -76,7 +110,7 @@ struct arch_desc {
 	bool (*restart_undo)(void *prstatus, int64_t code);
 };
 
-extern const struct arch_desc arch_x86_64;
+extern const struct arch_desc arch_x86_64, arch_aarch64, arch_ppc64, arch_s390;
 
 /* By ELF machine; NULL when unknown. */
 const struct arch_desc *arch_by_machine(uint16_t elf_machine);
@@ -84,10 +118,37 @@ const struct arch_desc *arch_by_march(uint32_t criu_march);
 /* The CPU this build runs on. */
 const struct arch_desc *arch_host(void);
 
+/* The caller's own thread pointer, from which C libraries count (__rseq_offset). */
+static inline void *arch_self(void)
+{
+#ifdef __powerpc64__ /* GCC has no __builtin_thread_pointer() there before 14 */
+	void *self;
+
+	__asm__("mr %0, 13" : "=r"(self));
+	return self;
+#else
+	return __builtin_thread_pointer();
+#endif
+}
+
 /* Bytes to look for in executable memory. */
 struct arch_gadget {
 	const uint8_t *bytes;
 	size_t len;
+};
+
+/* What a call that is made again may be, by its number and arguments. */
+enum arch_sleep {
+	ARCH_AWAKE,
+	ARCH_ENDS,	/* after a stop it is not made again: EINTR, even without a signal */
+	ARCH_MAY_SLEEP, /* one of those of which the kernel keeps the end */
+	ARCH_SLEEPS,	/* restart_syscall: it goes on with what the kernel has kept */
+};
+
+/* A register set as a thread has it; len 0: it or this CPU has none. */
+struct arch_set {
+	uint32_t note, len;
+	const uint8_t *data;
 };
 
 /* One system call of a batch, as the injected loop reads it. */
@@ -110,6 +171,15 @@ enum { ARCH_ODDITIES_MAX = 4 };
  * System calls in a stopped thread, on the host's CPU. Data and pure functions: the ptrace and
  * memory work is src/target's.
  *
+ * What the functions call prstatus is the NT_PRSTATUS register set and, where the number of the
+ * interrupted call is in a register set of its own, the ARCH_CALL_LEN bytes of that one behind it:
+ *
+ *	x86-64   0  user_regs_struct, orig_rax in it   216
+ *	aarch64  0  user_pt_regs   272  NT_ARM_SYSTEM_CALL    276
+ *	s390x    0  s390_regs      216  NT_S390_SYSTEM_CALL   220
+ *
+ * Both are read, changed and written together, so set_call() and skip_call() reach the number, too.
+ *
  * The injected code has two ways in: `run` makes the calls of a table, `boot` makes the one call
  * that the registers hold. Both close by sending the thread one signal. A traced thread stops
  * there, with pc at `stopped`. A thread whose tracer died goes on: it sets its true signal mask,
@@ -120,12 +190,19 @@ struct arch_inject {
 	uint16_t elf_machine;
 	const struct arch_oddity *oddities; /* NULL: none; ends with what NULL */
 	uint32_t prstatus_len;
+	uint32_t call_note; /* the set behind it; 0: the number is in NT_PRSTATUS */
 	const struct arch_gadget *syscall_ret; /* "system call; return"; ends with len 0 */
 	const struct arch_gadget *sigreturn;   /* what signal handlers return to; likewise */
-
-	/* @prstatus made to start call @nr at @pc with stack @sp, with no restart of an old call.
+	/* What a call is made by, and whether its sleep is kept; for CPUs where steps_back is set.
 	 */
-	void (*set_call)(void *prstatus, uint64_t pc, uint64_t sp, uint64_t nr,
+	struct arch_gadget syscall_insn;
+	enum arch_sleep (*sleep)(const void *prstatus);
+
+	/*
+	 * @prstatus made to start call @nr at @pc with stack @sp, with no restart of an old call.
+	 * @back: where the code at @pc returns to, for CPUs that have it in a register.
+	 */
+	void (*set_call)(void *prstatus, uint64_t pc, uint64_t sp, uint64_t back, uint64_t nr,
 			 const uint64_t args[6]);
 	/* The result of the call that has just been made. */
 	int64_t (*call_ret)(const void *prstatus);
@@ -158,32 +235,46 @@ struct arch_inject {
 	/* The result of the call that has just been made is @value. */
 	void (*set_ret)(void *prstatus, int64_t value);
 	/*
-	 * A register set of @len bytes, maybe from another CPU model, made into the @room bytes
-	 * that this one has. False when it holds what does not fit.
+	 * What is to be written for the register set @set of an image, maybe from another CPU
+	 * model, into a thread that has @has now: into @ret, of ARCH_REGSET_MAX bytes. Its length;
+	 * 0 when there is nothing to write (read-only, or not in use), -EBADMSG when it holds what
+	 * does not fit. Not asked when both are the same.
 	 */
-	bool (*regset_fit)(uint32_t note, const uint8_t *data, size_t len, uint8_t *ret,
-			   size_t room);
+	int64_t (*regset_fit)(const struct arch_set *set, const struct arch_set *has, uint8_t *ret);
 	uint32_t red_zone; /* bytes below the stack pointer that are the program's own */
 
+	/* What frame() is made of beside NT_PRSTATUS, at most ARCH_FRAME_NOTES; ends with 0. */
+	const uint32_t *frame_notes;
 	/*
-	 * A signal frame at address @addr, which "system call; return" pops: its first word is
-	 * @sigreturn_pc, the rest leads rt_sigreturn to @prstatus, @xstate and @sigmask. Returns
+	 * A signal frame at address @addr, to which "system call; return" returns: it leads
+	 * rt_sigreturn, to be made at @sigreturn_pc, to @prstatus, @sets (in the order of
+	 * frame_notes) and @sigmask. Returns
 	 * its length, 0 when @room is too small or the state does not fit a frame. @addr is a
 	 * multiple of 64. A call that was to be restarted is, but a sleep that the kernel would
 	 * have continued returns EINTR: rt_sigreturn forgets its deadline.
 	 */
 	size_t (*frame)(void *buf, size_t room, uint64_t addr, uint64_t sigreturn_pc,
-			const void *prstatus, const void *xstate, size_t xstate_len,
-			uint64_t sigmask);
+			const void *prstatus, const struct arch_set *sets, uint64_t sigmask);
+
+	/*
+	 * Sets of which a system call leaves nothing, where is_lost() says that they are in use: at
+	 * most one at a time. They are saved with prstatus, and put back with it. NULL: none.
+	 */
+	const uint32_t *lost_notes;
+	bool (*is_lost)(const struct arch_set *set);
 
 	/* The code for one thread, to run at @addr with the control block at @control. */
 	const uint8_t *code_start, *code_stopped, *code_end; /* as assembled, for the offsets */
 	void (*code)(void *buf, uint64_t addr, uint64_t control);
 
-	/* The control block: @sigval comes with the closing signal. */
+	/*
+	 * The control block: @sigval comes with the closing signal. @lost: what calls leave nothing
+	 * of, or NULL. @asleep: @prstatus is at a sleep that the kernel keeps the end of, which
+	 * only CPUs with steps_back are told.
+	 */
 	size_t control_len;
-	void (*control)(void *control, const void *prstatus, uint64_t sigmask, int signo,
-			uint64_t sigval);
+	void (*control)(void *control, const void *prstatus, const struct arch_set *lost,
+			bool asleep, uint64_t sigmask, int signo, uint64_t sigval);
 	/* Registers for `run` over @n calls at @table, closing with @signo. */
 	void (*set_run)(void *prstatus, uint64_t code, uint64_t control, uint64_t table, uint64_t n,
 			int signo);

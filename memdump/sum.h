@@ -9,9 +9,10 @@
 #include <xxhash.h>
 /*
  * On x86 the library has the same functions for AVX2 and AVX-512 under other names, and this header
- * puts them in the place of the plain ones: three times as fast. It is installed on x86 only.
+ * puts them in the place of the plain ones: three times as fast. On other CPUs it is installed
+ * without them.
  */
-#if __has_include(<xxh_x86dispatch.h>)
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
 #include <xxh_x86dispatch.h>
 #endif
 

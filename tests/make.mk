@@ -4,13 +4,15 @@
 # --- the victim: tests/victims/victim/*.c linked into one program --------------------------------
 # Always without sanitizers: their shadow memory and handlers are not what the tests want to dump.
 VICTIM := $(B)/tests/victim
-VICTIM_SRC := $(sort $(wildcard tests/victims/victim/*.c tests/victims/victim/*.S))
-VICTIM_OBJS := $(addsuffix .o,$(basename $(addprefix $(B)/,$(VICTIM_SRC))))
+# regs_CPU.c, regs_CPU.S: the CPU's own.
+VICTIM_REGS := $(or $(wildcard tests/victims/victim/regs_$(ARCH_DIR).[cS]),tests/victims/victim/regs_none.c)
+VICTIM_SRC := $(sort $(filter-out tests/victims/victim/regs_%,$(wildcard tests/victims/victim/*.c)) $(VICTIM_REGS))
+VICTIM_OBJS := $(patsubst %.c,$(B)/%.o,$(filter %.c,$(VICTIM_SRC))) $(patsubst %.S,$(B)/%.S.o,$(filter %.S,$(VICTIM_SRC)))
 VICTIM_FLAGS := $(filter-out -fsanitize% -fno-sanitize% --coverage,$(ALL_CFLAGS)) -Wno-missing-field-initializers
 
 $(VICTIM_OBJS): ALL_CFLAGS := $(VICTIM_FLAGS)
 $(VICTIM): $(VICTIM_OBJS)
-	$(Q)$(CC) -pthread $(LDFLAGS) -o $@ $^
+	$(Q)$(CC) -pthread $(LDFLAGS) $(STATIC_ALL) -o $@ $^
 
 # A 32-bit process, to be refused: assembly alone, so no 32-bit C library is needed.
 VICTIM32 := $(if $(filter x86_64,$(ARCH)),$(B)/tests/victim32)
@@ -92,7 +94,7 @@ plots:  ## draws what bench-downtime has measured: SVG in build/plots (installs 
 
 # --- the kill test: tests/e2e/kill.sh runs it ------------------------------------------------------
 KILL := $(if $(filter x86_64,$(ARCH)),$(B)/tests/killtest)
-KILL_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/e2e/kill/*.c)) $(B)/tests/victims/victim/regs_x86.o
+KILL_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/e2e/kill/*.c)) $(B)/tests/victims/victim/regs_x86.S.o
 $(KILL): $(KILL_OBJS) $(call have,target image binlog arch)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(EXT_image) $(EXT_memdump)
 

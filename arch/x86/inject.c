@@ -146,6 +146,8 @@ static const struct arch_gadget gadgets_syscall_ret[] = {
 	{NULL, 0},
 };
 
+static const uint32_t frame_notes[] = {NT_X86_XSTATE, 0};
+
 static const struct arch_gadget gadgets_sigreturn[] = {
 	{sigreturn_rax, sizeof(sigreturn_rax)},
 	{sigreturn_eax, sizeof(sigreturn_eax)},
@@ -166,7 +168,7 @@ static void args_to_regs(struct user_regs_struct *r, uint64_t nr, const uint64_t
 	r->eflags = 0x202;
 }
 
-static void x86_set_call(void *prstatus, uint64_t pc, uint64_t sp, uint64_t nr,
+static void x86_set_call(void *prstatus, uint64_t pc, uint64_t sp, uint64_t back, uint64_t nr,
 			 const uint64_t args[6])
 {
 	struct user_regs_struct r;
@@ -251,8 +253,7 @@ static bool x86_wait_again(void *prstatus, bool look)
 	return true;
 }
 
-/* Where each component of an XSAVE image in standard format lies; len 0: this CPU does not have it.
- */
+/* Where each component of a standard XSAVE image lies; len 0: this CPU does not have it. */
 struct component {
 	uint32_t off, len;
 };
@@ -362,28 +363,26 @@ static void move_components(uint64_t bv, const uint8_t *data, uint8_t *ret, size
 	}
 }
 
-static bool x86_regset_fit(uint32_t note, const uint8_t *data, size_t len, uint8_t *ret,
-			   size_t room)
+static int64_t x86_regset_fit(const struct arch_set *set, const struct arch_set *has, uint8_t *ret)
 {
 	uint64_t bv;
 
-	if (note == NT_X86_XSTATE) {
-		if (len < FX_LEN + XHDR_LEN || room < FX_LEN + XHDR_LEN)
-			return false;
-		memcpy(&bv, data + FX_LEN, sizeof(bv));
-		if (!xstate_frame_len(bv, len) || !xstate_frame_len(bv, room))
-			return false;
-		if (is_wide(data, len)) {
-			move_components(bv, data, ret, room);
-			return true;
+	if (set->note == NT_X86_XSTATE) {
+		if (set->len < FX_LEN + XHDR_LEN || has->len < FX_LEN + XHDR_LEN)
+			return -EBADMSG;
+		memcpy(&bv, set->data + FX_LEN, sizeof(bv));
+		if (!xstate_frame_len(bv, set->len) || !xstate_frame_len(bv, has->len))
+			return -EBADMSG;
+		if (is_wide(set->data, set->len)) {
+			move_components(bv, set->data, ret, has->len);
+			return has->len;
 		}
-	} else if (len != room) {
-		return false;
+	} else if (set->len != has->len) {
+		return -EBADMSG;
 	}
-	memcpy(ret, data, len < room ? len : room);
-	if (len < room)
-		memset(ret + len, 0, room - len);
-	return true;
+	memset(ret, 0, has->len);
+	memcpy(ret, set->data, set->len < has->len ? set->len : has->len);
+	return has->len;
 }
 
 /* "mov $NUMBER, %eax; syscall", as C libraries have it */
@@ -435,8 +434,7 @@ static void restart(struct user_regs_struct *r, bool keep_deadline)
 }
 
 static size_t x86_frame(void *buf, size_t room, uint64_t addr, uint64_t sigreturn_pc,
-			const void *prstatus, const void *xstate, size_t xstate_len,
-			uint64_t sigmask)
+			const void *prstatus, const struct arch_set *sets, uint64_t sigmask)
 {
 	size_t fp_off = (sizeof(struct frame) + 63) & ~(size_t)63;
 	struct user_regs_struct r;
@@ -445,7 +443,7 @@ static size_t x86_frame(void *buf, size_t room, uint64_t addr, uint64_t sigretur
 
 	if (room < fp_off)
 		return 0;
-	fp_len = frame_xstate((uint8_t *)buf + fp_off, room - fp_off, xstate, xstate_len);
+	fp_len = frame_xstate((uint8_t *)buf + fp_off, room - fp_off, sets[0].data, sets[0].len);
 	if (!fp_len)
 		return 0;
 	memcpy(&r, prstatus, sizeof(r));
@@ -481,8 +479,8 @@ static size_t x86_frame(void *buf, size_t room, uint64_t addr, uint64_t sigretur
 	return fp_off + fp_len;
 }
 
-static void x86_control(void *control, const void *prstatus, uint64_t sigmask, int signo,
-			uint64_t sigval)
+static void x86_control(void *control, const void *prstatus, const struct arch_set *lost,
+			bool asleep, uint64_t sigmask, int signo, uint64_t sigval)
 {
 	struct user_regs_struct r;
 	struct control c = {0};
@@ -586,6 +584,7 @@ const struct arch_inject arch_inject = {
 	.set_ret = x86_set_ret,
 	.regset_fit = x86_regset_fit,
 	.red_zone = 128,
+	.frame_notes = frame_notes,
 	.frame = x86_frame,
 	.code_start = stasis_code,
 	.code_stopped = stasis_code_stopped,

@@ -140,6 +140,9 @@ const struct arch_desc arch_x86_64 = {
 	.elf_data = ELFDATA2LSB,
 	.criu_march = 1,
 	.regsets = x86_regsets,
+	/* NT_386_IOPERM (0x201) can only be read. */
+	.first_note = NT_X86_XSTATE,
+	.last_note = 0x20f,
 	.pc_off = RIP * 8,
 	.sp_off = RSP * 8,
 	.fp_off = RBP * 8,

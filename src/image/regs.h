@@ -13,6 +13,11 @@ enum {
 	REGS_PRFPREG = 2,
 	REGS_X86_XSTATE = 0x202,
 	REGS_X86_SHSTK = 0x204, /* Linux 6.6: the shadow stack pointer */
+	REGS_ARM_TLS = 0x401,
+	REGS_ARM_PACA_KEYS = 0x407,
+	REGS_ARM_PACG_KEYS = 0x408,
+	REGS_ARM_PAC_ENABLED_KEYS = 0x40a,
+	REGS_ARM_GCS = 0x410, /* Linux 6.13 */
 };
 
 /* A message with everything it points to. */
@@ -30,6 +35,21 @@ struct regs_x86 {
 bool regs_x86_put(struct regs_x86 *r, const struct m_thread *t);
 /* The register sets out of CRIU's message, for images that lack ours. -ENOMEM. */
 int regs_x86_get(struct model *m, struct m_thread *t, const Im__X86Thread *msg);
+
+struct regs_aarch64 {
+	Im__Aarch64Thread thread;
+	Im__Aarch64Regs gp;
+	Im__Aarch64Fpsimd fp;
+	Im__Aarch64Pac pac;
+	Im__Aarch64PacAddress address;
+	Im__Aarch64PacGeneric generic;
+	Im__Aarch64Gcs gcs;
+	uint64_t x[31], v[64];
+};
+
+/* As above. */
+bool regs_aarch64_put(struct regs_aarch64 *r, const struct m_thread *t);
+int regs_aarch64_get(struct model *m, struct m_thread *t, const Im__Aarch64Thread *msg);
 
 /* pc and sp as NT_PRSTATUS of @elf_machine has them; false when there is none or it is unknown. */
 bool regs_pc_sp(uint16_t elf_machine, bool big_endian, const struct m_thread *t, uint64_t *ret_pc,

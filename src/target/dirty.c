@@ -225,7 +225,7 @@ static int prepare(struct tree *t, const struct proc *p, struct err *err)
 	int ret = 0;
 
 	for (uint32_t i = 0; ret == 0 && i < p->ntasks; i++)
-		ret = threads_ready(tree_proc_task(t, p, i), err);
+		ret = threads_ready(t, tree_proc_task(t, p, i), err);
 	return ret;
 }
 

@@ -201,6 +201,23 @@ static bool was_writable(const struct m_vma *v)
 	       !(v->prot & PROT_WRITE) && !(v->flags & M_VMF_HUGETLB);
 }
 
+#ifndef SYS_map_shadow_stack
+#define SYS_map_shadow_stack 453 /* Linux 6.6, the same number on every CPU */
+#endif
+
+/* Written by calls alone, and from outside by /proc/PID/mem; contents come later. */
+static void map_shadow_stack(struct script *script, const struct m_vma *v, struct err *err)
+{
+	script_add(script,
+		   (struct script_call){SYS_map_shadow_stack,
+					{v->start, v->end - v->start, 0},
+					.what = "map a shadow stack at",
+					.at = v->start,
+					.wants = true,
+					.want = v->start},
+		   err);
+}
+
 static void map_one(struct script *script, const struct m_vma *v, uint64_t fd, struct err *err)
 {
 	uint64_t prot = was_writable(v) ? PROT_READ | PROT_WRITE : v->prot;
@@ -368,7 +385,11 @@ static int map_all(struct spawn *s, struct remote *r, const struct m_proc *p, co
 			ret = attach_one(&script, p, v, model_shm(s->m, v->shm_id), mk, err);
 			continue;
 		}
-		map_one(&script, v, has_file(v) ? t->number[taken_index(t, v)] : (uint64_t)-1, err);
+		if (v->flags & M_VMF_SHSTK)
+			map_shadow_stack(&script, v, err);
+		else
+			map_one(&script, v,
+				has_file(v) ? t->number[taken_index(t, v)] : (uint64_t)-1, err);
 	}
 	if (ret < 0)
 		return ret;

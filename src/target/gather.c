@@ -326,7 +326,7 @@ static int gather_registers(struct gather *g, struct proc *proc, struct m_proc *
 		struct task *task = tree_proc_task(g->tree, proc, i);
 
 		p->threads[i].tid = (uint32_t)task->tid;
-		ret = threads_collect(g->m, task, &p->threads[i], err);
+		ret = threads_collect(g->m, g->tree, task, &p->threads[i], err);
 	}
 	return ret;
 }

@@ -37,17 +37,24 @@ void gather_close(struct gather *g);
  * threads.c: registers and signal mask of one thread, by ptrace. Fills @task's true state as
  * well, for remote.c.
  */
-int threads_collect(struct model *m, struct task *task, struct m_thread *t, struct err *err);
+int threads_collect(struct model *m, struct tree *tree, struct task *task, struct m_thread *t,
+		    struct err *err);
+/* General registers as the image has them, with the call's number behind; see arch.h. */
+void threads_prstatus(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX]);
 /* Its own queue of signals: of a thread with SigPnd in its status. */
 int threads_pending(struct model *m, struct task *task, struct m_sigqueue *q, struct err *err);
 /* What of it calls in the target's context need: @task's true state, and its way back. */
-int threads_ready(struct task *task, struct err *err);
+int threads_ready(struct tree *tree, struct task *task, struct err *err);
 /*
  * Some waits are not made again by the kernel after a stop, signal or none. Where no signal is on
  * its way this has the true state of @task, which is known, changed so that they are: the program
  * must not see that it was stopped.
  */
 void threads_wait_again(struct task *task);
+/* A signal that @task will be given once it runs. */
+bool threads_signal_due(const struct task *task);
+/* Just before @task is let go: a signal that has come since ends that wait after all. */
+void threads_wait_over(struct task *task);
 /* The queue that all threads of @task's process share. */
 int threads_shared_pending(struct model *m, struct task *task, struct m_sigqueue *q,
 			   struct err *err);

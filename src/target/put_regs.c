@@ -9,10 +9,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "src/target/gather.h"
 #include "src/target/put.h"
 #include "src/target/put_list.h"
-
-enum { REGSET_MAX = 16384 };
 
 #define ALL_SIGNALS (~0ull)
 
@@ -58,8 +57,7 @@ static int general(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX]
 	    t->regsets[0].len != arch_inject.prstatus_len)
 		return err_fail(err, EBADMSG, ERR_IMAGE,
 				"thread %u has no general registers of this CPU", t->tid);
-	memset(prstatus, 0, ARCH_PRSTATUS_MAX);
-	memcpy(prstatus, t->regsets[0].data, t->regsets[0].len);
+	threads_prstatus(t, prstatus);
 	if (!t->in_syscall || !arch->restart_undo || !arch->restart_undo(prstatus, t->syscall_ret))
 		arch_inject.skip_call(prstatus);
 	return 0;
@@ -67,19 +65,28 @@ static int general(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX]
 
 static int put_set(const struct m_thread *t, const struct m_regset *set, struct err *err)
 {
-	static uint8_t has[REGSET_MAX], buf[REGSET_MAX];
-	struct iovec iov = {has, sizeof(has)};
+	static uint8_t now[ARCH_REGSET_MAX], buf[ARCH_REGSET_MAX];
+	const struct arch_set want = {set->note, set->len, set->data};
+	struct iovec iov = {now, sizeof(now)};
+	int64_t len;
 
 	if (ptrace(PTRACE_GETREGSET, (pid_t)t->tid, set->note, &iov) < 0)
 		return err_set(err, errno, "%s (%#x) of thread %u: not on this machine",
 			       name_of(set->note), set->note, t->tid);
-	if (!arch_inject.regset_fit(set->note, set->data, set->len, buf, iov.iov_len))
+	if (set->len == iov.iov_len && !memcmp(set->data, now, set->len))
+		return 0;
+	len = set->len > sizeof(buf)
+		      ? -EBADMSG
+		      : arch_inject.regset_fit(
+				&want, &(struct arch_set){set->note, (uint32_t)iov.iov_len, now},
+				buf);
+	if (len < 0)
 		return err_fail(err, EBADMSG, ERR_UNSUPPORTED,
 				"%s (%#x) of thread %u: the %u bytes of the image do not fit the "
 				"%zu of this CPU",
 				name_of(set->note), set->note, t->tid, set->len, iov.iov_len);
-	iov.iov_base = buf;
-	if (ptrace(PTRACE_SETREGSET, (pid_t)t->tid, set->note, &iov) < 0)
+	iov = (struct iovec){buf, (size_t)len};
+	if (len && ptrace(PTRACE_SETREGSET, (pid_t)t->tid, set->note, &iov) < 0)
 		return err_set(err, errno, "set %s (%#x) of thread %u", name_of(set->note),
 			       set->note, t->tid);
 	return 0;
@@ -89,17 +96,19 @@ static int put_thread(struct remote *r, struct task *task, const struct m_thread
 		      struct err *err)
 {
 	uint8_t prstatus[ARCH_PRSTATUS_MAX];
-	struct iovec iov = {prstatus, arch_inject.prstatus_len};
 	int ret = general(t, prstatus, err);
 
 	if (ret == 0)
 		ret = on_the_way(r, task, err);
 	if (ret < 0)
 		return ret;
-	if (ptrace(PTRACE_SETREGSET, task->tid, NT_PRSTATUS, &iov) < 0)
-		return err_set(err, errno, "set the general registers of thread %d", task->tid);
+	ret = task_set_regs(task->tid, prstatus);
+	if (ret < 0)
+		return err_set(err, -ret, "set the general registers of thread %d", task->tid);
+	/* The call's number has been set, as it must be from here on. */
 	for (uint32_t i = 1; ret == 0 && i < t->nregsets; i++)
-		ret = put_set(t, &t->regsets[i], err);
+		if (t->regsets[i].note != arch_inject.call_note)
+			ret = put_set(t, &t->regsets[i], err);
 	if (ret == 0)
 		ret = set_mask(task, t->sigmask, err);
 	if (ret < 0)
@@ -109,6 +118,8 @@ static int put_thread(struct remote *r, struct task *task, const struct m_thread
 	task->sigmask = t->sigmask;
 	task->known = true;
 	task->altered = false;
+	task->at_call = task->recall = t->in_syscall;
+	task->asleep = false;
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/io.h"
+#include "src/target/gather.h"
 #include "src/target/put.h"
 #include "src/target/put_list.h"
 
@@ -89,13 +90,27 @@ static bool sleep_again(const struct remote *r, struct sleep *s)
 
 static bool call_of(const struct remote *r, const struct m_thread *t, struct arch_call *ret)
 {
-	uint8_t code[CODE_MAX] = {0};
+	uint8_t code[CODE_MAX] = {0}, prstatus[ARCH_PRSTATUS_MAX];
 
 	if (!t->in_syscall || t->syscall_ret != RESTART_BLOCK || !arch_inject.call_made ||
 	    !t->nregsets || t->regsets[0].len != arch_inject.prstatus_len)
 		return false;
 	peek(r, t->pc - arch_inject.call_code_len, code, arch_inject.call_code_len);
-	return arch_inject.call_made(t->regsets[0].data, code, ret);
+	threads_prstatus(t, prstatus);
+	return arch_inject.call_made(prstatus, code, ret);
+}
+
+static uint64_t pc_of(const uint8_t *prstatus)
+{
+	uint64_t pc;
+
+	memcpy(&pc, prstatus + arch_host()->pc_off, sizeof(pc));
+	return pc;
+}
+
+static void set_pc(uint8_t *prstatus, uint64_t pc)
+{
+	memcpy(prstatus + arch_host()->pc_off, &pc, sizeof(pc));
 }
 
 /* Makes the call and interrupts it at once: the kernel is where it was. */
@@ -103,10 +118,17 @@ static int make(struct remote *r, struct task *task, const struct arch_call *cal
 		int64_t *ret_value, struct err *err)
 {
 	uint8_t regs[ARCH_PRSTATUS_MAX];
+	uint64_t entry;
 	int ret;
 
 	memcpy(regs, task->prstatus, sizeof(regs));
-	arch_inject.set_boot(regs, slot_code(r, 0), slot_control(r, 0), call->nr, call->args, 0);
+	/*
+	 * Not at the place where the next call will be made: a kernel that steps back takes a
+	 * thread that goes on from this stop there for one that makes this call again.
+	 */
+	arch_inject.set_boot(regs, slot_code(r, r->nslots - 1), slot_control(r, 0), call->nr,
+			     call->args, 0);
+	entry = pc_of(regs);
 	ret = run_enter(task, regs, ALL_SIGNALS, err);
 	if (ret == 0)
 		ret = run_to_syscall(r, task, err);
@@ -119,7 +141,9 @@ static int make(struct remote *r, struct task *task, const struct arch_call *cal
 			err_set(err, -ret, "read registers of thread %d", task->tid);
 	}
 	if (ret == 0)
-		*ret_value = arch_inject.call_ret(regs);
+		*ret_value = arch_host()->steps_back && pc_of(regs) == entry
+				     ? RESTART_BLOCK
+				     : arch_inject.call_ret(regs);
 	run_retreat(r, task);
 	return ret;
 }
@@ -150,8 +174,10 @@ static void begin_again(struct m_thread *t, const struct sleep *s)
 	uint8_t *regs = t->regsets[0].data;
 
 	memcpy(regs + arch_host()->sysno_off, &s->call.nr, sizeof(s->call.nr));
-	arch_inject.set_ret(regs, NO_HANDLER);
-	arch_host()->restart_fixup(regs);
+	if (!arch_host()->steps_back) {
+		arch_inject.set_ret(regs, NO_HANDLER);
+		arch_host()->restart_fixup(regs);
+	}
 	t->syscall_ret = NO_HANDLER;
 }
 
@@ -170,7 +196,7 @@ static int put_sleep(struct remote *r, struct task *task, struct m_thread *t, st
 		t->in_syscall = t->in_syscall && t->syscall_ret != RESTART_BLOCK;
 		return 0;
 	}
-	if (!s.timed && arch_host()->restart_fixup) {
+	if (!s.timed) {
 		begin_again(t, &s);
 		return 0;
 	}
@@ -180,6 +206,8 @@ static int put_sleep(struct remote *r, struct task *task, struct m_thread *t, st
 	/* It is over: what it waited for is there, or its time was up. */
 	t->in_syscall = false;
 	arch_inject.set_ret(t->regsets[0].data, value);
+	if (arch_host()->steps_back)
+		set_pc(t->regsets[0].data, t->pc + arch_inject.syscall_insn.len);
 	return 0;
 }
 

@@ -18,6 +18,7 @@
 #include "base/fault.h"
 #include "base/io.h"
 #include "src/target/gadget.h"
+#include "src/target/recall.h"
 
 enum {
 	CODE_STRIDE = 256,
@@ -25,10 +26,9 @@ enum {
 	PAGE_MAX = 65536,
 	CODE_LEN = (REMOTE_SLOTS * CODE_STRIDE + PAGE_MAX - 1) / PAGE_MAX * PAGE_MAX,
 	SLOT_LEN = 0x12000,
-	SLOT_CONTROL = 0x11000,
-	SLOT_TABLE = 0x11200,
+	SLOT_CONTROL = 0x10000,
+	SLOT_TABLE = SLOT_CONTROL + ARCH_CONTROL_MAX,
 	SLOT_BUFFERS = SLOT_TABLE + SLOT_CALLS * sizeof(struct arch_call),
-	XSTATE_MAX = 16384,
 };
 
 static_assert(SLOT_BUFFERS + SLOT_DATA == SLOT_LEN, "slot");
@@ -85,19 +85,31 @@ static int write_mem(const struct remote *r, uint64_t addr, const void *buf, siz
 
 /* --- the first and the last call -------------------------------------------------------------- */
 
+/* What a frame is made of, as far as the thread has it. */
+static void read_sets(const struct task *task, struct arch_set sets[ARCH_FRAME_NOTES])
+{
+	static uint8_t bufs[ARCH_FRAME_NOTES][ARCH_REGSET_MAX];
+
+	for (unsigned i = 0; arch_inject.frame_notes[i]; i++) {
+		struct iovec iov = {bufs[i], sizeof(bufs[i])};
+
+		sets[i] = (struct arch_set){arch_inject.frame_notes[i], 0, bufs[i]};
+		if (ptrace(PTRACE_GETREGSET, task->tid, sets[i].note, &iov) == 0)
+			sets[i].len = (uint32_t)iov.iov_len;
+	}
+}
+
 /* What the thread would need to find back without us, on dead stack. */
 static int put_frame(struct remote *r, struct task *task, size_t *ret_len, struct err *err)
 {
-	static uint8_t xstate[XSTATE_MAX];
-	struct iovec iov = {xstate, sizeof(xstate)};
+	struct arch_set sets[ARCH_FRAME_NOTES];
 	struct iovec l = {r->saved, 0}, rem = {NULL, 0};
 	size_t len;
 
-	if (ptrace(PTRACE_GETREGSET, task->tid, NT_X86_XSTATE, &iov) < 0)
-		return err_set(err, errno, "read vector registers of thread %d", task->tid);
+	read_sets(task, sets);
 	/* Its length first, at any address. */
 	len = arch_inject.frame(r->frame, sizeof(r->frame), 64, r->sigreturn_pc, task->prstatus,
-				xstate, iov.iov_len, task->sigmask);
+				sets, task->sigmask);
 	len = (len + 63) & ~(size_t)63;
 	r->frame_addr = len ? gadget_stack(r->proc->pid, task->prstatus,
 					   reg(task->prstatus, arch_host()->sp_off), len)
@@ -106,7 +118,7 @@ static int put_frame(struct remote *r, struct task *task, size_t *ret_len, struc
 		return -EAGAIN;
 	memset(r->frame, 0, len);
 	arch_inject.frame(r->frame, sizeof(r->frame), r->frame_addr, r->sigreturn_pc,
-			  task->prstatus, xstate, iov.iov_len, task->sigmask);
+			  task->prstatus, sets, task->sigmask);
 	rem = (struct iovec){(void *)(uintptr_t)r->frame_addr, len};
 	l.iov_len = len;
 	if (process_vm_readv(r->proc->pid, &l, 1, &rem, 1, 0) != (ssize_t)len)
@@ -136,7 +148,7 @@ static int bare_call(struct remote *r, struct task *task, uint64_t nr, const uin
 	int ret;
 
 	memcpy(regs, task->prstatus, sizeof(regs));
-	arch_inject.set_call(regs, r->syscall_pc, r->frame_addr, nr, args);
+	arch_inject.set_call(regs, r->syscall_pc, r->frame_addr, r->sigreturn_pc, nr, args);
 	ret = run_enter(task, regs, ALL_SIGNALS, err);
 	if (ret == 0)
 		ret = run_to_syscall(r, task, err);
@@ -180,7 +192,7 @@ static int boot(struct remote *r, struct task *task, struct err *err)
 	const uint64_t args[6] = {r->base + CODE_LEN, scratch_len(r) - CODE_LEN,
 				  PROT_READ | PROT_WRITE};
 	static uint8_t code[REMOTE_SLOTS * CODE_STRIDE];
-	uint8_t control[512];
+	uint8_t control[ARCH_CONTROL_MAX];
 	int64_t value;
 	int ret;
 
@@ -251,10 +263,16 @@ int remote_open(struct remote *r, struct tree *t, struct proc *proc, uint64_t ca
 	r->runs = r->calls = 0;
 	r->caught = caught;
 	r->nslots = nslots < 1 ? 1 : nslots > REMOTE_SLOTS ? REMOTE_SLOTS : nslots;
-	assert(arch_inject.code_end - arch_inject.code_start <= CODE_STRIDE);
+	assert(arch_inject.code_end - arch_inject.code_start <= CODE_STRIDE &&
+	       arch_inject.control_len <= ARCH_CONTROL_MAX);
 	if (!gadgets_find(proc->pid, &g))
 		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
 				"process %d has no code that makes system calls", proc->pid);
+	for (uint32_t i = 0; i < proc->ntasks; i++) {
+		ret = recall_look(t, tree_proc_task(t, proc, i), err);
+		if (ret < 0)
+			return ret;
+	}
 	r->syscall_pc = g.syscall_pc;
 	r->sigreturn_pc = g.sigreturn_pc;
 	ret = open_mem(r, err);

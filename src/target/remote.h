@@ -23,7 +23,7 @@
  *
  *	0x10000000  code of all slots, 256 bytes each     read, execute
  *	0x10002000  slot 0: 64 KiB of stack room          read, write from here on
- *	0x10013000          control block: true registers and mask, closing signal
+ *	0x10012000          control block: true registers and mask, closing signal
  *	0x10013200          up to 16 calls
  *	0x10013600          2560 bytes for their buffers
  *	0x10014000  slot 1
@@ -144,6 +144,11 @@ int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err
 /* PTRACE_SYSCALL up to the next entry or exit. */
 int run_to_syscall(struct remote *r, struct task *task, struct err *err);
 /*
+ * The same from where a call is about to be made. A signal that comes on the way goes back into its
+ * queue, and all signals are blocked then.
+ */
+int run_to_entry(struct remote *r, struct task *task, struct err *err);
+/*
  * Lets @task run, with signal @signo, to a stop between kernel and program, where interrupted calls
  * are restarted.
  */
@@ -153,6 +158,9 @@ void run_retreat(struct remote *r, struct task *task);
 /* Filters would see our calls, too; they sleep as long as we trace. */
 int run_sleep_seccomp(struct remote *r, struct task *task, struct err *err);
 
+/* What arch.h calls prstatus, of a stopped thread; -errno. */
 int task_regs(pid_t tid, void *prstatus);
+int task_set_regs(pid_t tid, const void *prstatus);
+int task_set_mask(pid_t tid, uint64_t mask);
 
 #endif

@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -42,23 +43,41 @@ struct run {
 
 /* --- registers and mask ----------------------------------------------------------------------- */
 
+/* The set with the number of the interrupted call lies behind NT_PRSTATUS; see arch.h. */
+static struct iovec call_iov(const void *prstatus)
+{
+	return (struct iovec){(uint8_t *)(uintptr_t)prstatus + arch_inject.prstatus_len,
+			      ARCH_CALL_LEN};
+}
+
 int task_regs(pid_t tid, void *prstatus)
 {
-	struct iovec iov = {prstatus, arch_inject.prstatus_len};
+	struct iovec iov = {prstatus, arch_inject.prstatus_len}, call = call_iov(prstatus);
 
 	if (ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, &iov) < 0)
 		return -errno;
-	return iov.iov_len == arch_inject.prstatus_len ? 0 : -EOPNOTSUPP;
+	if (iov.iov_len != arch_inject.prstatus_len)
+		return -EOPNOTSUPP;
+	if (arch_inject.call_note &&
+	    ptrace(PTRACE_GETREGSET, tid, arch_inject.call_note, &call) < 0)
+		return -errno;
+	return 0;
 }
 
-static int set_regs(pid_t tid, const void *prstatus)
+int task_set_regs(pid_t tid, const void *prstatus)
 {
 	struct iovec iov = {(void *)(uintptr_t)prstatus, arch_inject.prstatus_len};
+	struct iovec call = call_iov(prstatus);
 
-	return ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &iov) < 0 ? -errno : 0;
+	if (ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &iov) < 0)
+		return -errno;
+	if (arch_inject.call_note &&
+	    ptrace(PTRACE_SETREGSET, tid, arch_inject.call_note, &call) < 0)
+		return -errno;
+	return 0;
 }
 
-static int set_mask(pid_t tid, uint64_t mask)
+int task_set_mask(pid_t tid, uint64_t mask)
 {
 	return ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) < 0 ? -errno : 0;
 }
@@ -69,6 +88,47 @@ static uint64_t pc_of(const void *prstatus)
 
 	memcpy(&v, (const uint8_t *)prstatus + arch_host()->pc_off, sizeof(v));
 	return v;
+}
+
+/* What an injected call would leave nothing of: at most one set. */
+static int save_lost(struct task *task, struct err *err)
+{
+	static uint8_t buf[ARCH_REGSET_MAX];
+
+	free(task->lost.data);
+	task->lost = (struct task_lost){0};
+	for (const uint32_t *note = arch_inject.lost_notes; note && *note; note++) {
+		struct iovec iov = {buf, sizeof(buf)};
+		struct arch_set set = {*note, 0, buf};
+
+		if (ptrace(PTRACE_GETREGSET, task->tid, *note, &iov) < 0)
+			continue;
+		set.len = (uint32_t)iov.iov_len;
+		if (!arch_inject.is_lost(&set))
+			continue;
+		task->lost = (struct task_lost){*note, set.len, malloc(set.len)};
+		if (!task->lost.data)
+			return err_set(err, ENOMEM, "vector registers of thread %d", task->tid);
+		memcpy(task->lost.data, buf, set.len);
+	}
+	return 0;
+}
+
+static void put_lost(const struct task *task)
+{
+	struct iovec iov = {task->lost.data, task->lost.len};
+
+	if (iov.iov_len)
+		ptrace(PTRACE_SETREGSET, task->tid, task->lost.note, &iov);
+}
+
+/* Its control block, for the way back that it goes without us. */
+static void fill_control(const struct task *task, int signo, void *control)
+{
+	const struct arch_set lost = {task->lost.note, task->lost.len, task->lost.data};
+
+	arch_inject.control(control, task->prstatus, lost.len ? &lost : NULL, task->asleep,
+			    task->sigmask, signo, COOKIE);
 }
 
 int remote_save(struct task *task, struct err *err)
@@ -82,16 +142,21 @@ int remote_save(struct task *task, struct err *err)
 		return err_fail(err, EOPNOTSUPP, ERR_ABI,
 				"thread %d runs 32-bit code, which is not supported", task->tid);
 	task->known = ret == 0;
-	return ret < 0 ? err_set(err, -ret, "read registers of thread %d", task->tid) : 0;
+	if (ret < 0)
+		return err_set(err, -ret, "read registers of thread %d", task->tid);
+	return arch_inject.lost_notes ? save_lost(task, err) : 0;
 }
 
 void remote_undo(struct task *task)
 {
-	set_mask(task->tid, task->sigmask);
+	task_set_mask(task->tid, task->sigmask);
 	if (FAULT("target.undo"))
 		return;
-	if (set_regs(task->tid, task->prstatus) == 0)
+	if (task_set_regs(task->tid, task->prstatus) == 0)
 		task->altered = false;
+	put_lost(task);
+	/* Where the kernel steps back, it has forgotten by now. */
+	task->recall = true;
 }
 
 int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err *err)
@@ -99,11 +164,11 @@ int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err
 	int ret;
 
 	task->altered = true;
-	ret = set_regs(task->tid, prstatus);
+	ret = task_set_regs(task->tid, prstatus);
 	if (FAULT("target.entered"))
 		return err_set(err, EIO, "fault injected at target.entered");
 	if (ret == 0)
-		ret = set_mask(task->tid, mask);
+		ret = task_set_mask(task->tid, mask);
 	return ret < 0 ? err_set(err, -ret, "set registers of thread %d", task->tid) : 0;
 }
 
@@ -207,6 +272,24 @@ int run_to_syscall(struct remote *r, struct task *task, struct err *err)
 	return err_set(err, EAGAIN, "thread %d stops for something else all the time", task->tid);
 }
 
+int run_to_entry(struct remote *r, struct task *task, struct err *err)
+{
+	struct stop s;
+	int ret, signo = 0;
+
+	for (int i = 0; i < MAX_STOPS; i++) {
+		ret = resume(task, PTRACE_SYSCALL, signo, err);
+		if (ret == 0)
+			ret = wait_stop(r, task, &s, err);
+		if (ret < 0 || s.kind == STOP_SYSCALL)
+			return ret;
+		signo = s.kind == STOP_SIGNAL ? s.signo : 0;
+		if (signo)
+			task_set_mask(task->tid, ALL_SIGNALS);
+	}
+	return err_set(err, EAGAIN, "thread %d stops for something else all the time", task->tid);
+}
+
 void run_retreat(struct remote *r, struct task *task)
 {
 	struct err drop = {0};
@@ -283,7 +366,7 @@ static bool is_ours(const struct task *task)
 static int requeue(struct remote *r, struct run *run, int signo, struct err *err)
 {
 	pid_t tid = run->task->tid;
-	int ret = set_mask(tid, ALL_SIGNALS);
+	int ret = task_set_mask(tid, ALL_SIGNALS);
 
 	if (ret == 0)
 		ret = run_to_trap(r, run->task, signo, err);
@@ -295,10 +378,10 @@ static int requeue(struct remote *r, struct run *run, int signo, struct err *err
 		run->no_signo |= BIT(signo);
 		choose_signal(run);
 		arch_inject.set_signo(run->regs, run->signo);
-		ret = set_regs(tid, run->regs);
+		ret = task_set_regs(tid, run->regs);
 	}
 	if (ret == 0)
-		ret = set_mask(tid, run_mask(run));
+		ret = task_set_mask(tid, run_mask(run));
 	return ret < 0 ? err_set(err, -ret, "queue signal %d of thread %d again", signo, tid) : 0;
 }
 
@@ -308,7 +391,7 @@ static int leave_steps(struct remote *r, struct run *run, struct err *err)
 	int ret;
 
 	arch_inject.skip_call(run->regs);
-	ret = set_regs(run->task->tid, run->regs);
+	ret = task_set_regs(run->task->tid, run->regs);
 	if (ret < 0)
 		return err_set(err, -ret, "set registers of thread %d", run->task->tid);
 	return run_to_trap(r, run->task, 0, err);
@@ -406,7 +489,7 @@ void run_boot_control(const struct remote *r, struct task *task, void *control)
 	struct run run = {.no_signo = r->caught, .task = task};
 
 	choose_signal(&run);
-	arch_inject.control(control, task->prstatus, task->sigmask, run.signo, COOKIE);
+	fill_control(task, run.signo, control);
 }
 
 int run_boot(struct remote *r, struct task *task, uint64_t nr, const uint64_t args[6],
@@ -439,8 +522,8 @@ static int add_iov(struct iovec *l, struct iovec *rem, int n, void *local, uint6
 }
 
 /* Control blocks, calls and buffers go in, calls and buffers come out. */
-static int transfer(struct remote *r, struct batch *b, unsigned n, uint8_t (*controls)[512],
-		    struct err *err)
+static int transfer(struct remote *r, struct batch *b, unsigned n,
+		    uint8_t (*controls)[ARCH_CONTROL_MAX], struct err *err)
 {
 	struct iovec l[3 * REMOTE_SLOTS], rem[3 * REMOTE_SLOTS];
 	size_t sum = 0;
@@ -468,12 +551,12 @@ static int transfer(struct remote *r, struct batch *b, unsigned n, uint8_t (*con
 }
 
 static int run_prepare(struct remote *r, struct run *run, unsigned slot, struct task *task,
-		       const struct batch *b, uint8_t control[512], struct err *err)
+		       const struct batch *b, uint8_t control[ARCH_CONTROL_MAX], struct err *err)
 {
 	if (task->state != TASK_STOPPED)
 		return gone(task, err);
 	run_init(run, r, task, slot);
-	arch_inject.control(control, task->prstatus, task->sigmask, run->signo, COOKIE);
+	fill_control(task, run->signo, control);
 	arch_inject.set_run(run->regs, slot_code(r, slot), slot_control(r, slot), b->calls_addr,
 			    b->ncalls, run->signo);
 	return run_sleep_seccomp(r, task, err);
@@ -482,7 +565,7 @@ static int run_prepare(struct remote *r, struct run *run, unsigned slot, struct 
 int remote_run(struct remote *r, struct task *const *tasks, struct batch *batches, unsigned n,
 	       struct err *err)
 {
-	static uint8_t controls[REMOTE_SLOTS][512];
+	static uint8_t controls[REMOTE_SLOTS][ARCH_CONTROL_MAX];
 	static struct run runs[REMOTE_SLOTS];
 	unsigned started = 0;
 	int ret = 0;

@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "src/target/gather.h"
 #include "src/target/procfs.h"
+#include "src/target/recall.h"
 #include "src/target/remote.h"
 #include "src/target/target.h"
 #include "src/target/tree.h"
@@ -342,8 +343,11 @@ void tree_thaw(struct tree *t, int end)
 		if (task->state != TASK_STOPPED)
 			continue;
 		look_at(task);
+		threads_wait_over(task);
 		if (task->altered)
 			remote_undo(task);
+		if (end != TARGET_KILL)
+			recall_again(t, task);
 	}
 	for (uint32_t i = 0; i < t->nprocs && end != TARGET_RUN; i++)
 		if (t->procs[i].state == PROC_LIVE)

@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "src/target/procfs.h"
+#include "src/target/recall.h"
 #include "src/target/script.h"
 #include "src/target/stub.h"
 
@@ -262,8 +263,7 @@ static _Noreturn void stub_main(int sock, uint64_t base, size_t len)
 	/* The kernel writes to the area of a registered thread whenever it runs: it will be gone.
 	 */
 	if (__rseq_size)
-		syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, 32, 1,
-			RSEQ_SIG);
+		syscall(SYS_rseq, (char *)arch_self() + __rseq_offset, 32, 1, RSEQ_SIG);
 	sigaltstack(&none, NULL);
 	if (mmap(area, len, PROT_READ | PROT_WRITE | PROT_EXEC,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != area)
@@ -544,6 +544,7 @@ int spawn_go(struct spawn *s, struct err *err)
 	for (uint32_t i = 0; i < t->ntasks; i++) {
 		if (t->tasks[i].state != TASK_STOPPED)
 			continue;
+		recall_again(t, &t->tasks[i]);
 		ptrace(PTRACE_DETACH, t->tasks[i].tid, 0, 0);
 		t->tasks[i].state = TASK_GONE;
 	}

@@ -8,9 +8,10 @@
 #include <sys/uio.h>
 
 #include "src/target/gather.h"
+#include "src/target/recall.h"
 #include "src/target/remote.h"
 
-enum { REGSET_MAX = 16384, PEEK = 64 };
+enum { PEEK = 64 };
 
 #define GET_SUD_CONFIG 0x4211 /* Linux 6.4, <linux/ptrace.h> */
 
@@ -26,6 +27,20 @@ static ssize_t peek(pid_t tid, uint64_t addr, void *buf, size_t len)
 	struct iovec l = {buf, len}, r = {(void *)(uintptr_t)addr, len};
 
 	return process_vm_readv(tid, &l, 1, &r, 1, 0);
+}
+
+void threads_prstatus(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX])
+{
+	const struct m_regset *call = model_regset(t, arch_inject.call_note);
+
+	memset(prstatus, 0, ARCH_PRSTATUS_MAX);
+	memcpy(prstatus, t->regsets[0].data, arch_inject.prstatus_len);
+	if (!arch_inject.call_note)
+		return;
+	if (call && call->len == ARCH_CALL_LEN)
+		memcpy(prstatus + arch_inject.prstatus_len, call->data, ARCH_CALL_LEN);
+	else
+		arch_inject.skip_call(prstatus);
 }
 
 static uint64_t reg(const void *prstatus, uint32_t off)
@@ -77,8 +92,7 @@ int threads_pending(struct model *m, struct task *task, struct m_sigqueue *q, st
 	return queue_read(m, task->tid, 0, q, err);
 }
 
-/* A signal that the thread will be given once it runs. */
-static bool signal_due(const struct task *task)
+bool threads_signal_due(const struct task *task)
 {
 	static const uint32_t queues[] = {0, PTRACE_PEEKSIGINFO_SHARED};
 	siginfo_t info[PEEK];
@@ -100,9 +114,32 @@ static bool signal_due(const struct task *task)
 
 void threads_wait_again(struct task *task)
 {
-	if (arch_inject.wait_again && arch_inject.wait_again(task->prstatus, true) &&
-	    !signal_due(task) && arch_inject.wait_again(task->prstatus, false))
-		task->altered = true;
+	uint64_t first = 0;
+
+	if (!arch_inject.wait_again || !arch_inject.wait_again(task->prstatus, true) ||
+	    threads_signal_due(task))
+		return;
+	if (arch_host()->steps_back && !recall_argument(task, &first))
+		return;
+	if (!arch_inject.wait_again(task->prstatus, false))
+		return;
+	if (arch_host()->steps_back) {
+		arch_inject.set_ret(task->prstatus, (int64_t)first);
+		task->waits = true;
+	}
+	task->altered = true;
+}
+
+void threads_wait_over(struct task *task)
+{
+	uint64_t pc = reg(task->prstatus, arch_host()->pc_off) + arch_inject.syscall_insn.len;
+
+	if (!task->waits || !threads_signal_due(task))
+		return;
+	memcpy(task->prstatus + arch_host()->pc_off, &pc, sizeof(pc));
+	arch_inject.set_ret(task->prstatus, -EINTR);
+	task->waits = false;
+	task->altered = true;
 }
 
 static int regset_add(struct model *m, struct m_thread *t, uint32_t note, const void *data,
@@ -120,33 +157,71 @@ static int regset_add(struct model *m, struct m_thread *t, uint32_t note, const 
 	return 0;
 }
 
+static int regset_read(struct model *m, struct task *task, struct m_thread *t, uint32_t note,
+		       struct err *err)
+{
+	static uint8_t buf[ARCH_REGSET_MAX];
+	struct iovec iov = {buf, sizeof(buf)};
+
+	/* ENODEV, EINVAL: not on this CPU, or not in use by this thread. */
+	if (ptrace(PTRACE_GETREGSET, task->tid, note, &iov) < 0)
+		return errno == ESRCH
+			       ? err_set(err, ESRCH, "read registers of thread %d", task->tid)
+			       : 0;
+	return regset_add(m, t, note, buf, iov.iov_len, err);
+}
+
+static bool is_known(const struct arch_desc *arch, uint32_t note)
+{
+	for (const struct arch_regset *a = arch->regsets; a->note; a++)
+		if (a->note == note)
+			return true;
+	return false;
+}
+
+/* Sets that this kernel has and we have never heard of; looked for once. Ends with 0. */
+static const uint32_t *unheard_of(const struct task *task)
+{
+	enum { MAX = 16 };
+	static uint32_t notes[MAX + 1];
+	static bool looked;
+	const struct arch_desc *arch = arch_host();
+	unsigned n = 0;
+
+	for (uint32_t note = arch->first_note; !looked && note && note <= arch->last_note; note++) {
+		uint8_t byte[8];
+		struct iovec iov = {byte, sizeof(byte)};
+
+		if (is_known(arch, note) || n == MAX)
+			continue;
+		/* EINVAL: no such set. */
+		if (ptrace(PTRACE_GETREGSET, task->tid, note, &iov) == 0 || errno == ENODEV)
+			notes[n++] = note;
+	}
+	looked = true;
+	return notes;
+}
+
 /* All but NT_PRSTATUS, which is there already. */
 static int regsets_read(struct model *m, struct task *task, struct m_thread *t, struct err *err)
 {
-	static uint8_t buf[REGSET_MAX];
-	static uint64_t unknown; /* to this kernel, by position in the table */
 	const struct arch_regset *first = arch_host()->regsets + 1;
+	static uint64_t unknown; /* to this kernel, by position in the table */
+	int ret = 0;
 
-	for (const struct arch_regset *a = first; a->note; a++) {
-		struct iovec iov = {buf, sizeof(buf)};
+	for (const struct arch_regset *a = first; ret == 0 && a->note; a++) {
 		uint64_t bit = 1ull << (a - first);
-		int ret;
 
 		if (unknown & bit)
 			continue;
-		/* EINVAL: of no thread. ENODEV: not on this CPU, or not in use by this thread. */
-		if (ptrace(PTRACE_GETREGSET, task->tid, a->note, &iov) < 0) {
-			if (errno == ESRCH)
-				return err_set(err, ESRCH, "read registers of thread %d",
-					       task->tid);
-			unknown |= errno == EINVAL ? bit : 0;
-			continue;
-		}
-		ret = regset_add(m, t, a->note, buf, iov.iov_len, err);
-		if (ret < 0)
-			return ret;
+		errno = 0;
+		ret = regset_read(m, task, t, a->note, err);
+		/* EINVAL: of no thread; but a set that varies may be of those in another mode. */
+		unknown |= errno == EINVAL && a->size ? bit : 0;
 	}
-	return 0;
+	for (const uint32_t *note = unheard_of(task); ret == 0 && *note; note++)
+		ret = regset_read(m, task, t, *note, err);
+	return ret;
 }
 
 /*
@@ -205,13 +280,15 @@ static int refuse_dispatch(struct task *task, struct err *err)
 			task->tid);
 }
 
-int threads_ready(struct task *task, struct err *err)
+int threads_ready(struct tree *tree, struct task *task, struct err *err)
 {
 	struct m_thread drop = {0};
 	int ret = remote_save(task, err);
 
 	if (ret == 0)
 		ret = refuse_dispatch(task, err);
+	if (ret == 0)
+		ret = recall_look(tree, task, err);
 	if (ret < 0)
 		return ret;
 	rseq_read(task, &drop);
@@ -219,7 +296,18 @@ int threads_ready(struct task *task, struct err *err)
 	return 0;
 }
 
-int threads_collect(struct model *m, struct task *task, struct m_thread *t, struct err *err)
+/* Where the kernel does not tell why a call is made again: for the one who sees the image. */
+static int64_t stepped_back(const struct task *task)
+{
+	enum { KERNEL_RESTARTNOHAND = 514, KERNEL_RESTARTBLOCK = 516 };
+
+	if (!task->at_call)
+		return 0;
+	return task->asleep ? -KERNEL_RESTARTBLOCK : -KERNEL_RESTARTNOHAND;
+}
+
+int threads_collect(struct model *m, struct tree *tree, struct task *task, struct m_thread *t,
+		    struct err *err)
 {
 	const struct arch_desc *arch = arch_host();
 	uint8_t prstatus[ARCH_PRSTATUS_MAX];
@@ -227,16 +315,20 @@ int threads_collect(struct model *m, struct task *task, struct m_thread *t, stru
 
 	if (ret == 0)
 		ret = refuse_dispatch(task, err);
+	if (ret == 0)
+		ret = recall_look(tree, task, err);
 	if (ret < 0)
 		return ret;
 	t->sigmask = task->sigmask;
 	rseq_read(task, t);
 	threads_wait_again(task);
 	memcpy(prstatus, task->prstatus, sizeof(prstatus));
-	t->syscall_ret = arch->restart_code ? arch->restart_code(prstatus) : 0;
+	t->syscall_ret = arch->restart_code ? arch->restart_code(prstatus) : stepped_back(task);
 	t->in_syscall = t->syscall_ret != 0;
 	if (arch->restart_fixup)
 		arch->restart_fixup(prstatus);
+	if (task->asleep && task->sleep_nr)
+		memcpy(prstatus + arch->sysno_off, &task->sleep_nr, sizeof(task->sleep_nr));
 	t->pc = reg(prstatus, arch->pc_off);
 	t->sp = reg(prstatus, arch->sp_off);
 	ret = regset_add(m, t, arch->regsets[0].note, prstatus, arch_inject.prstatus_len, err);

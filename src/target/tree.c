@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
@@ -59,8 +60,17 @@ int tree_init(struct tree *t, pid_t root, struct err *err)
 	return 0;
 }
 
+static void free_lost(struct tree *t)
+{
+	for (uint32_t i = 0; i < t->ntasks; i++) {
+		free(t->tasks[i].lost.data);
+		t->tasks[i].lost.data = NULL;
+	}
+}
+
 void tree_deinit(struct tree *t)
 {
+	free_lost(t);
 	if (t->tasks)
 		munmap(t->tasks, MAX_TASKS * sizeof(*t->tasks));
 	if (t->procs)
@@ -79,6 +89,7 @@ void tree_deinit(struct tree *t)
 
 void tree_reset(struct tree *t)
 {
+	free_lost(t);
 	idmap_deinit(&t->by_tid);
 	idmap_deinit(&t->by_pid);
 	t->ntasks = t->nprocs = 0;

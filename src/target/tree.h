@@ -33,6 +33,12 @@ enum task_state {
 	TASK_GONE,    /* exited, let go, or merged by exec */
 };
 
+/* A register set that calls spoil. */
+struct task_lost {
+	uint32_t note, len;
+	uint8_t *data;
+};
+
 /* One thread. */
 struct task {
 	pid_t tid;
@@ -46,6 +52,12 @@ struct task {
 	bool altered;
 	uint64_t sigmask;
 	uint8_t prstatus[ARCH_PRSTATUS_MAX];
+	struct task_lost lost; /* true, too; freed by tree_deinit() */
+	/* see recall.h */
+	bool looked, at_call, asleep; /* it stands at a call, which is a sleep that goes on */
+	bool recall;		      /* that call is to be made from its entry */
+	bool waits;		      /* see threads_wait_over() */
+	uint64_t sleep_nr;	      /* the number that it had before it was a sleep, 0: unknown */
 };
 
 enum proc_state {

@@ -65,7 +65,7 @@ static long by_absolute_sleep(void)
 
 static long by_poll(void)
 {
-	return syscall(SYS_poll, NULL, 0, wait_ms) ? -errno : 0;
+	return poll(NULL, 0, (int)wait_ms) ? -errno : 0;
 }
 
 static long by_ppoll(void)
@@ -79,7 +79,11 @@ static long by_select(void)
 {
 	struct timeval tv = {wait_ms / 1000, wait_ms % 1000 * 1000L};
 
+#ifdef SYS_select /* not where libraries have always used pselect6 */
 	return syscall(SYS_select, 0, NULL, NULL, NULL, &tv) ? -errno : 0;
+#else
+	return select(0, NULL, NULL, NULL, &tv) ? -errno : 0;
+#endif
 }
 
 static long by_futex(void)
@@ -99,7 +103,7 @@ static long by_epoll(void)
 
 	if (fd < 0)
 		fd = epoll_create1(EPOLL_CLOEXEC);
-	return syscall(SYS_epoll_wait, fd, &ev, 1, wait_ms) ? -errno : 0;
+	return epoll_wait(fd, &ev, 1, (int)wait_ms) ? -errno : 0;
 }
 
 static long by_sigtimedwait(void)
@@ -291,7 +295,7 @@ static void *msgrcv_thread(void *arg)
 static void *pause_thread(void *arg)
 {
 	v_tick();
-	syscall(SYS_pause);
+	pause();
 	v_bad("blocked: pause returned: %s", strerrordesc_np(errno));
 	return NULL;
 }

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/victims/victim/registers.h"
 #include "tests/victims/victim/victim.h"
 
 static const struct scenario *const tables[] = {
@@ -22,7 +23,7 @@ static const struct scenario *const tables[] = {
 	socket_scenarios, tty_scenarios,	queue_scenarios,   attribute_scenarios,
 	area_scenarios,	  holder_scenarios,	lineage_scenarios, mutex_scenarios,
 	change_scenarios, consistent_scenarios, kernel_scenarios,  cow_scenarios,
-	edge_scenarios,
+	edge_scenarios,	  cpu_scenarios,
 };
 
 static int nopts;

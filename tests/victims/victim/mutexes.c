@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "arch/arch.h"
 #include "tests/victims/victim/victim.h"
 
 /* --- heldlocks: robust and priority-inheriting mutexes, held and waited for
@@ -179,7 +180,7 @@ static int __attribute__((noinline)) sequence(uint64_t *rseq_cs, uint64_t rounds
 
 static void *sequence_thread(void *arg)
 {
-	uint64_t *rseq_cs = (uint64_t *)((char *)__builtin_thread_pointer() + __rseq_offset + 8);
+	uint64_t *rseq_cs = (uint64_t *)((char *)arch_self() + __rseq_offset + 8);
 
 	v_tick();
 	while (!v_quitting()) {

@@ -5,10 +5,8 @@
  * uint64_t victim_regs_spin(struct victim_regs *r): rsp points to *r while it runs, so that all
  * other general registers hold values of the table all the time (rax is scratch while the vector
  * registers are compared). The caller puts *r on its own stack, below its frame. Returns 0 when told
- * to stop, 100 + n when general register n was wrong, 1000 for any other. Offsets as in registers.c.
+ * to stop, 100 + n when general register n was wrong, 1000 for any other. Offsets as in regs_x86.c.
  */
-#ifdef __x86_64__
-
 #define R_SAVED_SP 0
 #define R_COUNT	   8
 #define R_STOP	   16
@@ -168,6 +166,4 @@ victim_regs_spin:
 	popq	%rbp
 	ret
 	.size	victim_regs_spin, . - victim_regs_spin
-
-#endif
 	.section .note.GNU-stack, "", @progbits

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arch/arch.h"
 #include "tests/victims/victim/victim.h"
 
 /* --- timers
@@ -312,7 +313,7 @@ extern const unsigned int __rseq_size __attribute__((weak));
 
 static const volatile uint32_t *rseq_area(void)
 {
-	return (void *)((char *)__builtin_thread_pointer() + __rseq_offset);
+	return (void *)((char *)arch_self() + __rseq_offset);
 }
 
 static void expect_rseq(void)

@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: MIT */
+/* aarch64: a system call into registers and its result out, and the code that makes many. */
+#include <assert.h>
+#include <elf.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "arch/arch.h"
+
+/* struct user_pt_regs, and the set with the call's number behind it. */
+struct regs {
+	uint64_t x[31], sp, pc, pstate;
+	int32_t call;
+};
+
+enum { PRSTATUS_LEN = 272, REGS_LEN = PRSTATUS_LEN + ARCH_CALL_LEN };
+
+static_assert(offsetof(struct regs, call) == PRSTATUS_LEN, "NT_PRSTATUS");
+
+/*
+ * struct rt_sigframe, Linux arch/arm64/kernel/signal.c: what rt_sigreturn takes. The records that
+ * follow begin with a magic number and their length; the last one is two zeros.
+ */
+struct frame {
+	uint8_t siginfo[128];
+	uint64_t uc_flags, uc_link;
+	uint64_t ss_sp, ss_flags, ss_size;
+	uint64_t sigmask;
+	uint64_t unused[16];	/* of a mask of 1024 signals; then up to a multiple of 16 */
+	uint64_t fault_address; /* not looked at by rt_sigreturn: enum what */
+	uint64_t x[31], sp, pc, pstate;
+	uint64_t pad;
+	struct fpsimd {
+		uint32_t magic, len;
+		uint32_t fpsr, fpcr;
+		uint8_t v[512];
+	} fp;
+	uint8_t more[]; /* SVE, the end */
+};
+
+/* What the code is to do on its way back. */
+enum what {
+	SLEEPS = 1, /* go on with a sleep that the kernel keeps the end of */
+	HAS_FP = 2, /* the frame has the vector registers: the calls have spoiled them */
+};
+
+enum {
+	SVE_HEAD = 16, /* of the record, and of the register set */
+	SVE_FLAG_SM = 1,
+	PSTATE_KEPT = 1 << 12 | 1 << 24, /* SSBS, DIT */
+	NR_RESTART_SYSCALL = 128,
+};
+
+static_assert(offsetof(struct frame, sigmask) == 168, "code");
+static_assert(offsetof(struct frame, fault_address) == 304, "code");
+static_assert(offsetof(struct frame, x) == 312, "code");
+static_assert(offsetof(struct frame, sp) == 560, "struct sigcontext");
+static_assert(offsetof(struct frame, fp) == 592, "code");
+static_assert(sizeof(struct frame) + 2 * SVE_HEAD <= ARCH_CONTROL_MAX, "control block");
+static_assert(SYS_gettid == 178 && SYS_getpid == 172 && SYS_rt_tgsigqueueinfo == 240 &&
+		      SYS_rt_sigprocmask == 135 && SYS_rt_sigreturn == 139 &&
+		      SYS_restart_syscall == NR_RESTART_SYSCALL && SIG_SETMASK == 2,
+	      "code");
+
+/*
+ * x19: next call, x20: end of the table, x21: the closing signal, x22 and sp: the control block,
+ * which is a signal frame. System calls change x0 alone, and of vector registers what SVE and
+ * streaming mode add. gettid and getpid, because our numbers are not those of the target's pid
+ * namespace.
+ *
+ * Only a signal frame brings back the program counter together with all other registers. But it
+ * makes the kernel forget the end of an interrupted sleep, so the sleep is finished before, here,
+ * with the true mask, and its result put into the frame.
+ */
+__asm__(".pushsection .rodata\n"
+	".balign 16\n"
+	"stasis_code:\n"
+	"1:	cmp x19, x20\n"
+	"	b.hs 2f\n"
+	"	ldp x8, x0, [x19]\n"
+	"	ldp x1, x2, [x19, #16]\n"
+	"	ldp x3, x4, [x19, #32]\n"
+	"	ldr x5, [x19, #48]\n"
+	"	svc #0\n"
+	"	str x0, [x19, #56]\n"
+	"	add x19, x19, #64\n"
+	"	b 1b\n"
+	"stasis_code_boot:\n"
+	"	svc #0\n"
+	"	mov x19, x0\n"
+	"2:	mov x8, #178\n" /* gettid */
+	"	svc #0\n"
+	"	mov x23, x0\n"
+	"	mov x8, #172\n" /* getpid */
+	"	svc #0\n"
+	"	mov x1, x23\n"
+	"	mov x2, x21\n"
+	"	mov x3, x22\n"
+	"	mov x8, #240\n" /* rt_tgsigqueueinfo */
+	"	svc #0\n"
+	"stasis_code_stopped:\n"
+	"	ldr x9, [x22, #304]\n"
+	"	tbnz x9, #1, 3f\n"
+	"	add x10, x22, #608\n"
+	"	stp q0, q1, [x10]\n"
+	"	stp q2, q3, [x10, #32]\n"
+	"	stp q4, q5, [x10, #64]\n"
+	"	stp q6, q7, [x10, #96]\n"
+	"	stp q8, q9, [x10, #128]\n"
+	"	stp q10, q11, [x10, #160]\n"
+	"	stp q12, q13, [x10, #192]\n"
+	"	stp q14, q15, [x10, #224]\n"
+	"	stp q16, q17, [x10, #256]\n"
+	"	stp q18, q19, [x10, #288]\n"
+	"	stp q20, q21, [x10, #320]\n"
+	"	stp q22, q23, [x10, #352]\n"
+	"	stp q24, q25, [x10, #384]\n"
+	"	stp q26, q27, [x10, #416]\n"
+	"	stp q28, q29, [x10, #448]\n"
+	"	stp q30, q31, [x10, #480]\n"
+	"	mrs x11, fpsr\n"
+	"	mrs x12, fpcr\n"
+	"	stp w11, w12, [x10, #-8]\n"
+	"3:	tbz x9, #0, 4f\n"
+	"	mov x8, #135\n" /* rt_sigprocmask */
+	"	mov x0, #2\n"
+	"	add x1, x22, #168\n"
+	"	mov x2, #0\n"
+	"	mov x3, #8\n"
+	"	svc #0\n"
+	"	mov x8, #128\n" /* restart_syscall */
+	"	svc #0\n"
+	"	str x0, [x22, #312]\n"
+	"4:	mov sp, x22\n"
+	"	mov x8, #139\n" /* rt_sigreturn */
+	"	svc #0\n"
+	"stasis_code_end:\n"
+	".popsection\n");
+
+/* Hidden: by way of the table of addresses (GOT) all local labels of a section are its start. */
+#pragma GCC visibility push(hidden)
+extern const uint8_t stasis_code[], stasis_code_boot[], stasis_code_stopped[], stasis_code_end[];
+#pragma GCC visibility pop
+
+static const uint8_t svc_ret[] = {0x01, 0, 0, 0xd4, 0xc0, 0x03, 0x5f, 0xd6};
+/* mov x8, #139; svc #0: in the vdso */
+static const uint8_t mov_svc[] = {0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4};
+
+static const struct arch_gadget gadgets_syscall_ret[] = {{svc_ret, sizeof(svc_ret)}, {NULL, 0}};
+static const struct arch_gadget gadgets_sigreturn[] = {{mov_svc, sizeof(mov_svc)}, {NULL, 0}};
+static const uint32_t frame_notes[] = {NT_FPREGSET, NT_ARM_SVE, NT_ARM_SSVE, 0};
+static const uint32_t lost_notes[] = {NT_ARM_SVE, NT_ARM_SSVE, 0};
+
+static struct regs load(const void *prstatus)
+{
+	struct regs r = {0};
+
+	memcpy(&r, prstatus, REGS_LEN);
+	return r;
+}
+
+static void store(void *prstatus, const struct regs *r)
+{
+	memcpy(prstatus, r, REGS_LEN);
+}
+
+static void args_to_regs(struct regs *r, uint64_t nr, const uint64_t args[6])
+{
+	memcpy(r->x, args, 6 * sizeof(args[0]));
+	r->x[8] = nr;
+	r->call = -1;
+	/* No branch type, condition flag or single step of the target's. */
+	r->pstate &= PSTATE_KEPT;
+}
+
+static void aarch64_set_call(void *prstatus, uint64_t pc, uint64_t sp, uint64_t back, uint64_t nr,
+			     const uint64_t args[6])
+{
+	struct regs r = load(prstatus);
+
+	args_to_regs(&r, nr, args);
+	r.pc = pc;
+	r.sp = sp;
+	r.x[30] = back;
+	store(prstatus, &r);
+}
+
+static int64_t aarch64_call_ret(const void *prstatus)
+{
+	return (int64_t)load(prstatus).x[0];
+}
+
+static void aarch64_skip_call(void *prstatus)
+{
+	struct regs r = load(prstatus);
+
+	r.call = -1;
+	store(prstatus, &r);
+}
+
+static void aarch64_set_signo(void *prstatus, int signo)
+{
+	struct regs r = load(prstatus);
+
+	r.x[21] = (uint64_t)signo;
+	store(prstatus, &r);
+}
+
+/* The result of these is -EINTR after any stop; the kernel has not stepped back. */
+static bool aarch64_wait_again(void *prstatus, bool look)
+{
+	struct regs r = load(prstatus);
+	bool forever;
+
+	if ((int64_t)r.x[0] != -EINTR)
+		return false;
+	switch (r.x[8]) {
+	case SYS_epoll_pwait:
+		forever = (int)r.x[3] < 0;
+		break;
+	case SYS_epoll_pwait2:
+	case SYS_semtimedop:
+		forever = !r.x[3];
+		break;
+	case SYS_semop:
+		forever = true;
+		break;
+	case SYS_rt_sigtimedwait:
+		forever = !r.x[2];
+		break;
+	case SYS_io_getevents:
+	case SYS_io_pgetevents:
+		forever = !r.x[4];
+		break;
+	default:
+		return false;
+	}
+	if (forever && !look) {
+		r.pc -= 4;
+		store(prstatus, &r);
+	}
+	return forever;
+}
+
+static enum arch_sleep aarch64_sleep(const void *prstatus)
+{
+	struct regs r = load(prstatus);
+
+	switch (r.x[8]) {
+	case NR_RESTART_SYSCALL:
+		return ARCH_SLEEPS;
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+	case SYS_semtimedop:
+	case SYS_semop:
+	case SYS_rt_sigtimedwait:
+	case SYS_io_getevents:
+	case SYS_io_pgetevents:
+	case SYS_io_uring_enter:
+		return ARCH_ENDS;
+	case SYS_nanosleep:
+	case SYS_clock_nanosleep:
+		return ARCH_MAY_SLEEP;
+	case SYS_futex:
+		return r.x[3] ? ARCH_MAY_SLEEP : ARCH_AWAKE;
+	default:
+		return ARCH_AWAKE;
+	}
+}
+
+/* mov x8, #NUMBER, as C libraries have it */
+static bool is_mov_x8(uint32_t insn)
+{
+	return (insn & 0xffe0001f) == 0xd2800008;
+}
+
+static bool aarch64_call_made(const void *prstatus, const uint8_t *code, struct arch_call *ret)
+{
+	struct regs r = load(prstatus);
+	uint32_t insn;
+
+	memcpy(&insn, code, sizeof(insn));
+	if (r.x[8] == NR_RESTART_SYSCALL && is_mov_x8(insn))
+		r.x[8] = insn >> 5 & 0xffff;
+	*ret = (struct arch_call){.nr = r.x[8],
+				  .args = {r.x[0], r.x[1], r.x[2], r.x[3], r.x[4], r.x[5]}};
+	return true;
+}
+
+static void aarch64_set_ret(void *prstatus, int64_t value)
+{
+	struct regs r = load(prstatus);
+
+	r.x[0] = (uint64_t)value;
+	store(prstatus, &r);
+}
+
+/* --- vector registers ------------------------------------------------------------------------- */
+
+/* struct user_sve_header */
+struct sve_header {
+	uint32_t len, max_len;
+	uint16_t vl, max_vl, flags, reserved;
+};
+
+enum { SVE_REGS = 1 /* SVE_PT_REGS_SVE */, VL_MAX = 256 };
+
+static bool sve_header(const struct arch_set *set, struct sve_header *ret)
+{
+	if (set->len < sizeof(*ret))
+		return false;
+	memcpy(ret, set->data, sizeof(*ret));
+	return ret->vl && ret->vl % 16 == 0 && ret->vl <= VL_MAX;
+}
+
+/* Z, P and FFR without FPSR and FPCR. */
+static uint32_t sve_regs_len(uint32_t vl)
+{
+	return 32 * vl + 17 * (vl / 8);
+}
+
+static bool is_sve(const struct arch_set *set)
+{
+	struct sve_header h;
+
+	return (set->note == NT_ARM_SVE || set->note == NT_ARM_SSVE) && sve_header(set, &h) &&
+	       (h.flags & SVE_REGS) && set->len >= SVE_HEAD + sve_regs_len(h.vl) + 8;
+}
+
+/* Low halves and status as a frame has them. FPSR and FPCR follow the registers, 16-aligned. */
+static void fp_of_sve(struct fpsimd *fp, const struct arch_set *set)
+{
+	uint32_t end;
+	struct sve_header h;
+
+	sve_header(set, &h);
+	for (unsigned i = 0; i < 32; i++)
+		memcpy(fp->v + 16 * i, set->data + SVE_HEAD + i * h.vl, 16);
+	end = (SVE_HEAD + sve_regs_len(h.vl) + 15) & ~15u;
+	if (set->len < end + 8)
+		return;
+	memcpy(&fp->fpsr, set->data + end, 4);
+	memcpy(&fp->fpcr, set->data + end + 4, 4);
+}
+
+/* The record of @set at @buf; its length, 0 when there is no room. */
+static size_t put_sve(uint8_t *buf, size_t room, const struct arch_set *set)
+{
+	struct {
+		uint32_t magic, len;
+		uint16_t vl, flags, reserved[2];
+	} head = {.magic = SVE_MAGIC};
+	struct sve_header h;
+	uint32_t regs;
+
+	sve_header(set, &h);
+	regs = sve_regs_len(h.vl);
+	head.len = (SVE_HEAD + regs + 15) & ~15u;
+	head.vl = h.vl;
+	head.flags = set->note == NT_ARM_SSVE ? SVE_FLAG_SM : 0;
+	if (head.len > room)
+		return 0;
+	memset(buf, 0, head.len);
+	memcpy(buf, &head, sizeof(head));
+	memcpy(buf + sizeof(head), set->data + SVE_HEAD, regs);
+	return head.len;
+}
+
+/* --- frames ----------------------------------------------------------------------------------- */
+
+/* @sve: what calls spoil, or NULL. Where there is no room the parts above 128 bits are lost. */
+static size_t put_frame(struct frame *f, size_t room, const struct regs *r, uint64_t sigmask,
+			const struct arch_set *sve)
+{
+	size_t len = 0;
+
+	memset(f, 0, room);
+	/* Not a mode of sigaltstack(2): the kernel then leaves the alternate stack as it is. */
+	f->ss_flags = 0x7fff;
+	f->sigmask = sigmask;
+	memcpy(f->x, r->x, sizeof(f->x));
+	f->sp = r->sp;
+	f->pc = r->pc;
+	f->pstate = r->pstate;
+	f->fp.magic = FPSIMD_MAGIC;
+	f->fp.len = sizeof(f->fp);
+	if (sve) {
+		fp_of_sve(&f->fp, sve);
+		len = put_sve(f->more, room - sizeof(*f) - SVE_HEAD, sve);
+	}
+	return sizeof(*f) + len + SVE_HEAD;
+}
+
+static size_t aarch64_frame(void *buf, size_t room, uint64_t addr, uint64_t sigreturn_pc,
+			    const void *prstatus, const struct arch_set *sets, uint64_t sigmask)
+{
+	const struct arch_set *sve = is_sve(&sets[2])	? &sets[2]
+				     : is_sve(&sets[1]) ? &sets[1]
+							: NULL;
+	struct regs r = load(prstatus);
+	struct frame *f = buf;
+	size_t len;
+
+	/* The kernel takes no record beyond its own frame's room of 4 KiB without another one. */
+	if (room > offsetof(struct frame, fp) + 4096)
+		room = offsetof(struct frame, fp) + 4096;
+	if (sets[0].len != sizeof(f->fp.v) + 16 || room < sizeof(*f) + SVE_HEAD)
+		return 0;
+	len = put_frame(f, room, &r, sigmask, sve);
+	if (!sve) {
+		memcpy(f->fp.v, sets[0].data, sizeof(f->fp.v));
+		memcpy(&f->fp.fpsr, sets[0].data + sizeof(f->fp.v), 8);
+	}
+	return len;
+}
+
+static void aarch64_control(void *control, const void *prstatus, const struct arch_set *lost,
+			    bool asleep, uint64_t sigmask, int signo, uint64_t sigval)
+{
+	siginfo_t info = {.si_signo = signo, .si_code = SI_QUEUE};
+	struct regs r = load(prstatus);
+	struct frame *f = control;
+
+	if (asleep)
+		r.pc += 4;
+	put_frame(f, ARCH_CONTROL_MAX, &r, sigmask, lost);
+	f->fault_address = (asleep ? SLEEPS : 0) | (lost ? HAS_FP : 0);
+	info.si_value.sival_ptr = (void *)(uintptr_t)sigval;
+	memcpy(f->siginfo, &info, sizeof(f->siginfo));
+}
+
+static void aarch64_code(void *buf, uint64_t addr, uint64_t control)
+{
+	memcpy(buf, stasis_code, (size_t)(stasis_code_end - stasis_code));
+}
+
+static void set_code(struct regs *r, uint64_t code, uint64_t control, const uint8_t *entry,
+		     int signo)
+{
+	r->pc = code + (uint64_t)(entry - stasis_code);
+	r->sp = control;
+	r->x[21] = (uint64_t)signo;
+	r->x[22] = control;
+}
+
+static void aarch64_set_run(void *prstatus, uint64_t code, uint64_t control, uint64_t table,
+			    uint64_t n, int signo)
+{
+	struct regs r = load(prstatus);
+
+	args_to_regs(&r, 0, (const uint64_t[6]){0});
+	set_code(&r, code, control, stasis_code, signo);
+	r.x[19] = table;
+	r.x[20] = table + n * sizeof(struct arch_call);
+	store(prstatus, &r);
+}
+
+static void aarch64_set_boot(void *prstatus, uint64_t code, uint64_t control, uint64_t nr,
+			     const uint64_t args[6], int signo)
+{
+	struct regs r = load(prstatus);
+
+	args_to_regs(&r, nr, args);
+	set_code(&r, code, control, stasis_code_boot, signo);
+	store(prstatus, &r);
+}
+
+static int64_t aarch64_boot_ret(const void *prstatus)
+{
+	return (int64_t)load(prstatus).x[19];
+}
+
+/* --- sets of an image ------------------------------------------------------------------------- */
+
+static bool all_zero(const uint8_t *p, size_t len)
+{
+	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
+}
+
+/* As many registers as this CPU has; the others must be unused. */
+static int64_t fit_hardware_stops(const struct arch_set *set, const struct arch_set *has,
+				  uint8_t *ret)
+{
+	enum { HEAD = 8, PAIR = 16 };
+	uint32_t len;
+
+	if (has->len < HEAD || set->len < HEAD)
+		return -EBADMSG;
+	len = HEAD + PAIR * has->data[0];
+	if (len > has->len)
+		len = has->len;
+	if (set->len > len && !all_zero(set->data + len, set->len - len))
+		return -EBADMSG;
+	memset(ret, 0, len);
+	/* dbg_info is the CPU's own. */
+	memcpy(ret, has->data, HEAD);
+	memcpy(ret + HEAD, set->data + HEAD, (set->len < len ? set->len : len) - HEAD);
+	return all_zero(ret + HEAD, len - HEAD) && all_zero(has->data + HEAD, has->len - HEAD)
+		       ? 0
+		       : (int64_t)len;
+}
+
+static int64_t aarch64_regset_fit(const struct arch_set *set, const struct arch_set *has,
+				  uint8_t *ret)
+{
+	struct sve_header h;
+
+	switch (set->note) {
+	case NT_ARM_PAC_MASK:
+		return 0;
+	case NT_ARM_HW_BREAK:
+	case NT_ARM_HW_WATCH:
+		return fit_hardware_stops(set, has, ret);
+	case NT_ARM_ZT:
+		/* Written, it would switch the matrix on; where that is on it has been zeroed. */
+		if (set->len == has->len && all_zero(set->data, set->len))
+			return 0;
+		break;
+	case NT_ARM_SSVE:
+		/* Written, it would switch streaming mode on. */
+		if (!sve_header(set, &h))
+			return -EBADMSG;
+		if (!(h.flags & SVE_REGS))
+			return 0;
+		memcpy(ret, set->data, set->len);
+		return set->len;
+	case NT_ARM_SVE:
+		if (!sve_header(set, &h))
+			return -EBADMSG;
+		memcpy(ret, set->data, set->len);
+		return set->len;
+	case NT_ARM_ZA:
+		if (set->len < sizeof(h))
+			return -EBADMSG;
+		memcpy(ret, set->data, set->len);
+		return set->len;
+	case NT_ARM_TLS:
+		/* Without SME there is one word. */
+		if (set->len > has->len && !all_zero(set->data + has->len, set->len - has->len))
+			return -EBADMSG;
+		memcpy(ret, has->data, has->len);
+		memcpy(ret, set->data, set->len < has->len ? set->len : has->len);
+		return has->len;
+	}
+	if (set->len != has->len)
+		return -EBADMSG;
+	memcpy(ret, set->data, set->len);
+	return set->len;
+}
+
+const struct arch_inject arch_inject = {
+	.elf_machine = EM_AARCH64,
+	.prstatus_len = PRSTATUS_LEN,
+	.call_note = NT_ARM_SYSTEM_CALL,
+	.syscall_ret = gadgets_syscall_ret,
+	.sigreturn = gadgets_sigreturn,
+	.syscall_insn = {svc_ret, 4},
+	.set_call = aarch64_set_call,
+	.call_ret = aarch64_call_ret,
+	.skip_call = aarch64_skip_call,
+	.set_signo = aarch64_set_signo,
+	.wait_again = aarch64_wait_again,
+	.sleep = aarch64_sleep,
+	.call_made = aarch64_call_made,
+	.call_code_len = 4,
+	.set_ret = aarch64_set_ret,
+	.regset_fit = aarch64_regset_fit,
+	.frame_notes = frame_notes,
+	.frame = aarch64_frame,
+	.lost_notes = lost_notes,
+	.is_lost = is_sve,
+	.code_start = stasis_code,
+	.code_stopped = stasis_code_stopped,
+	.code_end = stasis_code_end,
+	.code = aarch64_code,
+	.control_len = ARCH_CONTROL_MAX,
+	.control = aarch64_control,
+	.set_run = aarch64_set_run,
+	.set_boot = aarch64_set_boot,
+	.boot_ret = aarch64_boot_ret,
+};

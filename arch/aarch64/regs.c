@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* aarch64 as data: register sets, names and offsets; no ptrace header, so every host builds it. */
+#include <elf.h>
+#include <string.h>
+
+#include "arch/arch.h"
+
+/* struct user_pt_regs: x0 to x30, sp, pc, pstate. */
+enum { X8 = 8, X29 = 29, SP = 31, PC, PSTATE, NREGS };
+
+enum { NR_RESTART_SYSCALL = 128, ERESTART_RESTARTBLOCK = 516 };
+
+#define REG(n, i)           \
+	{                   \
+		n, (i)*8, 8 \
+	}
+
+static const struct arch_reg aarch64_regs[] = {
+	REG("x0", 0),	REG("x1", 1),	REG("x2", 2),	REG("x3", 3),	       REG("x4", 4),
+	REG("x5", 5),	REG("x6", 6),	REG("x7", 7),	REG("x8", X8),	       REG("x9", 9),
+	REG("x10", 10), REG("x11", 11), REG("x12", 12), REG("x13", 13),	       REG("x14", 14),
+	REG("x15", 15), REG("x16", 16), REG("x17", 17), REG("x18", 18),	       REG("x19", 19),
+	REG("x20", 20), REG("x21", 21), REG("x22", 22), REG("x23", 23),	       REG("x24", 24),
+	REG("x25", 25), REG("x26", 26), REG("x27", 27), REG("x28", 28),	       REG("x29", X29),
+	REG("x30", 30), REG("sp", SP),	REG("pc", PC),	REG("pstate", PSTATE), {NULL, 0, 0},
+};
+
+/*
+ * In the order in which they are put back. FPSIMD before SVE: its registers are the low parts of
+ * those, and writing it clears the rest. ZA before ZT: ZT is there only when ZA is on. Layouts are
+ * in <asm/ptrace.h> unless another place is named.
+ */
+static const struct arch_regset aarch64_regsets[] = {
+	{NT_PRSTATUS, "CORE", "NT_PRSTATUS", NREGS * 8, NREGS * 8, "3.7; struct user_pt_regs"},
+	{NT_FPREGSET, "CORE", "NT_FPREGSET", 528, 528,
+	 "3.7; struct user_fpsimd_state: v0 to v31, FPSR, FPCR"},
+	{NT_ARM_TLS, "LINUX", "NT_ARM_TLS", 0, 16,
+	 "3.7; TPIDR_EL0; 6.0 on a CPU with SME: TPIDR2_EL0, too"},
+	{NT_ARM_HW_BREAK, "LINUX", "NT_ARM_HW_BREAK", 0, 264,
+	 "3.7; struct user_hwdebug_state, as many pairs as the low byte of dbg_info says"},
+	{NT_ARM_HW_WATCH, "LINUX", "NT_ARM_HW_WATCH", 0, 264, "3.7; likewise"},
+	{NT_ARM_SYSTEM_CALL, "LINUX", "NT_ARM_SYSTEM_CALL", 4, 4,
+	 "3.19; the number of the system call, -1: none"},
+	{NT_ARM_SVE, "LINUX", "NT_ARM_SVE", 0, 16 + 32 * 256 + 17 * 32 + 16,
+	 "4.15; struct user_sve_header and registers, Documentation/arch/arm64/sve.rst"},
+	{NT_ARM_SSVE, "LINUX", "NT_ARM_SSVE", 0, 16 + 32 * 256 + 17 * 32 + 16,
+	 "5.19; as NT_ARM_SVE, in streaming mode; Documentation/arch/arm64/sme.rst"},
+	{NT_ARM_ZA, "LINUX", "NT_ARM_ZA", 0, 16 + 256 * 256,
+	 "5.19; struct user_za_header and the matrix where it is on"},
+	{NT_ARM_ZT, "LINUX", "NT_ARM_ZT", 64, 64, "6.3; ZT0, with SME2"},
+	{NT_ARM_PAC_MASK, "LINUX", "NT_ARM_PAC_MASK", 16, 16,
+	 "5.0; struct user_pac_mask, read-only"},
+	{NT_ARM_PACA_KEYS, "LINUX", "NT_ARM_PACA_KEYS", 64, 64,
+	 "5.1; struct user_pac_address_keys"},
+	{NT_ARM_PACG_KEYS, "LINUX", "NT_ARM_PACG_KEYS", 16, 16,
+	 "5.1; struct user_pac_generic_keys"},
+	{NT_ARM_TAGGED_ADDR_CTRL, "LINUX", "NT_ARM_TAGGED_ADDR_CTRL", 8, 8,
+	 "5.10; as PR_SET_TAGGED_ADDR_CTRL takes it"},
+	{NT_ARM_PAC_ENABLED_KEYS, "LINUX", "NT_ARM_PAC_ENABLED_KEYS", 8, 8,
+	 "5.13; as PR_PAC_SET_ENABLED_KEYS takes it"},
+	{NT_ARM_FPMR, "LINUX", "NT_ARM_FPMR", 8, 8, "6.9; FPMR"},
+	{NT_ARM_POE, "LINUX", "NT_ARM_POE", 8, 8, "6.12; POR_EL0"},
+	{NT_ARM_GCS, "LINUX", "NT_ARM_GCS", 24, 24,
+	 "6.13; struct user_gcs, Documentation/arch/arm64/gcs.rst"},
+	{0, NULL, NULL, 0, 0, NULL},
+};
+
+/*
+ * The kernel has made the call ready to be made again before the stop, so there is nothing to fix.
+ * A sleep is made from its start by whoever sees only the registers. One of which the kernel has
+ * kept the end is continued by another call.
+ */
+static bool aarch64_restart_undo(void *prstatus, int64_t code)
+{
+	const uint64_t nr = NR_RESTART_SYSCALL;
+
+	if (code != -ERESTART_RESTARTBLOCK)
+		return false;
+	memcpy((uint8_t *)prstatus + X8 * 8, &nr, sizeof(nr));
+	return true;
+}
+
+const struct arch_desc arch_aarch64 = {
+	.name = "aarch64",
+	.elf_machine = EM_AARCH64,
+	.elf_class = ELFCLASS64,
+	.elf_data = ELFDATA2LSB,
+	.criu_march = 3,
+	.regsets = aarch64_regsets,
+	.first_note = NT_ARM_TLS,
+	.last_note = 0x42f,
+	.pc_off = PC * 8,
+	.sp_off = SP * 8,
+	.fp_off = X29 * 8,
+	.ret_off = 0,
+	.sysno_off = X8 * 8,
+	.regs = aarch64_regs,
+	.steps_back = true,
+	.restart_undo = aarch64_restart_undo,
+};

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/* Registers of other CPUs into CRIU's messages and back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/image/regs.h"
+
+/* A set of @len different bytes at the end of its memory. */
+static void add_set(struct model *m, struct m_thread *t, uint32_t note, uint32_t len)
+{
+	struct m_regset *set = model_push(m, &t->regsets, &t->nregsets, sizeof(*set));
+
+	assert_non_null(set);
+	set->note = note;
+	set->len = len;
+	set->data = malloc(len);
+	assert_non_null(set->data);
+	for (uint32_t i = 0; i < len; i++)
+		set->data[i] = (uint8_t)(i * 7 + note * 13 + 1);
+}
+
+static void same_set(const struct m_thread *a, const struct m_thread *b, uint32_t note)
+{
+	const struct m_regset *x = model_regset(a, note), *y = model_regset(b, note);
+
+	assert_non_null(x);
+	assert_non_null(y);
+	assert_int_equal(x->len, y->len);
+	assert_memory_equal(x->data, y->data, x->len);
+}
+
+static void free_sets(struct m_thread *t)
+{
+	for (uint32_t i = 0; i < t->nregsets; i++)
+		free(t->regsets[i].data);
+}
+
+static void aarch64(void **state)
+{
+	static const uint32_t notes[] = {REGS_PRSTATUS,	     REGS_PRFPREG,
+					 REGS_ARM_TLS,	     REGS_ARM_PACA_KEYS,
+					 REGS_ARM_PACG_KEYS, REGS_ARM_PAC_ENABLED_KEYS};
+	static const uint32_t lens[] = {272, 528, 8, 64, 16, 8};
+	struct regs_aarch64 *r = calloc(1, sizeof(*r));
+	struct m_thread t = {.clear_tid_addr = 0x1234}, back = {0};
+	struct model *m = model_new(0);
+
+	assert_false(regs_aarch64_put(r, &t));
+	for (unsigned i = 0; i < 6; i++)
+		add_set(m, &t, notes[i], lens[i]);
+	/* user_fpsimd_state ends with eight bytes of nothing. */
+	memset(t.regsets[1].data + 520, 0, 8);
+	add_set(m, &t, REGS_ARM_GCS, 24);
+	/* CRIU has no place for what is locked. */
+	memset(t.regsets[6].data + 8, 0, 8);
+	assert_true(regs_aarch64_put(r, &t));
+	assert_int_equal(r->thread.clear_tid_addr, 0x1234);
+	assert_int_equal(regs_aarch64_get(m, &back, &r->thread), 0);
+	assert_int_equal(back.nregsets, 7);
+	for (unsigned i = 0; i < 6; i++)
+		same_set(&t, &back, notes[i]);
+	same_set(&t, &back, REGS_ARM_GCS);
+	/* Where it is off there is no message; short sets are not looked into. */
+	memset(t.regsets[6].data, 0, 24);
+	t.regsets[1].len = 527;
+	t.regsets[3].len = 63;
+	t.regsets[4].len = 15;
+	assert_true(regs_aarch64_put(r, &t));
+	assert_null(r->thread.gcs);
+	assert_null(r->thread.pac_keys);
+	assert_int_equal(r->fp.fpsr, 0);
+	t.regsets[0].len = 271;
+	assert_false(regs_aarch64_put(r, &t));
+	free_sets(&t);
+	model_free(m);
+	free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(aarch64),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

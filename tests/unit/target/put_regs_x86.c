@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/* Registers put into x86-64 threads. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include <elf.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+
+#include "tests/unit/target/stub.h"
+
+/* --- two threads change places ------------------------------------------------------------------
+ */
+
+struct area {
+	uint64_t value[4], out[4];
+	double x87, x87_out;
+	uint64_t tid;
+	uint32_t ready, mxcsr, mxcsr_out, pad;
+};
+
+static struct area *areas;
+static uint32_t *release;
+
+/* Holds its area's values in registers until it is let go, then says who it is. */
+static void *hold(void *arg)
+{
+	struct area *a = arg;
+
+	__asm__ volatile("ldmxcsr 92(%%rbx)\n"
+			 "fldl 64(%%rbx)\n"
+			 "mov 0(%%rbx), %%r12\n"
+			 "mov 8(%%rbx), %%r13\n"
+			 "movq 16(%%rbx), %%xmm9\n"
+			 "movq 24(%%rbx), %%xmm10\n"
+			 "movl $1, 88(%%rbx)\n"
+			 "1:	pause\n"
+			 "	cmpl $0, (%%rdi)\n"
+			 "	je 1b\n"
+			 "	mov %%r12, 32(%%rbx)\n"
+			 "	mov %%r13, 40(%%rbx)\n"
+			 "	movq %%xmm9, 48(%%rbx)\n"
+			 "	movq %%xmm10, 56(%%rbx)\n"
+			 "	fstpl 72(%%rbx)\n"
+			 "	stmxcsr 96(%%rbx)\n"
+			 "	mov $186, %%eax\n" /* gettid */
+			 "	syscall\n"
+			 "	mov %%rax, 80(%%rbx)\n"
+			 :
+			 : "b"(a), "D"(release)
+			 : "rax", "rcx", "r11", "r12", "r13", "xmm9", "xmm10", "memory", "st");
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void child_holds(struct child *c)
+{
+	pthread_t t;
+
+	for (int i = 0; i < 2; i++) {
+		pthread_create(&t, NULL, hold, &areas[i]);
+		while (!__atomic_load_n(&areas[i].ready, __ATOMIC_ACQUIRE))
+			usleep(1000);
+	}
+	child_sync(c);
+	__atomic_store_n(release, 1, __ATOMIC_RELEASE);
+	for (int i = 0; i < 2; i++)
+		while (!__atomic_load_n(&areas[i].tid, __ATOMIC_ACQUIRE))
+			usleep(1000);
+}
+
+static uint64_t mask_of(pid_t tid)
+{
+	uint64_t mask = 0;
+
+	assert_int_equal(ptrace(PTRACE_GETSIGMASK, tid, sizeof(mask), &mask), 0);
+	return mask;
+}
+
+/*
+ * Where the last injected call leaves a thread: at the exit of a call. From there the kernel would
+ * not make the program's own call again.
+ */
+static void leave_call(struct stub *s, struct task *task)
+{
+	const uint64_t none[6] = {0};
+	uint8_t regs[ARCH_PRSTATUS_MAX];
+
+	memcpy(regs, task->prstatus, sizeof(regs));
+	arch_inject.set_call(regs, s->r.syscall_pc, 0, 0, SYS_getppid, none);
+	OK(run_enter(task, regs, ~0ull, &s->err));
+	OK(run_to_syscall(&s->r, task, &s->err));
+	OK(run_to_syscall(&s->r, task, &s->err));
+	assert_int_equal(task_poll(task).kind, STOP_SYSCALL);
+}
+
+static void places(void **state)
+{
+	struct stub stub, *s = &stub;
+	struct m_thread *a, *b, tmp;
+	uint32_t tid[2];
+
+	areas = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	release = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	areas[0] = (struct area){.value = {1, 2, 3, 4}, .x87 = 1.5, .mxcsr = 0x1f80};
+	areas[1] = (struct area){.value = {~5ull, 6, ~7ull, 8}, .x87 = -2.25, .mxcsr = 0x3fa0};
+	stub_start(s, child_holds);
+	a = &s->p->threads[1], b = &s->p->threads[2];
+	tid[0] = a->tid, tid[1] = b->tid;
+	tmp = *a;
+	a->regsets = b->regsets, a->nregsets = b->nregsets;
+	b->regsets = tmp.regsets, b->nregsets = tmp.nregsets;
+	a->sigmask = 0x1234400ull, b->sigmask = ~0ull;
+	remote_close(&s->r);
+	leave_call(s, tree_proc_task(&s->tree, s->r.proc, 0));
+	OK(put_regs(&s->r, s->p, &s->err));
+	assert_true(mask_of((pid_t)a->tid) == 0x1234400);
+	/* SIGKILL and SIGSTOP are never in one. */
+	assert_true(mask_of((pid_t)b->tid) == ~(1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1)));
+	tree_thaw(&s->tree, 0);
+	tree_deinit(&s->tree);
+	model_free(s->m);
+	child_next(&s->c);
+	for (int i = 0; i < 2; i++) {
+		assert_memory_equal(areas[i].out, areas[i].value, sizeof(areas[i].out));
+		assert_true(areas[i].x87_out == areas[i].x87);
+		assert_int_equal(areas[i].mxcsr_out, areas[i].mxcsr);
+		assert_int_equal(areas[i].tid, tid[!i]);
+	}
+	child_end(&s->c);
+}
+
+/* A stop at the exit of a call, with a result that looks like one to be restarted. */
+static void no_second_restart(void **state)
+{
+	struct stub stub, *s = &stub;
+	struct user_regs_struct *r, now;
+	struct iovec iov = {&now, sizeof(now)};
+
+	areas = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	release = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	stub_start(s, child_holds);
+	r = (struct user_regs_struct *)(void *)s->p->threads[1].regsets[0].data;
+	r->orig_rax = SYS_getppid;
+	r->rax = (uint64_t)-512;
+	r->r12 = 77;
+	remote_close(&s->r);
+	OK(put_regs(&s->r, s->p, &s->err));
+	assert_int_equal(ptrace(PTRACE_GETREGSET, s->p->threads[1].tid, NT_PRSTATUS, &iov), 0);
+	assert_true(now.orig_rax == ~0ull && now.rax == (uint64_t)-512 && now.rip == r->rip);
+	tree_thaw(&s->tree, 0);
+	tree_deinit(&s->tree);
+	model_free(s->m);
+	child_next(&s->c);
+	assert_int_equal(areas[0].out[0], 77);
+	child_end(&s->c);
+}
+
+static void wrong_regs(void **state)
+{
+	struct stub stub, *s = &stub;
+	uint8_t gp[216], xstate[16384], *data;
+	struct m_regset sets[3], *x;
+	struct m_thread *t;
+	struct m_regset *good;
+	uint64_t v;
+
+	areas = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	release = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	stub_start(s, child_holds);
+	t = &s->p->threads[1];
+	x = (struct m_regset *)(uintptr_t)model_regset(t, NT_X86_XSTATE);
+	memcpy(gp, t->regsets[0].data, sizeof(gp));
+	memcpy(xstate, x->data, x->len);
+	data = x->data;
+	good = t->regsets;
+	memcpy(sets, good, sizeof(sets));
+	t->nregsets = 0;
+	FAILS(put_regs(&s->r, s->p, &s->err), "no general registers");
+	t->nregsets = 1, t->regsets = &sets[1];
+	FAILS(put_regs(&s->r, s->p, &s->err), "no general registers");
+	t->regsets = sets, t->nregsets = 3;
+	sets[0].len = 215;
+	FAILS(put_regs(&s->r, s->p, &s->err), "no general registers");
+	sets[0].len = 216;
+	/* A kernel address, and a segment of the kernel's. */
+	v = 0xffff800000000000ull;
+	memcpy(sets[0].data + offsetof(struct user_regs_struct, fs_base), &v, 8);
+	FAILS(put_regs(&s->r, s->p, &s->err), "set the general registers");
+	memcpy(sets[0].data, gp, sizeof(gp));
+	v = 0x10;
+	memcpy(sets[0].data + offsetof(struct user_regs_struct, cs), &v, 8);
+	FAILS(put_regs(&s->r, s->p, &s->err), "set the general registers");
+	memcpy(sets[0].data, gp, sizeof(gp));
+	sets[1].note = 0x7777;
+	FAILS(put_regs(&s->r, s->p, &s->err), "unknown kind");
+	sets[1].note = NT_X86_XSTATE, sets[1].data = xstate, sets[1].len = 575;
+	FAILS(put_regs(&s->r, s->p, &s->err), "NT_X86_XSTATE");
+	/* A component that no CPU of this kind has; then a reserved bit. */
+	sets[1].len = x->len;
+	xstate[512 + 7] |= 0x40;
+	FAILS(put_regs(&s->r, s->p, &s->err), "do not fit");
+	memcpy(xstate, data, x->len);
+	xstate[512] |= 2;
+	xstate[27] = 0x80; /* MXCSR */
+	FAILS(put_regs(&s->r, s->p, &s->err), "set NT_X86_XSTATE");
+	/* Longer than this CPU's, with nothing in it; and shorter. */
+	memset(xstate, 0, sizeof(xstate));
+	memcpy(xstate, data, 576);
+	memset(xstate + 512, 0, 8);
+	xstate[512] = 3;
+	sets[1].len = sizeof(xstate);
+	OK(put_regs(&s->r, s->p, &s->err));
+	sets[1].len = 576;
+	OK(put_regs(&s->r, s->p, &s->err));
+	t->regsets = good;
+	stub_run(s);
+	child_end(&s->c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(places),
+		cmocka_unit_test(no_second_restart),
+		cmocka_unit_test(wrong_regs),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Threads that hold known values in every register of an aarch64 CPU and compare them for ever.
+ */
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/victims/victim/registers.h"
+#include "tests/victims/victim/victim.h"
+
+/* Newer than the headers of Debian 12, or not in all of them. */
+enum {
+	HAS_SVE = 1 << 22, /* AT_HWCAP */
+	HAS_PACA = 1 << 30,
+	HAS_SME = 1 << 23, /* AT_HWCAP2, Linux 5.19 */
+	SME_GET_VL = 64,   /* PR_SME_GET_VL */
+	VL_MASK = 0xffff,
+	VL_MAX = 256,
+};
+
+/* Offsets are known to regs_aarch64.S. */
+struct victim_regs {
+	uint64_t saved_sp;
+	uint64_t count;
+	uint32_t stop;
+	uint32_t mode; /* 0 FPSIMD, 1 SVE, 2 streaming SVE and ZA */
+	uint32_t fpsr, fpcr;
+	uint64_t gpr[31];
+	uint64_t vl;
+	uint64_t za, pad;
+	uint8_t p[560], z[32 * VL_MAX];
+	uint8_t scratch_p[560], scratch_z[32 * VL_MAX];
+} __attribute__((aligned(16)));
+_Static_assert(offsetof(struct victim_regs, vl) == 280, "regs_aarch64.S");
+_Static_assert(offsetof(struct victim_regs, p) == 304, "regs_aarch64.S");
+_Static_assert(offsetof(struct victim_regs, z) == 864, "regs_aarch64.S");
+_Static_assert(offsetof(struct victim_regs, scratch_p) == 9056, "regs_aarch64.S");
+_Static_assert(offsetof(struct victim_regs, scratch_z) == 9616, "regs_aarch64.S");
+
+uint64_t victim_regs_spin(struct victim_regs *r);
+
+/* The first thread has the most that there is; --n of them have all kinds. */
+static uint32_t choose_mode(uint64_t n)
+{
+	uint32_t best = getauxval(AT_HWCAP2) & HAS_SME ? 2 : getauxval(AT_HWCAP) & HAS_SVE ? 1 : 0;
+
+	return best - (uint32_t)(n % (best + 1));
+}
+
+static void choose_vl(struct victim_regs *r)
+{
+	int vl = 16;
+
+	if (r->mode == 1)
+		vl = prctl(PR_SVE_GET_VL);
+	else if (r->mode == 2)
+		vl = prctl(SME_GET_VL);
+	if (vl < 0)
+		v_die("the length of vector registers");
+	r->vl = (uint64_t)vl & VL_MASK;
+}
+
+static void write_facts(const struct victim_regs *r)
+{
+	pid_t tid = gettid_();
+	char text[33];
+
+	for (int i = 6; i < 31; i++)
+		if (i != 12)
+			v_fact("reg %d x%d %#llx", tid, i, (unsigned long long)r->gpr[i]);
+	for (unsigned v = 0; v < 32 && r->mode < 2; v++) {
+		/* As bytes in memory, lowest first. */
+		for (unsigned b = 0; b < 16; b++)
+			snprintf(text + 2 * b, 3, "%02x", r->z[v * r->vl + b]);
+		v_fact("vec %d %u %s", tid, v, text);
+	}
+}
+
+void *cpu_regs_thread(void *arg)
+{
+	uint64_t seed = 0x5eed0000 + (uint64_t)(uintptr_t)arg, ret;
+	struct victim_regs r;
+
+	memset(&r, 0, sizeof(r));
+	r.mode = choose_mode((uintptr_t)arg);
+	choose_vl(&r);
+	fill(r.gpr, sizeof(r.gpr), seed);
+	fill(r.z, sizeof(r.z), seed + 1);
+	fill(r.p, sizeof(r.p), seed + 2);
+	/* FFR: the lower elements only, as faults leave it. */
+	memset(r.p + 2 * r.vl, 0, r.vl / 8);
+	r.p[2 * r.vl] = 0x7f;
+	if (r.mode == 2) {
+		r.za = (uint64_t)(uintptr_t)malloc(r.vl * r.vl);
+		if (!r.za)
+			v_die("memory");
+		fill((void *)(uintptr_t)r.za, r.vl * r.vl, seed + 3);
+	}
+	r.fpcr = 3 << 22;	   /* round to zero */
+	r.fpsr = 1 << 27 | 1 << 4; /* saturated, inexact */
+	write_facts(&r);
+	/* They leave the CPU to everybody else: what they look at is their own registers. */
+	setpriority(PRIO_PROCESS, (id_t)gettid_(), 19);
+	spinning[(uintptr_t)arg] = &r.count;
+	v_tick();
+	ret = victim_regs_spin(&r);
+	spinning[(uintptr_t)arg] = NULL;
+	v_bad("thread %d, mode %u: register %llu changed (100 + n: general register n; 1000: a "
+	      "vector, 1001: FPSR or FPCR, 1002: ZA)",
+	      gettid_(), r.mode, (unsigned long long)ret);
+	return NULL;
+}
+
+/* --- pointer authentication: the keys, seen by what they sign -----------------------------------
+ */
+
+static uint64_t sign(unsigned key)
+{
+	uint64_t p = 0x200123456780ull, salt = 0x1122334455667788ull;
+
+	switch (key) {
+	case 0:
+		__asm__(".arch armv8.3-a\npacia %0, %1" : "+r"(p) : "r"(salt));
+		break;
+	case 1:
+		__asm__(".arch armv8.3-a\npacib %0, %1" : "+r"(p) : "r"(salt));
+		break;
+	case 2:
+		__asm__(".arch armv8.3-a\npacda %0, %1" : "+r"(p) : "r"(salt));
+		break;
+	case 3:
+		__asm__(".arch armv8.3-a\npacdb %0, %1" : "+r"(p) : "r"(salt));
+		break;
+	default:
+		__asm__(".arch armv8.3-a\npacga %0, %0, %1" : "+r"(p) : "r"(salt));
+	}
+	return p;
+}
+
+enum { NKEYS = 5, KEY_IB = 2 /* PR_PAC_APIBKEY */ };
+static uint64_t signed_once[NKEYS];
+static bool off;
+
+static void pac_setup(void)
+{
+	if (!(getauxval(AT_HWCAP) & HAS_PACA))
+		v_skip("this CPU has no pointer authentication");
+	/* One key is switched off; nobody in here signs with it. */
+	off = prctl(PR_PAC_SET_ENABLED_KEYS, KEY_IB, 0, 0, 0) == 0;
+	for (unsigned i = 0; i < NKEYS; i++)
+		signed_once[i] = sign(i);
+}
+
+static void pac_check(void)
+{
+	for (unsigned i = 0; i < NKEYS; i++)
+		if (sign(i) != signed_once[i])
+			v_bad("pac: key %u of the image signs %#llx, this one %#llx", i,
+			      (unsigned long long)signed_once[i], (unsigned long long)sign(i));
+	if (off && prctl(PR_PAC_GET_ENABLED_KEYS, 0, 0, 0, 0) & KEY_IB)
+		v_bad("pac: the key that was switched off is on again");
+}
+
+/* --- the tagged address ABI ----------------------------------------------------------------------
+ */
+
+static void tagged_setup(void)
+{
+	if (prctl(PR_SET_TAGGED_ADDR_CTRL, PR_TAGGED_ADDR_ENABLE, 0, 0, 0))
+		v_skip("no tagged addresses here");
+}
+
+static void tagged_check(void)
+{
+	if (prctl(PR_GET_TAGGED_ADDR_CTRL, 0, 0, 0, 0) != PR_TAGGED_ADDR_ENABLE)
+		v_bad("tagged: addresses with tags are not taken any more");
+}
+
+/* --- guarded control stack: enforced, locked in every other thread, and its pointer as it was
+ * ----- */
+
+enum {
+	HAS_GCS_BIT = 32, /* AT_HWCAP, Linux 6.13 */
+	GET_STATUS = 74,  /* PR_GET_SHADOW_STACK_STATUS */
+	SET_STATUS = 75,
+	LOCK_STATUS = 76,
+	GCS_ENABLE = 1,
+	GCS_LOCKS = 7, /* enable, write, push */
+	MAX_GCS = 16,
+};
+static _Atomic uint64_t gcs_rounds[MAX_GCS];
+static _Atomic bool gcs_smash;
+static _Atomic int gcs_smashed[MAX_GCS]; /* wait status + 1 */
+
+/* Inline, for who switches it on must not return: nothing of its callers is on the new stack. */
+static inline __attribute__((always_inline)) long raw_prctl(long op, long arg)
+{
+	register long x8 __asm__("x8") = 167, x0 __asm__("x0") = op, x1 __asm__("x1") = arg;
+	register long x2 __asm__("x2") = 0, x3 __asm__("x3") = 0, x4 __asm__("x4") = 0;
+
+	__asm__ volatile("svc #0"
+			 : "+r"(x0)
+			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
+			 : "memory");
+	return x0;
+}
+
+static inline __attribute__((always_inline)) uint64_t gcs_pointer(void)
+{
+	uint64_t p;
+
+	__asm__ volatile("mrs %0, s3_3_c2_c5_1" : "=r"(p));
+	return p;
+}
+
+static __attribute__((noinline)) uint64_t deep(unsigned n)
+{
+	uint64_t below = n ? deep(n - 1) : 0;
+
+	if (n == 20)
+		sleep_ms(1);
+	__asm__ volatile("" : "+r"(below));
+	return below + n;
+}
+
+/* Returns to where nobody called from. Alive behind it: the stack is not guarded. */
+static __attribute__((noinline)) void smash(void)
+{
+	__asm__ volatile("adr x30, 1f\n"
+			 "ret\n"
+			 "1: mov x0, #0\n"
+			 "mov x8, #93\n" /* exit */
+			 "svc #0" ::
+				 : "x0", "x8", "x30", "memory");
+}
+
+static __attribute__((noinline)) void gcs_round(unsigned n, uint64_t pointer, uint64_t locked)
+{
+	uint64_t status = 0;
+	int wait_status = 0;
+	pid_t pid;
+
+	if (deep(40) != 40 * 41 / 2)
+		v_bad("gcs: calls went wrong");
+	if (prctl(GET_STATUS, &status, 0, 0, 0) || status != GCS_ENABLE)
+		v_bad("gcs: thread %u: the status is %llu", n, (unsigned long long)status);
+	if (gcs_pointer() != pointer)
+		v_bad("gcs: thread %u: the pointer is %#llx, not %#llx", n,
+		      (unsigned long long)gcs_pointer(), (unsigned long long)pointer);
+	if (locked && prctl(SET_STATUS, 0, 0, 0, 0) == 0)
+		v_bad("gcs: thread %u: what was locked could be switched off", n);
+	if (gcs_smash && !gcs_smashed[n]) {
+		pid = fork();
+		if (pid == 0) {
+			smash();
+			_exit(1);
+		}
+		waitpid(pid, &wait_status, 0);
+		gcs_smashed[n] = wait_status + 1;
+	}
+	gcs_rounds[n]++;
+}
+
+static void *gcs_thread(void *arg)
+{
+	const unsigned n = (unsigned)(uintptr_t)arg;
+
+	if (raw_prctl(SET_STATUS, GCS_ENABLE))
+		v_die("prctl(PR_SET_SHADOW_STACK_STATUS)");
+	if (n & 1 && raw_prctl(LOCK_STATUS, GCS_LOCKS))
+		v_die("prctl(PR_LOCK_SHADOW_STACK_STATUS)");
+	v_tick();
+	for (const uint64_t pointer = gcs_pointer() - 8;;)
+		gcs_round(n, pointer, n & 1);
+}
+
+static unsigned gcs_threads;
+
+static void gcs_setup(void)
+{
+	if (!(getauxval(AT_HWCAP) >> HAS_GCS_BIT & 1))
+		v_skip("this CPU or kernel has no guarded control stack");
+	gcs_threads = (unsigned)opt_u64("n", 4);
+	if (gcs_threads > MAX_GCS)
+		v_die("at most %d threads", MAX_GCS);
+	for (unsigned i = 0; i < gcs_threads; i++)
+		start_thread(gcs_thread, (void *)(uintptr_t)i);
+	v_await_ticks(gcs_threads);
+}
+
+static void gcs_check(void)
+{
+	for (unsigned i = 0; i < gcs_threads; i++) {
+		uint64_t seen = gcs_rounds[i];
+
+		for (unsigned ms = 0; gcs_rounds[i] < seen + 2; ms++) {
+			if (ms == 20000) {
+				v_bad("gcs: thread %u stands still", i);
+				break;
+			}
+			sleep_ms(1);
+		}
+	}
+}
+
+static void gcs_finish(void)
+{
+	gcs_smash = true;
+	gcs_check();
+	for (unsigned i = 0; i < gcs_threads; i++) {
+		int status = gcs_smashed[i] - 1;
+
+		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSEGV)
+			v_bad("gcs: thread %u: a smashed return lives: status %#x", i, status);
+	}
+}
+
+const struct scenario cpu_scenarios[] = {
+	{"gcs", "--n 4 threads with a guarded control stack", gcs_setup, gcs_check, gcs_finish},
+	{"pac", "pointer authentication with one key switched off", pac_setup, pac_check},
+	{"tagged", "system calls take addresses with tags", tagged_setup, tagged_check},
+	{},
+};
