@@ -5,6 +5,29 @@
 
 #include "src/image/meta.h"
 
+static ProtobufCBinaryData binary(const uint8_t *data, uint32_t len)
+{
+	return (ProtobufCBinaryData){len, (uint8_t *)data};
+}
+
+static bool put_more(struct meta_out *o, const struct m_sk_opts *f, Im__SkOpts *to)
+{
+	Im__SkOption *items;
+
+	to->n_more = f->nmore;
+	if (!meta_array(o->scratch, f->nmore, sizeof(*items), &items, &to->more))
+		return false;
+	for (uint32_t i = 0; i < f->nmore; i++) {
+		const struct m_sk_opt *from = &f->more[i];
+
+		im__sk_option__init(&items[i]);
+		items[i].level = from->level;
+		items[i].name = from->name;
+		items[i].value = binary(from->value, from->len);
+	}
+	return true;
+}
+
 static Im__SkOpts *put_opts(struct meta_out *o, const struct m_sk_opts *f)
 {
 	Im__SkOpts *to = arena_alloc(o->scratch, sizeof(*to));
@@ -38,12 +61,7 @@ static Im__SkOpts *put_opts(struct meta_out *o, const struct m_sk_opts *f)
 	to->so_bound_dev = f->bound_dev;
 	to->n_so_filter = f->nfilter;
 	to->so_filter = f->filter;
-	return to;
-}
-
-static ProtobufCBinaryData binary(const uint8_t *data, uint32_t len)
-{
-	return (ProtobufCBinaryData){len, (uint8_t *)data};
+	return put_more(o, f, to) ? to : NULL;
 }
 
 static bool put_unix(struct meta_out *o, const struct m_file *f, Im__Fown *fown, Im__File *file)
@@ -78,6 +96,7 @@ static bool put_unix(struct meta_out *o, const struct m_file *f, Im__Fown *fown,
 	META_SET_NZ(to, deleted, u->deleted);
 	META_SET_NZ(to, place, u->place);
 	META_SET_NZ(to, path_ino, u->path_ino);
+	META_SET_NZ(to, reset, u->reset);
 	to->has_peer_name = u->peer_name_len != 0;
 	to->peer_name = binary(u->peer_name, u->peer_name_len);
 	if (u->has_cred) {
@@ -147,6 +166,21 @@ static Im__TcpOpts *put_tcp_opts(struct meta_out *o, const struct m_inet *i)
 	return to;
 }
 
+static bool put_groups(struct meta_out *o, const struct m_inet *i, Im__InetSk *to)
+{
+	Im__SkGroup *items;
+
+	to->n_groups = i->ngroups;
+	if (!meta_array(o->scratch, i->ngroups, sizeof(*items), &items, &to->groups))
+		return false;
+	for (uint32_t k = 0; k < i->ngroups; k++) {
+		im__sk_group__init(&items[k]);
+		items[k].addr = binary(i->groups[k].addr, i->groups[k].len);
+		items[k].ifname = i->groups[k].ifname;
+	}
+	return true;
+}
+
 static bool put_inet(struct meta_out *o, const struct m_file *f, Im__Fown *fown, Im__File *file)
 {
 	const struct m_inet *i = f->isk;
@@ -175,7 +209,7 @@ static bool put_inet(struct meta_out *o, const struct m_file *f, Im__Fown *fown,
 	if (i->has_tcp)
 		to->tcp_opts = put_tcp_opts(o, i);
 	file->isk = to;
-	return to->opts && to->ip_opts && (to->tcp_opts || !i->has_tcp) &&
+	return to->opts && to->ip_opts && (to->tcp_opts || !i->has_tcp) && put_groups(o, i, to) &&
 	       put_addr(o, i->family, i->src_addr, &to->n_src_addr, &to->src_addr) &&
 	       put_addr(o, i->family, i->dst_addr, &to->n_dst_addr, &to->dst_addr);
 }

@@ -6,6 +6,29 @@
 
 #include "src/image/meta.h"
 
+static int get_more(struct meta_in *in, const Im__SkOpts *from, struct m_sk_opts *to)
+{
+	if (!from->n_more)
+		return 0;
+	to->more = model_alloc(in->m, from->n_more * sizeof(*to->more));
+	if (!to->more)
+		return meta_nomem(in->err, "files.img");
+	to->nmore = (uint32_t)from->n_more;
+	for (uint32_t i = 0; i < to->nmore; i++) {
+		const Im__SkOption *o = from->more[i];
+
+		if (o->value.len > sizeof(to->more[i].value))
+			return err_fail(
+				in->err, EBADMSG, ERR_IMAGE,
+				"files.img: option %u of level %u of a socket has %zu bytes",
+				o->name, o->level, o->value.len);
+		to->more[i] = (struct m_sk_opt){o->level, o->name, (uint32_t)o->value.len, {0}};
+		if (o->value.len)
+			memcpy(to->more[i].value, o->value.data, o->value.len);
+	}
+	return 0;
+}
+
 static int get_opts(struct meta_in *in, const Im__SkOpts *from, struct m_sk_opts *to)
 {
 	*to = (struct m_sk_opts){
@@ -41,6 +64,8 @@ static int get_opts(struct meta_in *in, const Im__SkOpts *from, struct m_sk_opts
 			return meta_nomem(in->err, "files.img");
 		memcpy(to->filter, from->so_filter, len);
 	}
+	if (get_more(in, from, to) < 0)
+		return -in->err->errnum;
 	return meta_get_str(in, from->so_bound_dev, &to->bound_dev);
 }
 
@@ -73,6 +98,7 @@ static int get_unix(struct meta_in *in, const Im__UnixSk *from, struct m_file *f
 		.shutdown = META_GET(from, shutdown),
 		.deleted = META_GET(from, deleted),
 		.path_ino = META_GET(from, path_ino),
+		.reset = META_GET(from, reset),
 	};
 	if (from->file_perms) {
 		u->has_perms = true;
@@ -136,6 +162,31 @@ static int get_tcp_opts(struct meta_in *in, const Im__InetSk *from, struct m_ine
 	return meta_get_str(in, t->congestion, &i->congestion);
 }
 
+static int get_groups(struct meta_in *in, const Im__InetSk *from, struct m_inet *i)
+{
+	int ret = 0;
+
+	if (!from->n_groups)
+		return 0;
+	i->groups = model_alloc(in->m, from->n_groups * sizeof(*i->groups));
+	if (!i->groups)
+		return meta_nomem(in->err, "files.img");
+	i->ngroups = (uint32_t)from->n_groups;
+	for (uint32_t k = 0; !ret && k < i->ngroups; k++) {
+		const Im__SkGroup *g = from->groups[k];
+
+		if (g->addr.len != 4 && g->addr.len != 16)
+			return err_fail(in->err, EBADMSG, ERR_IMAGE,
+					"files.img: socket %u is in a group with an address of "
+					"%zu bytes",
+					from->id, g->addr.len);
+		i->groups[k].len = (uint32_t)g->addr.len;
+		memcpy(i->groups[k].addr, g->addr.data, g->addr.len);
+		ret = meta_get_str(in, g->ifname, &i->groups[k].ifname);
+	}
+	return ret;
+}
+
 static int get_inet(struct meta_in *in, const Im__InetSk *from, struct m_file *f)
 {
 	struct m_inet *i = f->isk = model_alloc(in->m, sizeof(*i));
@@ -177,6 +228,8 @@ static int get_inet(struct meta_in *in, const Im__InetSk *from, struct m_file *f
 		ret = get_tcp_opts(in, from, i);
 	if (!ret)
 		ret = meta_get_str(in, from->ifname, &i->ifname);
+	if (!ret)
+		ret = get_groups(in, from, i);
 	return ret ? ret : get_opts(in, from->opts, &i->opts);
 }
 

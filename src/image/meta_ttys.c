@@ -87,6 +87,7 @@ static void put_tty(struct meta_out *o, const struct m_tty *t)
 	META_SET(&to, master, t->master);
 	META_SET_NZ(&to, mode, t->mode);
 	META_SET_NZ(&to, inherited, t->inherited);
+	META_SET_NZ(&to, hung, t->hung);
 	META_SET_NZ(&to, st_dev, t->dev);
 	META_SET_NZ(&to, st_rdev, t->rdev);
 	frame_add(&o->img->out, &to.base);
@@ -165,6 +166,7 @@ static int get_tty(struct meta_in *in, const Im__TtyInfo *from)
 		.locked = from->locked,
 		.exclusive = from->exclusive,
 		.packet_mode = from->packet_mode,
+		.hung = META_GET(from, hung),
 		.inherited = META_GET(from, inherited),
 		.sid = from->sid,
 		.pgrp = from->pgrp,

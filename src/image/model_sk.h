@@ -33,6 +33,12 @@ enum m_net_lock {
 /* Bits of what was shut down. */
 enum { M_SK_SHUT_READ = 1, M_SK_SHUT_WRITE = 2 };
 
+/* An option that is a plain value, of any level, as getsockopt(2) gives it. */
+struct m_sk_opt {
+	uint32_t level, name, len;
+	uint8_t value[40];
+};
+
 /* Options of level SOL_SOCKET, as getsockopt(2) gives them: buffers with the kernel's double. */
 struct m_sk_opts {
 	uint32_t sndbuf, rcvbuf, buf_lock;
@@ -45,6 +51,8 @@ struct m_sk_opts {
 	char *bound_dev;  /* NULL: none */
 	uint32_t nfilter;
 	uint64_t *filter; /* classic BPF: code << 48 | jt << 40 | jf << 32 | k */
+	uint32_t nmore;	  /* of all levels: what is not as in a new socket */
+	struct m_sk_opt *more;
 };
 
 struct m_unix {
@@ -54,6 +62,7 @@ struct m_unix {
 	uint32_t peer_ino; /* 0: none; of one that waits to be accepted: the listening one's */
 	uint32_t place;	   /* of one that waits: among those that do, from 1 */
 	uint32_t shutdown; /* M_SK_SHUT_* */
+	bool reset;	   /* ECONNRESET is the next thing that it says */
 	uint32_t name_len;
 	uint8_t *name;		/* sun_path: a first byte 0 is an abstract name */
 	uint32_t peer_name_len; /* only of a peer outside of the tree, which is found by it */
@@ -84,6 +93,13 @@ struct m_tcp {
 	uint32_t snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup;
 };
 
+/* A multicast group that a socket is in. */
+struct m_sk_group {
+	uint32_t len; /* of the address: 4 or 16 */
+	uint8_t addr[16];
+	char *ifname;
+};
+
 struct m_inet {
 	uint32_t family; /* AF_INET, AF_INET6 */
 	uint32_t type, proto, state;
@@ -101,6 +117,8 @@ struct m_inet {
 	uint32_t user_timeout, defer_accept, maxseg;
 	char *congestion;  /* NULL: not known */
 	struct m_tcp *tcp; /* of a connection, NULL: not read */
+	uint32_t ngroups;
+	struct m_sk_group *groups;
 	struct m_sk_opts opts;
 };
 
@@ -174,6 +192,8 @@ struct m_tty {
 	uint32_t index; /* of /dev/pts/INDEX */
 	bool locked, exclusive, packet_mode;
 	bool inherited;	    /* held by somebody outside of the tree */
+	bool hung;	    /* a master: the last slave is closed, which it sees */
+	uint32_t unread;    /* while dumping only: bytes that nobody has read */
 	uint32_t sid, pgrp; /* whose controlling terminal it is, 0: nobody's */
 	uint64_t rdev, dev;
 	uint32_t uid, gid, mode;

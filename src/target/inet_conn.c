@@ -15,8 +15,10 @@
  *	in the image	A: 4000 to 5000, nothing of it sent		B: waits for 4000
  */
 #include <netinet/in.h>
+#include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "src/target/sockets.h"
 
@@ -127,6 +129,34 @@ int inet_connection(struct files *f, const struct m_proc *p, uint32_t fd, const 
 	return m_inet_connected(i) ? 0 : refuse(f, p, fd, i, state_name(i->state), inside, err);
 }
 
+/*
+ * What a socket that is not connected any more, or never was, still has to say: an error that can
+ * only be asked for by taking it, bytes from before the end.
+ */
+static int unheard(struct files *f, const struct m_proc *p, uint32_t fd, int dup,
+		   const struct m_inet *i, struct err *err)
+{
+	char src[64];
+	int n = 0, ret = 0;
+
+	if (i->proto == IPPROTO_TCP && f->tcp_close)
+		return 0;
+	if (sk_has_error(dup))
+		ret = finding_fatal(f->m, p->pid,
+				    "fd %u: socket %s: an error that the program has not seen yet "
+				    "(SO_ERROR, or its error queue): not supported: try again when "
+				    "it has",
+				    fd, inet_printed(i, false, src));
+	else if (i->proto == IPPROTO_TCP && i->state == M_SK_CLOSE &&
+		 ioctl(dup, SIOCINQ, &n) == 0 && n)
+		ret = finding_fatal(f->m, p->pid,
+				    "fd %u: TCP socket %s: %d bytes of a connection that is over, "
+				    "which the program has not read: not supported: try again when "
+				    "it has",
+				    fd, inet_printed(i, false, src), n);
+	return ret < 0 ? nomem(p->pid, fd, err) : 0;
+}
+
 static int connection_sent(struct files *f, const struct m_proc *p, uint32_t fd, int dup,
 			   struct m_inet *i, struct err *err)
 {
@@ -149,7 +179,7 @@ int inet_sent(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id,
 	bool inside;
 
 	if (!is_connection(i))
-		return 0;
+		return unheard(f, p, fd, dup, i, err);
 	inside = peer_in_tree(f, i) != NULL;
 	if (!inside && f->tcp_close) {
 		forget_connection(i);
@@ -157,8 +187,8 @@ int inet_sent(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id,
 	}
 	/* It may have been closed by the other side since the first look. */
 	inet_read_state(dup, i, true);
-	if (i->state == M_SK_CLOSE)
-		return 0;
+	if (i->state == M_SK_CLOSE || sk_has_error(dup))
+		return unheard(f, p, fd, dup, i, err);
 	if (!inside && !f->tcp_established)
 		return inet_outside(f, p, fd, i, err);
 	return connection_sent(f, p, fd, dup, i, err);
@@ -175,9 +205,16 @@ int inet_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t i
 	ret = tcp_read_got(f, dup, i);
 	if (ret < 0)
 		return unreadable(f, p, fd, i, ret, err);
+	if (ret == TCP_URGENT) {
+		i->tcp = NULL;
+		return refuse(f, p, fd, i, "with urgent data (MSG_OOB) that was not read",
+			      peer_in_tree(f, i) != NULL, err);
+	}
+	if (i->state == M_SK_CLOSE || sk_has_error(dup))
+		ret = unheard(f, p, fd, dup, i, err);
 	if (i->state == M_SK_CLOSE)
 		forget_connection(i);
-	return 0;
+	return ret;
 }
 
 /* What @from has sent and @to has is done with: nothing of the rest has been sent. */

@@ -12,7 +12,12 @@
 
 #include "src/target/sockets.h"
 
-enum { NODEFRAG = 22 /* IP_NODEFRAG */, UDPLITE = 136, ULP = 31 /* TCP_ULP */ };
+enum {
+	NODEFRAG = 22 /* IP_NODEFRAG */,
+	UDPLITE = 136,
+	ULP = 31 /* TCP_ULP */,
+	CORK = 1 /* UDP_CORK */
+};
 
 union any_addr {
 	struct sockaddr any;
@@ -177,6 +182,7 @@ static const char *not_supported(const struct m_inet *i, int sk)
 {
 	char ulp[16] = "";
 	socklen_t len = sizeof(ulp) - 1;
+	int n;
 
 	switch (i->proto) {
 	case IPPROTO_TCP:
@@ -187,7 +193,9 @@ static const char *not_supported(const struct m_inet *i, int sk)
 			       : NULL;
 	case IPPROTO_UDP:
 	case UDPLITE:
-		return NULL;
+		return sk_int(sk, IPPROTO_UDP, CORK) && ioctl(sk, SIOCOUTQ, &n) == 0 && n
+			       ? "UDP socket with a datagram that is not complete (UDP_CORK)"
+			       : NULL;
 	default:
 		return i->type == SOCK_RAW || i->type == SOCK_DGRAM ? NULL : INET_NOT_KNOWN;
 	}
@@ -233,6 +241,8 @@ int inet_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, s
 	read_ip_opts(dup, i);
 	if (i->proto == IPPROTO_TCP)
 		ret = read_tcp_opts(f, dup, i);
+	else
+		ret = sk_groups_read(f, at->pid, fd, dup, i);
 	if (ret < 0)
 		return nomem(at->pid, fd, err);
 	file->isk = i;

@@ -169,13 +169,14 @@ struct make *make_new(const struct model *m, const struct make_opts *opts, struc
 				    .sysv = calloc(m->nshms + 1, sizeof(*mk->sysv)),
 				    .ghosts = no_fds(m->nghosts),
 				    .peers = no_fds(m->nfiles),
+				    .paths = no_fds(m->nfiles),
 				    .ttys = no_fds(m->nttys),
 				    .bound = calloc(m->nfiles + 1, sizeof(*mk->bound))};
 		for (uint32_t i = 0; mk->made && i < m->nfiles; i++)
 			mk->made[i].fd = -1;
 	}
 	if (!mk || !mk->made || !mk->segments || !mk->sysv || !mk->ghosts || !mk->peers ||
-	    !mk->ttys || !mk->bound) {
+	    !mk->paths || !mk->ttys || !mk->bound) {
 		make_free(mk);
 		err_set(err, ENOMEM, "table of %u files", m->nfiles);
 		return NULL;
@@ -199,6 +200,7 @@ void make_free(struct make *mk)
 	close_all(mk->segments, mk->m->nshms);
 	close_all(mk->ghosts, mk->m->nghosts);
 	close_all(mk->peers, mk->m->nfiles);
+	close_all(mk->paths, mk->m->nfiles);
 	close_all(mk->ttys, mk->m->nttys);
 	if (!mk->finished)
 		make_unix_undo(mk);

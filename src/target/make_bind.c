@@ -4,11 +4,15 @@
  *
  * A name is bound as the program wrote it, so a relative one is bound from the directory where the
  * program stood. A path that exists is left alone unless it is the socket that was dumped and
- * nobody listens there: what is left of the program that is restored.
+ * nobody listens there: what is left of the program that is restored. One that was removed, and
+ * maybe bound again by another, is removed at once; who connects to it does so by a descriptor.
  */
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -16,6 +20,11 @@
 
 #include "base/cleanup.h"
 #include "src/target/make_row.h"
+
+/* Linux 4.13, CAP_NET_ADMIN */
+#ifndef SIOCUNIXFILE
+#define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0)
+#endif
 
 static socklen_t addr_of(const struct m_unix *u, struct sockaddr_un *ret)
 {
@@ -91,15 +100,13 @@ static bool is_ours(const struct make *mk, const struct m_unix *u, uint64_t ino)
 }
 
 static int make_way(struct make *mk, const struct m_file *f, const struct m_unix *u,
-		    const char *path, struct err *err)
+		    const char *path, bool *ret_absent, struct err *err)
 {
 	struct stat st;
 
-	if (lstat(path, &st) < 0) {
-		if (errno == ENOENT)
-			mk->bound[mk->nbound++] = f->id;
+	*ret_absent = lstat(path, &st) < 0;
+	if (*ret_absent)
 		return 0;
-	}
 	if (S_ISSOCK(st.st_mode) && is_ours(mk, u, st.st_ino) && !somebody_there(u))
 		return unlink(path) < 0 ? err_set(err, errno, "remove the old socket %s", path) : 0;
 	err_fail(err, EADDRINUSE, ERR_OTHER,
@@ -109,35 +116,63 @@ static int make_way(struct make *mk, const struct m_file *f, const struct m_unix
 	return -EADDRINUSE;
 }
 
-static int set_perms(const struct m_file *f, const struct m_unix *u, const char *path,
-		     struct err *err)
+/* What @sk was bound to, whoever has put something else there since; not to be followed. */
+static int hold_path(int sk, const char *path)
 {
+	int fd = ioctl(sk, SIOCUNIXFILE, 0);
+
+	return fd < 0 ? open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC) : fd;
+}
+
+static int set_perms(const struct m_unix *u, int fd, const char *path, struct err *err)
+{
+	char link[32];
 	struct stat st;
 
+	if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return err_set(err, ENOTSOCK, "%s is not what was bound to it", path);
 	if (!u->has_perms)
 		return 0;
-	if (lstat(path, &st) < 0)
-		return err_set(err, errno, "look at %s", path);
 	if ((st.st_uid != u->perm_uid || st.st_gid != u->perm_gid) &&
-	    lchown(path, u->perm_uid, u->perm_gid) < 0)
+	    fchownat(fd, "", u->perm_uid, u->perm_gid, AT_EMPTY_PATH) < 0)
 		return err_set(err, errno, "give %s to user %u, group %u", path, u->perm_uid,
 			       u->perm_gid);
-	if ((st.st_mode ^ u->perm_mode) & 07777 && chmod(path, u->perm_mode & 07777) < 0)
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if ((st.st_mode ^ u->perm_mode) & 07777 && chmod(link, u->perm_mode & 07777) < 0)
 		return err_set(err, errno, "set mode %#o of %s", u->perm_mode & 07777, path);
 	return 0;
 }
 
+/* A path that led elsewhere, or nowhere, when it was dumped, does so again. */
+static int bound(struct make *mk, const struct m_file *f, int sk, const char *path, bool gone,
+		 bool absent, struct err *err)
+{
+	int *fd = &mk->paths[f->id - 1];
+
+	if (*fd >= 0)
+		close(*fd);
+	*fd = hold_path(sk, path);
+	if (*fd < 0)
+		return err_set(err, errno, "look at %s", path);
+	if (gone)
+		return unlink(path) < 0 ? err_set(err, errno, "remove %s again", path) : 0;
+	if (absent)
+		mk->bound[mk->nbound++] = f->id;
+	return set_perms(f->usk, *fd, path, err);
+}
+
 static int bind_here(struct make *mk, const struct m_file *f, const struct m_unix *u, int sk,
-		     struct err *err)
+		     bool passing, struct err *err)
 {
 	struct sockaddr_un addr;
 	socklen_t len = addr_of(u, &addr);
+	bool absent = false;
 	char path[128];
 	int ret = 0;
 
 	path_of(u, path);
 	if (has_path(u))
-		ret = make_way(mk, f, u, path, err);
+		ret = make_way(mk, f, u, path, &absent, err);
 	if (ret < 0)
 		return ret;
 	if (bind(sk, (struct sockaddr *)&addr, len) < 0) {
@@ -148,10 +183,11 @@ static int bind_here(struct make *mk, const struct m_file *f, const struct m_uni
 			err_hint(err, "another program has this name: end it");
 		return -err->errnum;
 	}
-	return has_path(u) ? set_perms(f, u, path, err) : 0;
+	return has_path(u) ? bound(mk, f, sk, path, u->deleted || (passing && absent), absent, err)
+			   : 0;
 }
 
-int make_unix_bind(struct make *mk, const struct m_file *f, int sk, struct err *err)
+int make_unix_bind(struct make *mk, const struct m_file *f, int sk, bool passing, struct err *err)
 {
 	int back, ret;
 
@@ -159,18 +195,27 @@ int make_unix_bind(struct make *mk, const struct m_file *f, int sk, struct err *
 		return 0;
 	ret = enter(f, f->usk, &back, err);
 	if (ret == 0)
-		ret = bind_here(mk, f, f->usk, sk, err);
+		ret = bind_here(mk, f, f->usk, sk, passing, err);
 	leave(back);
 	return ret;
 }
 
-int make_unix_connect(const struct m_file *f, const struct m_unix *to, struct make_user user,
-		      int sk, struct err *err)
+unsigned make_unix_addr(int path, void *ret_sockaddr_un)
+{
+	struct sockaddr_un *ret = ret_sockaddr_un;
+
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+	snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d", path);
+	return sizeof(*ret);
+}
+
+int make_unix_connect(const struct m_file *f, const struct m_unix *to, int path,
+		      struct make_user user, int sk, struct err *err)
 {
 	struct sockaddr_un addr;
-	socklen_t len = addr_of(to, &addr);
+	socklen_t len = path < 0 ? addr_of(to, &addr) : make_unix_addr(path, &addr);
 	char name[128];
-	int back, ret = enter(f, to, &back, err);
+	int back = -1, ret = path < 0 ? enter(f, to, &back, err) : 0;
 
 	path_of(to, name);
 	if (!*name)
@@ -190,32 +235,6 @@ static int remove_path(const struct m_file *f, struct err *err)
 	if (ret == 0 && unlink(path) < 0 && errno != ENOENT)
 		ret = err_set(err, errno, "remove %s again", path);
 	leave(back);
-	return ret;
-}
-
-static bool has_namesake(const struct make *mk, const struct m_file *f)
-{
-	for (uint32_t i = 0; i < mk->m->nfiles; i++) {
-		const struct m_unix *o = mk->m->files[i].usk;
-
-		if (o && o != f->usk && !o->deleted && o->name_len == f->usk->name_len &&
-		    !memcmp(o->name, f->usk->name, o->name_len))
-			return true;
-	}
-	return false;
-}
-
-int make_unix_unlink(struct make *mk, struct err *err)
-{
-	int ret = 0;
-
-	for (uint32_t i = 0; ret == 0 && i < mk->m->nfiles; i++) {
-		const struct m_file *f = &mk->m->files[i];
-
-		if (f->usk && f->usk->deleted && has_path(f->usk) && mk->made[i].fd >= 0 &&
-		    !has_namesake(mk, f))
-			ret = remove_path(f, err);
-	}
 	return ret;
 }
 

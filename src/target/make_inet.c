@@ -128,6 +128,32 @@ static int some(uint32_t v)
 	return v ? (int)v : -1;
 }
 
+static int join_groups(int sk, const struct m_file *f, struct err *err)
+{
+	const struct m_inet *i = f->isk;
+
+	for (uint32_t k = 0; k < i->ngroups; k++) {
+		const struct m_sk_group *g = &i->groups[k];
+		struct ip_mreqn v4 = {.imr_ifindex = (int)if_nametoindex(g->ifname)};
+		struct ipv6_mreq v6 = {.ipv6mr_interface = (unsigned)v4.imr_ifindex};
+		int ret;
+
+		memcpy(&v4.imr_multiaddr, g->addr, 4);
+		memcpy(&v6.ipv6mr_multiaddr, g->addr, 16);
+		if (!v4.imr_ifindex)
+			return err_set(err, errno,
+				       "%s is in a multicast group on interface %s, which is "
+				       "not there",
+				       make_name(f), g->ifname);
+		ret = g->len == 4 ? setsockopt(sk, SOL_IP, IP_ADD_MEMBERSHIP, &v4, sizeof(v4))
+				  : setsockopt(sk, SOL_IPV6, IPV6_ADD_MEMBERSHIP, &v6, sizeof(v6));
+		if (ret < 0 && errno != EADDRINUSE)
+			return err_set(err, errno, "join a multicast group on %s for %s", g->ifname,
+				       make_name(f));
+	}
+	return 0;
+}
+
 static int late_options(int sk, const struct m_file *f, struct err *err)
 {
 	const struct m_inet *i = f->isk;
@@ -153,6 +179,8 @@ static int late_options(int sk, const struct m_file *f, struct err *err)
 	if (ret == 0 && i->congestion)
 		setsockopt(sk, SOL_TCP, TCP_CONGESTION, i->congestion,
 			   (socklen_t)strlen(i->congestion));
+	if (ret == 0)
+		ret = join_groups(sk, f, err);
 	if (ret == 0)
 		ret = make_sk_opts(sk, f, &i->opts, err);
 	return ret ? ret : make_set_flags(sk, f, err);

@@ -33,8 +33,21 @@ static bool sends_to(const struct make *mk, uint32_t from, const struct m_file *
 	return f && f->usk && make_fd(mk, from) >= 0 && f->usk->peer_ino == (uint32_t)to->ino;
 }
 
-static void way_by_name(struct way *w, const struct m_unix *to)
+/* Somebody who is connected to @to, whether that is to him or not; 0: nobody. */
+static uint32_t sender_of(const struct make *mk, const struct m_file *to)
 {
+	for (uint32_t i = 1; i <= mk->m->nfiles; i++)
+		if (sends_to(mk, i, to))
+			return i;
+	return 0;
+}
+
+static void way_by_name(struct way *w, const struct m_unix *to, int path)
+{
+	if (path >= 0) {
+		w->to_len = make_unix_addr(path, &w->to);
+		return;
+	}
 	w->to.sun_family = AF_UNIX;
 	memcpy(w->to.sun_path, to->name, to->name_len);
 	w->to_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + to->name_len);
@@ -55,9 +68,11 @@ static int find_way(const struct make *mk, const struct m_packet *p, struct way 
 		w->sk = make_fd(mk, p->from_id);
 	} else if (!p->from_id && sends_to(mk, peer, to)) {
 		w->sk = make_fd(mk, peer);
+	} else if (!p->from_id && !to->usk->name_len && sender_of(mk, to)) {
+		w->sk = make_fd(mk, sender_of(mk, to));
 	} else if (to->usk->type == SOCK_DGRAM && to->usk->name_len) {
 		w->sk = make_fd(mk, p->from_id);
-		way_by_name(w, to->usk);
+		way_by_name(w, to->usk, mk->paths[to->id - 1]);
 	} else {
 		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
 				"%s: who sent what it has not read is not in the image",

@@ -44,6 +44,7 @@ struct make {
 	int *peers; /* [i]: ours, what it sends arrives at file i + 1; -1: none */
 	bool unix_opened, unix_fed, inet_opened, finished;
 	bool asked_rights, lends_rights;
+	int *paths; /* [i]: O_PATH of what file i + 1, a unix socket, is bound to; -1: no path */
 	uint32_t nbound;
 	uint32_t *bound; /* files whose paths were not there before */
 	/* terminals: [i]: of tty i + 1, a slave in most cases; -1: not open */
@@ -124,11 +125,13 @@ int make_user_pair(struct make_user user, int type, int *ret_pair);
 int make_user_connect(struct make_user user, int sk, const void *addr, unsigned len);
 
 /* make_bind.c: names of unix sockets. */
-int make_unix_bind(struct make *mk, const struct m_file *f, int sk, struct err *err);
-int make_unix_connect(const struct m_file *f, const struct m_unix *to, struct make_user user,
-		      int sk, struct err *err);
-/* Paths that were gone are gone again. */
-int make_unix_unlink(struct make *mk, struct err *err);
+/* @passing: only for as long as somebody connects, so a path that was not there goes again. */
+int make_unix_bind(struct make *mk, const struct m_file *f, int sk, bool passing, struct err *err);
+/* @path: O_PATH of it, -1: by its name. */
+int make_unix_connect(const struct m_file *f, const struct m_unix *to, int path,
+		      struct make_user user, int sk, struct err *err);
+/* The name by which the socket behind @path is found whatever has become of its own. */
+unsigned make_unix_addr(int path, void *ret_sockaddr_un);
 /* After a failure: paths that were made. */
 void make_unix_undo(struct make *mk);
 /* make_queue.c: messages that nobody has read, into all unix sockets. */

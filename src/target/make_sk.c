@@ -6,6 +6,7 @@
 #include <sys/time.h>
 
 #include "src/target/make_row.h"
+#include "src/target/sk_table.h"
 
 /* Linux 5.14 */
 #ifndef SO_BUF_LOCK
@@ -52,6 +53,31 @@ void make_sk_room(int sk, int name, uint64_t len)
 		make_sk_int(sk, SOL_SOCKET, name, (int)want);
 }
 
+/* Those of the table, @early or not. */
+static int set_more(int sk, const struct m_file *f, const struct m_sk_opts *o, bool early,
+		    struct err *err)
+{
+	for (uint32_t i = 0; i < o->nmore; i++) {
+		const struct m_sk_opt *want = &o->more[i];
+		const struct sk_row *row = sk_row_find(want->level, want->name);
+		struct m_sk_opt now;
+
+		if (!row || want->len > row->len)
+			return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+					"%s: option %u of level %u is not known", make_name(f),
+					want->name, want->level);
+		if (early != ((row->when & SK_EARLY) != 0))
+			continue;
+		if (sk_row_read(row, sk, &now) && now.len == want->len &&
+		    !memcmp(now.value, want->value, want->len))
+			continue;
+		if (setsockopt(sk, row->level, row->name, want->value, want->len) < 0)
+			return err_set(err, errno, "set option %u of level %u of %s", want->name,
+				       want->level, make_name(f));
+	}
+	return 0;
+}
+
 int make_sk_early(int sk, const struct m_file *f, const struct m_sk_opts *o, struct err *err)
 {
 	int ret = 0;
@@ -65,7 +91,7 @@ int make_sk_early(int sk, const struct m_file *f, const struct m_sk_opts *o, str
 	if (o->bound_dev && setsockopt(sk, SOL_SOCKET, SO_BINDTODEVICE, o->bound_dev,
 				       (socklen_t)strlen(o->bound_dev)) < 0)
 		return err_set(err, errno, "bind %s to device %s", make_name(f), o->bound_dev);
-	return 0;
+	return set_more(sk, f, o, true, err);
 }
 
 static int set_filter(int sk, const struct m_file *f, const struct m_sk_opts *o, struct err *err)
@@ -140,6 +166,8 @@ int make_sk_opts(int sk, const struct m_file *f, const struct m_sk_opts *o, stru
 		ret = set_times(sk, f, o, err);
 	if (ret == 0)
 		ret = set_filter(sk, f, o, err);
+	if (ret == 0)
+		ret = set_more(sk, f, o, false, err);
 	if (ret < 0)
 		return ret;
 	if (o->peek_off >= 0)

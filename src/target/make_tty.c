@@ -217,6 +217,17 @@ static int set_owner(const struct m_file *f, const struct m_tty *t, int fd, stru
 	return 0;
 }
 
+/* The last slave is closed: one is opened and closed again. */
+static int hang_up(const struct m_file *f, int fd, struct err *err)
+{
+	int slave = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+	if (slave < 0)
+		return err_set(err, errno, "open the other end of %s", make_name(f));
+	close(slave);
+	return 0;
+}
+
 static int tty_late(struct make *mk, const struct m_file *f, int fd, struct err *err)
 {
 	const struct m_tty *t = model_tty(mk->m, f->tty);
@@ -227,6 +238,8 @@ static int tty_late(struct make *mk, const struct m_file *f, int fd, struct err 
 	ret = set_modes(f, t, fd, err);
 	if (ret == 0)
 		ret = set_owner(f, t, fd, err);
+	if (ret == 0 && t->master && t->hung)
+		ret = hang_up(f, fd, err);
 	if (ret == 0 && t->packet_mode && ioctl(fd, TIOCPKT, &on) < 0)
 		ret = err_set(err, errno, "packet mode of %s", make_name(f));
 	return ret ? ret : make_set_flags(fd, f, err);

@@ -2,12 +2,12 @@
 /*
  * Unix sockets made again: all at once, for they refer to each other.
  *
- *	1  those that listen, or are bound, or are alone
+ *	1  those that listen, or are bound, or are alone; first those whose path is not theirs any
+ *	   more
  *	2  pairs: by socketpair(), or where an end has a name, connected and accepted like the first
- *	   time
+ *	   time; half a pair, of which one end has let go of the other
  *	3  datagram sockets are connected to their peers' names
  *	4  those that wait to be accepted, in the order of their queue
- *	5  paths that were gone are removed again
  *
  * What they had received, options and shutdowns come when all descriptions are there (late). To
  * getsockopt(SO_PEERCRED) they are of the users that they were of; the process is the tool.
@@ -108,7 +108,7 @@ static struct make_user holder_of(const struct model *m, const struct m_file *f)
 static int make_bound(struct make *mk, const struct m_file *f, struct err *err)
 {
 	cleanup_fd int sk = new_socket(f, err);
-	int ret = sk < 0 ? sk : make_unix_bind(mk, f, sk, err);
+	int ret = sk < 0 ? sk : make_unix_bind(mk, f, sk, false, err);
 
 	if (ret == 0 && f->usk->state == M_SK_LISTEN &&
 	    make_user_listen(peer_of(f), sk, (int)f->usk->backlog) < 0)
@@ -126,7 +126,7 @@ static int make_widow(struct make *mk, const struct m_file *f, struct err *err)
 	mk->peers[f->id - 1] = pair[1];
 	ret = make_put(mk, f->id, pair[0], err);
 	/* An accepted one has the name of another socket, which it cannot take. */
-	return ret || is_stream(f) ? ret : make_unix_bind(mk, f, make_fd(mk, f->id), err);
+	return ret || is_stream(f) ? ret : make_unix_bind(mk, f, make_fd(mk, f->id), false, err);
 }
 
 static bool has_messages(const struct make *mk, const struct m_file *f)
@@ -141,7 +141,7 @@ static int make_single(struct make *mk, const struct m_file *f, struct err *err)
 {
 	const struct m_unix *u = f->usk;
 
-	if (partner(mk, f) || waits(mk, f))
+	if (is_made(mk, f->id) || partner(mk, f) || waits(mk, f))
 		return 0;
 	if (is_stream(f) && u->state == M_SK_ESTABLISHED) {
 		if (u->peer_ino)
@@ -153,6 +153,12 @@ static int make_single(struct make *mk, const struct m_file *f, struct err *err)
 	if (!is_stream(f) && !u->name_len && !u->peer_ino && has_messages(mk, f))
 		return make_widow(mk, f, err);
 	return make_bound(mk, f, err);
+}
+
+/* Its path may be another's by now, which is not to be in the way of it. */
+static int make_removed(struct make *mk, const struct m_file *f, struct err *err)
+{
+	return f->usk->deleted ? make_single(mk, f, err) : 0;
 }
 
 /* --- pairs --------------------------------------------------------------------------------------
@@ -173,42 +179,63 @@ static int make_plain_pair(struct make *mk, const struct m_file *a, const struct
 	ret = make_put(mk, b->id, pair[1], err);
 	if (ret < 0 || is_stream(a))
 		return ret;
-	ret = make_unix_bind(mk, a, make_fd(mk, a->id), err);
-	return ret ? ret : make_unix_bind(mk, b, make_fd(mk, b->id), err);
+	ret = make_unix_bind(mk, a, make_fd(mk, a->id), false, err);
+	return ret ? ret : make_unix_bind(mk, b, make_fd(mk, b->id), false, err);
 }
 
-/* The socket that listens on the name of @server: of the tree, or -1. */
-static int listener_of(const struct make *mk, const struct m_file *server)
+/*
+ * One end has let go of the other, or has turned to somebody else: it takes messages of the first
+ * one all the same, which only socketpair() can bring about where it has no name.
+ */
+static int make_half(struct make *mk, const struct m_file *f, struct err *err)
+{
+	const struct m_file *p = by_ino(mk, f->usk->peer_ino);
+	struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+	int ret;
+
+	if (is_stream(f) || !p || p == f || is_stream(p) || p->usk->name_len || partner(mk, f) ||
+	    is_made(mk, f->id) || is_made(mk, p->id))
+		return 0;
+	ret = make_plain_pair(mk, f, p, err);
+	if (ret == 0 && connect(make_fd(mk, p->id), &nobody, sizeof(nobody)) < 0)
+		ret = err_set(err, errno, "disconnect %s", make_name(p));
+	return ret;
+}
+
+/* The socket that listens on the name of @server: of the tree, or NULL. */
+static const struct m_file *listener_of(const struct make *mk, const struct m_file *server)
 {
 	for (uint32_t i = 0; i < mk->m->nfiles; i++) {
 		const struct m_file *f = &mk->m->files[i];
 
 		if (is_wanted(mk, f) && f->usk->state == M_SK_LISTEN && is_made(mk, f->id) &&
 		    f->usk->type == server->usk->type && same_name(f->usk, server->usk))
-			return mk->made[i].fd;
+			return f;
 	}
-	return -1;
+	return NULL;
 }
 
-/* @server was accepted: it has the name of the socket that listened. */
+/* @server was accepted: it has the name of @listener, or of one that is gone. */
 static int make_accepted(struct make *mk, const struct m_file *server, const struct m_file *client,
-			 int listener, struct err *err)
+			 const struct m_file *listener, struct err *err)
 {
 	cleanup_fd int own = -1;
 	cleanup_fd int c = new_socket(client, err);
-	int s, ret = c < 0 ? c : make_unix_bind(mk, client, c, err);
+	int s, ret = c < 0 ? c : make_unix_bind(mk, client, c, false, err);
 
-	if (ret == 0 && listener < 0) {
-		own = listener = new_socket(server, err);
-		ret = own < 0 ? own : make_unix_bind(mk, server, own, err);
+	if (ret == 0 && !listener) {
+		own = new_socket(server, err);
+		ret = own < 0 ? own : make_unix_bind(mk, server, own, true, err);
 		if (ret == 0 && make_user_listen(peer_of(client), own, 1) < 0)
 			ret = err_set(err, errno, "listen for %s", make_name(server));
 	}
 	if (ret == 0)
-		ret = make_unix_connect(client, server->usk, peer_of(server), c, err);
+		ret = make_unix_connect(client, server->usk,
+					mk->paths[(listener ? listener : server)->id - 1],
+					peer_of(server), c, err);
 	if (ret < 0)
 		return ret;
-	s = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	s = accept4(listener ? make_fd(mk, listener->id) : own, NULL, NULL, SOCK_CLOEXEC);
 	if (s < 0)
 		return err_set(err, errno, "accept %s", make_name(server));
 	ret = make_put(mk, server->id, s, err);
@@ -227,7 +254,7 @@ static int make_pair(struct make *mk, const struct m_file *f, struct err *err)
 	if (!is_stream(f) || (!f->usk->name_len && !p->usk->name_len))
 		return make_plain_pair(mk, f, p, err);
 	/* Who accepted has a name; so may have the other one. */
-	swap = !f->usk->name_len || (p->usk->name_len && listener_of(mk, f) < 0);
+	swap = !f->usk->name_len || (p->usk->name_len && !listener_of(mk, f));
 	if (swap) {
 		const struct m_file *other = f;
 
@@ -240,6 +267,14 @@ static int make_pair(struct make *mk, const struct m_file *f, struct err *err)
 /* --- datagram sockets, and who waits ------------------------------------------------------------
  */
 
+static bool is_connected(int sk)
+{
+	struct sockaddr_storage a;
+	socklen_t len = sizeof(a);
+
+	return getpeername(sk, (struct sockaddr *)&a, &len) == 0;
+}
+
 static int connect_named(struct make *mk, const struct m_file *f, struct err *err)
 {
 	const struct m_unix *u = f->usk;
@@ -250,13 +285,16 @@ static int connect_named(struct make *mk, const struct m_file *f, struct err *er
 	if (is_stream(f) || !u->peer_ino || (partner(mk, f) && !(u->name_len && p->usk->name_len)))
 		return 0;
 	if (u->peer_name_len)
-		return make_unix_connect(f, &outside, (struct make_user){0}, make_fd(mk, f->id),
+		return make_unix_connect(f, &outside, -1, (struct make_user){0}, make_fd(mk, f->id),
 					 err);
+	if (p && !p->usk->name_len && is_made(mk, f->id) && is_connected(make_fd(mk, f->id)))
+		return 0; /* half a pair */
 	if (!p || !p->usk->name_len)
 		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
 				"%s: the socket it sends to has no name to connect it by",
 				make_name(f));
-	return make_unix_connect(f, p->usk, (struct make_user){0}, make_fd(mk, f->id), err);
+	return make_unix_connect(f, p->usk, mk->paths[p->id - 1], (struct make_user){0},
+				 make_fd(mk, f->id), err);
 }
 
 /* Both are bound before either is connected: then each takes only what its peer sends. */
@@ -277,13 +315,14 @@ static int make_waiting(struct make *mk, const struct m_file *f, struct err *err
 {
 	const struct m_file *l = by_ino(mk, f->usk->peer_ino);
 	cleanup_fd int sk = new_socket(f, err);
-	int ret = sk < 0 ? sk : make_unix_bind(mk, f, sk, err);
+	int ret = sk < 0 ? sk : make_unix_bind(mk, f, sk, false, err);
 
 	if (ret == 0 && (!l || l->usk->state != M_SK_LISTEN))
 		return err_fail(err, EBADMSG, ERR_IMAGE, "%s: nobody listens where it waits",
 				make_name(f));
 	if (ret == 0)
-		ret = make_unix_connect(f, l->usk, holder_of(mk->m, f), sk, err);
+		ret = make_unix_connect(f, l->usk, mk->paths[l->id - 1], holder_of(mk->m, f), sk,
+					err);
 	return ret < 0 ? ret : make_put(mk, f->id, take_fd(&sk), err);
 }
 
@@ -330,7 +369,11 @@ static int unix_open(struct make *mk, const struct m_file *f, bool late, struct 
 	if (mk->unix_opened)
 		return err_set(err, EINVAL, "make %s", make_name(f));
 	mk->unix_opened = true;
-	ret = for_all(mk, make_single, err);
+	ret = for_all(mk, make_half, err);
+	if (ret == 0)
+		ret = for_all(mk, make_removed, err);
+	if (ret == 0)
+		ret = for_all(mk, make_single, err);
 	if (ret == 0)
 		ret = for_all(mk, make_pair, err);
 	if (ret == 0)
@@ -339,7 +382,7 @@ static int unix_open(struct make *mk, const struct m_file *f, bool late, struct 
 		ret = for_all(mk, connect_named, err);
 	if (ret == 0)
 		ret = make_all_waiting(mk, err);
-	return ret ? ret : make_unix_unlink(mk, err);
+	return ret;
 }
 
 static int shut(struct make *mk, const struct m_file *f, struct err *err)
@@ -361,6 +404,23 @@ static int set_opts(struct make *mk, const struct m_file *f, struct err *err)
 	return ret ? ret : make_set_flags(make_fd(mk, f->id), f, err);
 }
 
+/*
+ * The other end is closed after all has been said. It says ECONNRESET when it had something that it
+ * had not read.
+ */
+static int close_peer(struct make *mk, const struct m_file *f, struct err *err)
+{
+	int peer = mk->peers[f->id - 1], ret = 0;
+
+	if (peer >= 0 && f->usk->reset &&
+	    send(make_fd(mk, f->id), "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		ret = err_set(err, errno, "make %s one that was reset", make_name(f));
+	if (peer >= 0)
+		close(peer);
+	mk->peers[f->id - 1] = -1;
+	return ret;
+}
+
 /* The first one does it for all. */
 static int unix_late(struct make *mk, const struct m_file *f, int fd, struct err *err)
 {
@@ -374,12 +434,7 @@ static int unix_late(struct make *mk, const struct m_file *f, int fd, struct err
 		ret = for_all(mk, set_opts, err);
 	if (ret == 0)
 		ret = for_all(mk, shut, err);
-	for (uint32_t i = 0; i < mk->m->nfiles; i++) {
-		if (mk->peers[i] >= 0)
-			close(mk->peers[i]);
-		mk->peers[i] = -1;
-	}
-	return ret;
+	return ret ? ret : for_all(mk, close_peer, err);
 }
 
 const struct make_row make_unix = {.open = unix_open, .late = unix_late};

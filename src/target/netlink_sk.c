@@ -80,6 +80,8 @@ int netlink_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup
 	n->strict = is_set(dup, NETLINK_GET_STRICT_CHK);
 	file->nlsk = n;
 	ret = sk_opts_read(f, at, fd, dup, &n->opts, err);
+	if (ret == 0)
+		ret = sk_error_finding(f, at->pid, fd, dup, err);
 	return ret ? ret : netlink_findings(f, at, fd, dup, err);
 }
 
@@ -104,6 +106,7 @@ int packet_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
 	const char *lost = packet_lost(dup);
 	struct sockaddr_ll addr = {0};
 	socklen_t len = sizeof(addr);
+	int ret;
 
 	if (!p)
 		return nomem(at, fd, err);
@@ -122,5 +125,6 @@ int packet_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
 	file->psk = p;
 	if (lost && finding_fatal(f->m, at->pid, "fd %u: %s: not supported", fd, lost) < 0)
 		return nomem(at, fd, err);
-	return sk_opts_read(f, at, fd, dup, &p->opts, err);
+	ret = sk_error_finding(f, at->pid, fd, dup, err);
+	return ret ? ret : sk_opts_read(f, at, fd, dup, &p->opts, err);
 }

@@ -126,6 +126,8 @@ int put_pending(struct remote *r, const struct m_proc *p, struct err *err);
  */
 int put_timers_create(struct remote *r, const struct m_proc *p, bool count, struct err *err);
 
+/* Does arming its timer bring that signal, so that nobody is to queue it? */
+bool put_timers_signal(const struct m_proc *p, const struct m_siginfo *info);
 /* Those, and interval timers, with the time they had left. */
 int put_timers_arm(struct remote *r, const struct m_proc *p, struct err *err);
 

@@ -145,8 +145,8 @@ static int check_queue(const struct m_sigqueue *q, uint32_t tid, struct err *err
 }
 
 /* @shared: to the process, from @task, else to @task itself: to others not every si_code may go. */
-static int queue(struct remote *r, struct task *task, const struct m_sigqueue *q, bool shared,
-		 struct err *err)
+static int queue(struct remote *r, const struct m_proc *p, struct task *task,
+		 const struct m_sigqueue *q, bool shared, struct err *err)
 {
 	static struct m_siginfo infos[QUEUE_AT_ONCE];
 	int ret = 0;
@@ -157,7 +157,8 @@ static int queue(struct remote *r, struct task *task, const struct m_sigqueue *q
 			int signo = signo_of(&q->info[i]);
 			struct list_call *c;
 
-			if (signo == SIGSTOP || is_repeated(q, i))
+			if (signo == SIGSTOP || is_repeated(q, i) ||
+			    put_timers_signal(p, &q->info[i]))
 				continue;
 			tidy(&infos[i - at], &q->info[i]);
 			c = list_add(&list, shared ? SYS_rt_sigqueueinfo : SYS_rt_tgsigqueueinfo,
@@ -205,9 +206,9 @@ int put_pending(struct remote *r, const struct m_proc *p, struct err *err)
 	for (uint32_t i = 0; i < p->nthreads; i++)
 		bits |= bits_of(&p->threads[i].pending);
 	r->caught |= bits;
-	ret = queue(r, tree_proc_task(r->tree, r->proc, 0), &p->pending, true, err);
+	ret = queue(r, p, tree_proc_task(r->tree, r->proc, 0), &p->pending, true, err);
 	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++)
-		ret = queue(r, tree_proc_task(r->tree, r->proc, i), &p->threads[i].pending, false,
-			    err);
+		ret = queue(r, p, tree_proc_task(r->tree, r->proc, i), &p->threads[i].pending,
+			    false, err);
 	return ret;
 }

@@ -36,6 +36,97 @@ struct sigevent_raw {
 
 static struct list list;
 
+/* --- signals of timers --------------------------------------------------------------------------
+ */
+
+/*
+ * A timer has one signal on its way at most, and counts what expires meanwhile when it is taken: so
+ * the kernel makes that signal itself, from a timer that is armed for a point in time that has
+ * passed, and nobody queues it.
+ *
+ *	interval 20 ms, the next one due at 1000 ms, 3 counted	armed for 1000 - 4 * 20 = 920 ms
+ *	taken at 990 ms						overrun 3, the next one at 1000 ms
+ */
+static bool is_wall_clock(int32_t clock)
+{
+	return clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME ||
+	       clock == CLOCK_TAI || clock == CLOCK_REALTIME_ALARM || clock == CLOCK_BOOTTIME_ALARM;
+}
+
+static bool signals(const struct m_posix_timer *t)
+{
+	return t->notify == SIGEV_SIGNAL || t->notify == SIGEV_THREAD_ID;
+}
+
+static const struct m_posix_timer *timer_of(const struct m_proc *p, const siginfo_t *si)
+{
+	for (uint32_t i = 0; si->si_code == SI_TIMER && i < p->nposix_timers; i++) {
+		const struct m_posix_timer *t = &p->posix_timers[i];
+
+		if (t->id == si->si_timerid && (int)t->signo == si->si_signo)
+			return t;
+	}
+	return NULL;
+}
+
+bool put_timers_signal(const struct m_proc *p, const struct m_siginfo *info)
+{
+	const struct m_posix_timer *t;
+	siginfo_t si;
+
+	memcpy(&si, info->data, sizeof(si));
+	t = timer_of(p, &si);
+	/* Armed anew since it expired, for once: that is not to come now. */
+	return t && signals(t) && is_wall_clock(t->clock_id) && (t->interval_ns || !t->value_ns);
+}
+
+/* The signal of @t that waits; what it says has not counted what expired since. */
+static bool waits_in(const struct m_proc *p, const struct m_sigqueue *q,
+		     const struct m_posix_timer *t, uint32_t *ret_overrun)
+{
+	for (uint32_t i = 0; i < q->n; i++) {
+		siginfo_t si;
+
+		memcpy(&si, q->info[i].data, sizeof(si));
+		if (timer_of(p, &si) != t || !put_timers_signal(p, &q->info[i]))
+			continue;
+		*ret_overrun = si.si_overrun > 0 ? (uint32_t)si.si_overrun : 0;
+		return true;
+	}
+	return false;
+}
+
+static bool waits(const struct m_proc *p, const struct m_posix_timer *t, uint32_t *ret_overrun)
+{
+	bool ret = waits_in(p, &p->pending, t, ret_overrun);
+
+	for (uint32_t i = 0; !ret && i < p->nthreads; i++)
+		ret = waits_in(p, &p->threads[i].pending, t, ret_overrun);
+	return ret;
+}
+
+static bool has_signo(const struct m_sigqueue *q, uint32_t signo)
+{
+	for (uint32_t i = 0; i < q->n; i++) {
+		siginfo_t si;
+
+		memcpy(&si, q->info[i].data, sizeof(si));
+		if (si.si_signo == (int)signo)
+			return true;
+	}
+	return false;
+}
+
+/* Any signal of that number that waits, of a timer or not. */
+static bool is_waited_for(const struct m_proc *p, uint32_t signo)
+{
+	bool ret = has_signo(&p->pending, signo);
+
+	for (uint32_t i = 0; !ret && i < p->nthreads; i++)
+		ret = has_signo(&p->threads[i].pending, signo);
+	return ret;
+}
+
 /* --- making them ------------------------------------------------------------------------------ */
 
 static int by_id(const void *a, const void *b)
@@ -85,6 +176,33 @@ static struct list_call *add_create(const struct m_posix_timer *t, struct sigeve
 	list_give(c, 1, ev, sizeof(*ev));
 	list_take(c, 2, id, sizeof(*id));
 	return c;
+}
+
+/* A CPU clock has the number of whose time it is in it, 0 for oneself; bit 2: of a thread. */
+static bool clock_is_gone(struct remote *r, int32_t clock)
+{
+	pid_t pid = clock < 0 ? (pid_t) ~(clock >> 3) : 0;
+
+	return pid && !tree_task(r->tree, pid) && kill(pid, 0) < 0 && errno == ESRCH;
+}
+
+/*
+ * A timer can outlive the thread that it signals and the process whose time it counts: nothing
+ * comes of it any more, but it is there.
+ */
+static struct m_posix_timer alive(struct remote *r, const struct m_posix_timer *t)
+{
+	struct m_posix_timer ret = *t;
+	const struct task *task =
+		t->notify == SIGEV_THREAD_ID ? tree_task(r->tree, t->notify_tid) : NULL;
+	bool deaf =
+		t->notify & SIGEV_THREAD_ID && (!task || &r->tree->procs[task->proc] != r->proc);
+
+	if (clock_is_gone(r, t->clock_id))
+		ret.clock_id = CLOCK_MONOTONIC;
+	if (deaf || ret.clock_id != t->clock_id)
+		ret.notify = SIGEV_NONE;
+	return ret;
 }
 
 /*
@@ -141,8 +259,11 @@ static int create_chosen(struct remote *r, const struct m_posix_timer *const *t,
 		struct task *task = maker(r, t[at]);
 
 		list_begin(&list);
-		for (k = 0; k < TIMERS_AT_ONCE && at + k < n && maker(r, t[at + k]) == task; k++)
-			add_create(t[at + k], &ev[k], &ids[k])->may_fail = true;
+		for (k = 0; k < TIMERS_AT_ONCE && at + k < n && maker(r, t[at + k]) == task; k++) {
+			struct m_posix_timer live = alive(r, t[at + k]);
+
+			add_create(&live, &ev[k], &ids[k])->may_fail = true;
+		}
 		ret = list_run(&list, r, task, err);
 		for (uint32_t i = 0; ret == 0 && i < k; i++)
 			ret = created(t[at + i], &list.calls[i], ids[i], (uint32_t)r->proc->pid,
@@ -185,6 +306,7 @@ static int skip_ids(struct remote *r, int32_t next, int32_t want, struct err *er
 /* The timer itself tells which id is next: if it is not yet its own, those between are used up. */
 static int create_counted(struct remote *r, const struct m_posix_timer *t, struct err *err)
 {
+	struct m_posix_timer live = alive(r, t);
 	struct sigevent_raw ev;
 	int ret = 0;
 
@@ -193,7 +315,7 @@ static int create_counted(struct remote *r, const struct m_posix_timer *t, struc
 		int32_t id;
 
 		list_begin(&list);
-		c = add_create(t, &ev, &id);
+		c = add_create(&live, &ev, &id);
 		c->may_fail = true;
 		ret = list_run(&list, r, maker(r, t), err);
 		again = ret == 0 && c->ret == 0 && id < t->id;
@@ -278,25 +400,106 @@ static struct timespec to_timespec(uint64_t ns)
 	return (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
 }
 
+enum armed { AS_IT_IS, WITH_SIGNAL, WITH_OVERRUNS };
+
+/* What is to be told of what has expired, and how often that was beyond the first time. */
+static enum armed how(struct remote *r, const struct m_proc *p, const struct m_posix_timer *t,
+		      uint32_t *ret_overrun)
+{
+	*ret_overrun = 0;
+	if (!is_wall_clock(t->clock_id) || !signals(t) || alive(r, t).notify == SIGEV_NONE)
+		return AS_IT_IS;
+	if (waits(p, t, ret_overrun))
+		return WITH_SIGNAL;
+	*ret_overrun = t->overrun;
+	return t->overrun && t->interval_ns && t->value_ns && !is_waited_for(p, t->signo)
+		       ? WITH_OVERRUNS
+		       : AS_IT_IS;
+}
+
+/* The point in time to arm @t for, so that it has expired 1 + @overrun times. */
+static uint64_t passed(const struct m_posix_timer *t, uint32_t overrun)
+{
+	struct timespec now = {0};
+	uint64_t next, back = 0;
+
+	clock_gettime(t->clock_id, &now);
+	next = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	/* One that does not repeat has no next time. */
+	if (!t->interval_ns)
+		return next > 1 ? next - 1 : 1;
+	next += t->value_ns;
+	if (__builtin_mul_overflow(t->interval_ns, (uint64_t)overrun + 1, &back) || back >= next)
+		return 1;
+	return next - back;
+}
+
+static void add_arm(struct remote *r, const struct m_proc *p, const struct m_posix_timer *t,
+		    struct itimerspec *it)
+{
+	uint32_t overrun;
+	bool absolute = how(r, p, t, &overrun) != AS_IT_IS;
+	struct list_call *c =
+		list_add(&list, SYS_timer_settime, (uint64_t)(int64_t)t->id, "arm a POSIX timer");
+
+	*it = (struct itimerspec){to_timespec(t->interval_ns),
+				  to_timespec(absolute ? passed(t, overrun) : t->value_ns)};
+	c->args[1] = absolute ? TIMER_ABSTIME : 0;
+	list_give(c, 2, it, sizeof(*it));
+}
+
+/* The signal is only made for the timer to count: it is taken at once. */
+static int arm_and_take(struct remote *r, const struct m_proc *p, const struct m_posix_timer *t,
+			struct err *err)
+{
+	static struct itimerspec it;
+	static const struct timespec soon = {.tv_nsec = 50000000};
+	const uint64_t mask = 1ull << (t->signo - 1);
+	struct task *task = t->notify == SIGEV_THREAD_ID ? tree_task(r->tree, t->notify_tid)
+							 : tree_proc_task(r->tree, r->proc, 0);
+	struct list_call *c;
+
+	list_begin(&list);
+	add_arm(r, p, t, &it);
+	c = list_add(&list, SYS_rt_sigtimedwait, 0, "take the signal of a POSIX timer");
+	list_give(c, 0, &mask, sizeof(mask));
+	list_give(c, 2, &soon, sizeof(soon));
+	c->args[3] = sizeof(mask);
+	c->may_fail = true;
+	return list_run(&list, r, task, err);
+}
+
+static int arm_counted(struct remote *r, const struct m_proc *p, struct err *err)
+{
+	uint32_t overrun;
+	int ret = 0;
+
+	for (uint32_t i = 0; ret == 0 && i < p->nposix_timers; i++)
+		if (how(r, p, &p->posix_timers[i], &overrun) == WITH_OVERRUNS)
+			ret = arm_and_take(r, p, &p->posix_timers[i], err);
+	return ret;
+}
+
+static bool is_armed(struct remote *r, const struct m_proc *p, const struct m_posix_timer *t)
+{
+	uint32_t overrun;
+	enum armed armed = how(r, p, t, &overrun);
+
+	if (armed == AS_IT_IS)
+		return t->value_ns && !clock_is_gone(r, t->clock_id);
+	return armed == WITH_SIGNAL;
+}
+
 int put_timers_arm(struct remote *r, const struct m_proc *p, struct err *err)
 {
 	static struct itimerspec it[LIST_CALLS];
-	int ret = 0;
+	int ret = arm_counted(r, p, err);
 
 	for (uint32_t at = 0; ret == 0 && at < p->nposix_timers; at += LIST_CALLS) {
 		list_begin(&list);
-		for (uint32_t i = at; i < p->nposix_timers && i < at + LIST_CALLS; i++) {
-			const struct m_posix_timer *t = &p->posix_timers[i];
-			struct list_call *c;
-
-			if (!t->value_ns)
-				continue;
-			it[i - at] = (struct itimerspec){to_timespec(t->interval_ns),
-							 to_timespec(t->value_ns)};
-			c = list_add(&list, SYS_timer_settime, (uint64_t)(int64_t)t->id,
-				     "arm a POSIX timer");
-			list_give(c, 2, &it[i - at], sizeof(it[0]));
-		}
+		for (uint32_t i = at; i < p->nposix_timers && i < at + LIST_CALLS; i++)
+			if (is_armed(r, p, &p->posix_timers[i]))
+				add_arm(r, p, &p->posix_timers[i], &it[i - at]);
 		ret = list_run(&list, r, tree_proc_task(r->tree, r->proc, 0), err);
 	}
 	return ret < 0 ? ret : arm_itimers(r, p, err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Options that every kind of socket has. */
 #include <linux/filter.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -18,6 +19,25 @@ int sk_int(int sk, int level, int name)
 	socklen_t len = sizeof(v);
 
 	return getsockopt(sk, level, name, &v, &len) < 0 ? 0 : v;
+}
+
+bool sk_has_error(int sk)
+{
+	struct pollfd p = {.fd = sk};
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLERR;
+}
+
+int sk_error_finding(struct files *f, uint32_t pid, uint32_t fd, int dup, struct err *err)
+{
+	return sk_has_error(dup) &&
+			       finding_fatal(f->m, pid,
+					     "fd %u: socket: an error that the program has not "
+					     "seen yet (SO_ERROR, or its error queue): not "
+					     "supported: try again when it has",
+					     fd) < 0
+		       ? err_set(err, ENOMEM, "findings of pid %u", pid)
+		       : 0;
 }
 
 static uint32_t sk_u32(int sk, int name)
@@ -111,5 +131,7 @@ int sk_opts_read(struct files *f, const struct proc_at *at, uint32_t fd, int dup
 		if (!ret->bound_dev)
 			return err_set(err, ENOMEM, "device of fd %u of pid %u", fd, at->pid);
 	}
+	if (sk_more_read(f, dup, ret) < 0)
+		return err_set(err, ENOMEM, "options of fd %u of pid %u", fd, at->pid);
 	return read_filter(f, at, fd, dup, ret, err);
 }

@@ -7,10 +7,14 @@
  * every way out. Should the guardian be killed in between, a later MSG_PEEK of the program, and
  * nothing else, would begin further on: the descriptors make it rare that an offset is needed.
  *
+ * Two things are asked for by poll(2), for a look would take or miss them: an error that waits, and
+ * the mark of urgent data.
+ *
  * Bytes of a stream that were written before descriptors come out in one piece with them, as a
  * program that reads with a large buffer gets them.
  */
 #include <linux/sockios.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -188,33 +192,73 @@ static int read_stream(struct queue *q, size_t want, int peek_off)
 	return ret < 0 ? ret : 0;
 }
 
-/* Messages: an offset of 0 makes every look go on behind the one before. */
-static int read_messages(struct queue *q, int peek_off)
+/* Takes back empty messages without descriptors that were the last thing: @n of them. */
+static void forget_empty(struct queue *q, uint32_t n)
 {
-	size_t len;
+	struct model *m = q->f->m;
+
+	while (n-- && m->npackets && !m->packets[m->npackets - 1].nrights)
+		m->npackets--;
+}
+
+/*
+ * Messages, @inq bytes of them: an offset of 0 makes every look go on behind the one before. The
+ * kernel shows an empty message once, and the end of a connection again and again; as the program
+ * sees an empty message in front of the end as that end, those are left out.
+ */
+static int read_messages(struct queue *q, size_t inq, int peek_off)
+{
+	enum { EMPTY_MAX = 1000 };
+	struct pollfd p = {.fd = q->dup, .events = POLLRDHUP};
+	bool ends = q->f->m->files[q->id - 1].usk->type == SOCK_SEQPACKET && poll(&p, 1, 0) == 1 &&
+		    p.revents & POLLRDHUP;
+	uint32_t empty = 0;
+	size_t len, got = 0;
 	int ret = set_peek_off(q->dup, 0);
 
 	while (ret >= 0) {
 		ret = look_once(q, false, &len);
 		if (ret <= 0)
 			break;
-		/* The offset counts bytes: one of none would be seen for ever. */
-		if (!len) {
-			ret = queue_fatal(q, "it has an empty message");
+		got += len;
+		empty = len ? 0 : empty + 1;
+		if (empty == EMPTY_MAX || (ends && got >= inq && empty == 2))
 			break;
-		}
 	}
 	set_peek_off(q->dup, peek_off);
-	return ret;
+	if (ret >= 0 && empty == EMPTY_MAX)
+		return queue_fatal(q, "it has too many empty messages");
+	if (ret >= 0 && ends)
+		forget_empty(q, empty);
+	return ret < 0 ? ret : 0;
+}
+
+/* What a look would take, or miss: 1 when there is nothing more to do. */
+static int first_look(struct queue *q, struct m_unix *u)
+{
+	struct pollfd p = {.fd = q->dup, .events = POLLPRI};
+
+	if (poll(&p, 1, 0) < 1)
+		return 0;
+	if (p.revents & POLLPRI)
+		return queue_fatal(q, "it has urgent data (MSG_OOB)") ?: 1;
+	if (!(p.revents & POLLERR))
+		return 0;
+	/* The only error that a stream can have. */
+	u->reset = u->type == SOCK_STREAM && !u->peer_ino && u->state == M_SK_ESTABLISHED;
+	return u->reset ? 0 : sk_error_finding(q->f, q->pid, q->fd, q->dup, q->err) ?: 1;
 }
 
 int sk_queue_read(struct files *f, uint32_t pid, uint32_t fd, uint32_t id, int dup, struct err *err)
 {
-	const struct m_unix *u = f->m->files[id - 1].usk;
+	struct m_unix *u = f->m->files[id - 1].usk;
 	struct queue q = {.f = f, .pid = pid, .fd = fd, .id = id, .dup = dup, .err = err};
 	bool stream = u->type == SOCK_STREAM;
 	int peek_off = u->opts.peek_off, inq = 0, ret;
 
+	ret = first_look(&q, u);
+	if (ret)
+		return ret < 0 ? ret : 0;
 	if (u->state == M_SK_LISTEN || ioctl(dup, SIOCINQ, &inq) < 0)
 		return 0;
 	if (!inq && stream)
@@ -226,7 +270,8 @@ int sk_queue_read(struct files *f, uint32_t pid, uint32_t fd, uint32_t id, int d
 	q.buf = malloc(q.room);
 	if (!q.buf)
 		return nomem(&q);
-	ret = stream ? read_stream(&q, (size_t)inq, peek_off) : read_messages(&q, peek_off);
+	ret = stream ? read_stream(&q, (size_t)inq, peek_off)
+		     : read_messages(&q, (size_t)inq, peek_off);
 	free(q.buf);
 	if (ret < 0 && !err->errnum)
 		ret = queue_fatal(&q, strerrordesc_np(-ret));

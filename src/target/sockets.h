@@ -33,6 +33,13 @@ void sockets_deinit(struct files *f);
 int sk_opts_read(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
 		 struct m_sk_opts *ret, struct err *err);
 int sk_int(int sk, int level, int name);
+/* sk_groups.c */
+int sk_groups_read(struct files *f, uint32_t pid, uint32_t fd, int sk, struct m_inet *i);
+/* sk_more.c */
+int sk_more_read(struct files *f, int sk, struct m_sk_opts *ret);
+/* One that waits for the program; asking with SO_ERROR would take it. */
+bool sk_has_error(int sk);
+int sk_error_finding(struct files *f, uint32_t pid, uint32_t fd, int dup, struct err *err);
 
 /* By family; @dup is ours. */
 int unix_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, struct m_file *file,
@@ -89,7 +96,11 @@ int tcp_list_findings(struct files *f, struct err *err);
  * all else; the state of @i is of the same moment as the latter. It goes on as it was. -errno.
  */
 int tcp_read_sent(struct files *f, int sk, struct m_inet *i);
+/* TCP_URGENT: has read nothing, for there is a mark of urgent data in the queue. */
+enum { TCP_URGENT = 1 };
 int tcp_read_got(struct files *f, int sk, struct m_inet *i);
+/* inet_diag.c: bytes that have come and were not read, whatever is among them. */
+int inet_diag_received(const struct m_inet *i, uint32_t *ret);
 /* From now on the connection @sk works no more, and closing it tells the other side nothing. */
 int tcp_silence(int sk);
 

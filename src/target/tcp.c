@@ -16,6 +16,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -100,12 +101,34 @@ static int read_window(int sk, struct m_tcp *t)
 	return 0;
 }
 
+/*
+ * Is there a mark of urgent data in the queue, or on its way to it? @in is what SIOCINQ says. A
+ * byte that was read with MSG_OOB stays in its place, unseen, until the rest is read.
+ */
+static bool has_mark(int sk, const struct m_inet *i, int in)
+{
+	struct pollfd p = {.fd = sk, .events = POLLPRI};
+	uint32_t received;
+	int at = 0;
+	char b;
+
+	if (poll(&p, 1, 0) == 1 && p.revents & POLLPRI)
+		return true;
+	if (ioctl(sk, SIOCATMARK, &at) == 0 && at)
+		return true;
+	if (recv(sk, &b, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT) >= 0 || errno == EAGAIN)
+		return true;
+	/* The end of the stream has a number, too. */
+	return inet_diag_received(i, &received) == 0 && received > (uint32_t)in + m_inet_fin_got(i);
+}
+
 /* Numbers of one moment, for more may come in: between two looks at the number nothing came. */
 static int read_receive_queue(struct files *f, int sk, struct m_inet *i)
 {
 	enum { TRIES = 10000 };
 	struct m_tcp *t = i->tcp;
 	uint32_t before = 0;
+	bool mark = false;
 	int in = 0, ret = 0;
 	ssize_t n;
 
@@ -117,6 +140,7 @@ static int read_receive_queue(struct files *f, int sk, struct m_inet *i)
 			ret = read_window(sk, t);
 		if (ret == 0)
 			inet_read_state(sk, i, true);
+		mark = ret == 0 && has_mark(sk, i, in);
 		if (ret == 0)
 			ret = get_queue_seq(sk, TCP_RECV_QUEUE, &t->inq_seq);
 		if (ret == 0 && before == t->inq_seq)
@@ -124,8 +148,8 @@ static int read_receive_queue(struct files *f, int sk, struct m_inet *i)
 		if (ret == 0 && k == TRIES)
 			ret = -EBUSY;
 	}
-	if (ret < 0)
-		return ret;
+	if (ret < 0 || mark)
+		return ret < 0 ? ret : TCP_URGENT;
 	n = peek(f, sk, (uint32_t)in, &t->inq);
 	t->inq_len = (uint32_t)in;
 	if (n >= 0 && n != in)

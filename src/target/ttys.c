@@ -7,6 +7,7 @@
  * process: no call inside of the target is needed.
  */
 #include <asm/termbits.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -53,9 +54,11 @@ static void take_termios(const struct termios *from, struct m_termios *to)
 
 static void read_modes(int dup, struct m_tty *t)
 {
+	struct pollfd p = {.fd = dup};
 	struct winsize size;
 	struct termios tio;
 
+	t->hung = t->master && poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
 	t->locked = t->master && get_int(dup, TIOCGPTLCK);
 	t->exclusive = get_int(dup, TIOCGEXCL) != 0;
 	t->packet_mode = t->master && get_int(dup, TIOCGPKT);
@@ -132,11 +135,8 @@ int tty_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, st
 	}
 	if (dup >= 0)
 		read_modes(dup, &t);
-	if (ioctl(dup, FIONREAD, &n) == 0 && n &&
-	    finding_add(f->m, at->pid,
-			"fd %u: terminal: %d bytes that nobody has read are not carried", fd,
-			n) < 0)
-		return nomem(at->pid, fd, err);
+	if (dup >= 0 && ioctl(dup, FIONREAD, &n) == 0 && n > 0)
+		t.unread = (uint32_t)n;
 	e = model_push(f->m, &f->m->ttys, &f->m->nttys, sizeof(*e));
 	if (!e)
 		return nomem(at->pid, fd, err);
@@ -176,11 +176,40 @@ static int tty_outside(struct files *f, const struct m_proc *p, uint32_t fd, con
 		       : 0;
 }
 
+/*
+ * There is no way to look at them without taking them. Of a terminal that is somebody else's they
+ * stay where they are.
+ */
+static int unread(struct files *f, const struct m_proc *p, uint32_t fd, struct m_tty *t,
+		  struct err *err)
+{
+	uint32_t n = t->unread;
+	bool ours = t->kind == M_TTY_PTY && (t->master || has_master(f->m, t));
+	int ret;
+
+	if (!n)
+		return 0;
+	t->unread = 0;
+	if (ours)
+		ret = finding_fatal(
+			f->m, p->pid,
+			"fd %u: terminal /dev/pts/%u: %u bytes that nobody has read yet: "
+			"not supported: try again when they have been",
+			fd, t->index, n);
+	else
+		ret = finding_add(f->m, p->pid,
+				  "fd %u: terminal: %u bytes that nobody has read are not carried",
+				  fd, n);
+	return ret < 0 ? nomem(p->pid, fd, err) : 0;
+}
+
 int tty_finish(struct files *f, const struct m_proc *p, uint32_t fd, uint32_t id, struct err *err)
 {
 	const struct m_file *file = &f->m->files[id - 1];
 	struct m_tty *t = file->tty ? &f->m->ttys[file->tty - 1] : NULL;
 
+	if (t && unread(f, p, fd, t, err) < 0)
+		return -err->errnum;
 	if (!t || t->master || t->inherited || t->kind == M_TTY_CURRENT)
 		return 0;
 	if (t->kind == M_TTY_PTY && has_master(f->m, t))

@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* Unix sockets of a tree: names, peers, and who waits to be accepted. */
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "src/target/sockets.h"
+
+/* Linux 4.13 */
+#ifndef SIOCUNIXFILE
+#define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0)
+#endif
 
 static int nomem(uint32_t pid, uint32_t fd, struct err *err)
 {
@@ -16,34 +25,77 @@ static int nomem(uint32_t pid, uint32_t fd, struct err *err)
 /* --- the path -----------------------------------------------------------------------------------
  */
 
-/* Where a relative name leads to is known for the working directory only. */
-static int read_path(struct files *f, const struct proc_at *at, uint32_t fd,
+/*
+ * The kernel gives a descriptor of what a socket is bound to (Linux 4.13, CAP_NET_ADMIN): its path
+ * says where a relative name began, wherever the program has gone since. NULL: not known.
+ */
+static const char *dir_of(int dup, const char *name)
+{
+	static char link[32], path[4096 + 128];
+	cleanup_fd int fd = dup < 0 ? -1 : ioctl(dup, SIOCUNIXFILE, 0);
+	size_t len = strlen(name), n;
+	ssize_t got;
+
+	if (fd < 0)
+		return NULL;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	got = readlink(link, path, sizeof(path) - 1);
+	if (got <= 0)
+		return NULL;
+	path[got] = '\0';
+	n = (size_t)got;
+	if (n > strlen(" (deleted)") && !strcmp(path + n - strlen(" (deleted)"), " (deleted)"))
+		n -= strlen(" (deleted)");
+	if (n <= len + 1 || strncmp(path + n - len, name, len) != 0 || path[n - len - 1] != '/')
+		return NULL;
+	path[n - len - 1] = '\0';
+	return *path ? path : strcpy(path, "/");
+}
+
+static int read_dir(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
+		    const char *name, struct m_unix *u, struct err *err)
+{
+	const char *dir = dir_of(dup, name);
+
+	if (!dir && !u->deleted && proctext_link(&f->segment_link, at->dir, "cwd") >= 0)
+		dir = f->segment_link.data;
+	if (dir) {
+		u->name_dir = model_strdup(f->m, dir);
+		return u->name_dir ? 0 : nomem(at->pid, fd, err);
+	}
+	return dup >= 0 && finding_fatal(f->m, at->pid,
+					 "fd %u: unix socket: where its relative name %s begins is "
+					 "not known: not supported",
+					 fd, name) < 0
+		       ? nomem(at->pid, fd, err)
+		       : 0;
+}
+
+static int read_path(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
 		     const struct unix_diag *d, struct m_unix *u, struct err *err)
 {
-	char name[sizeof(d->name) + 1] = "", path[sizeof(name) + 8];
+	char name[sizeof(d->name) + 1] = "", path[4096 + sizeof(name) + 8];
+	const char *dir;
 	struct statx stx;
 
 	memcpy(name, d->name, d->name_len);
 	u->path_ino = d->path_ino;
-	snprintf(path, sizeof(path), "%s/%s", *name == '/' ? "root" : "cwd", name);
+	dir = *name == '/' ? NULL : dir_of(dup, name);
+	snprintf(path, sizeof(path), "%s%s/%s", *name == '/' || dir ? "root" : "cwd",
+		 dir ? dir : "", name);
 	if (proc_at_stat(at, path, &stx) < 0 || (uint32_t)stx.stx_ino != d->path_ino) {
 		u->deleted = true;
-		return 0;
+	} else {
+		u->path_ino = stx.stx_ino;
+		u->has_perms = true;
+		u->perm_mode = stx.stx_mode;
+		u->perm_uid = stx.stx_uid;
+		u->perm_gid = stx.stx_gid;
 	}
-	u->path_ino = stx.stx_ino;
-	u->has_perms = true;
-	u->perm_mode = stx.stx_mode;
-	u->perm_uid = stx.stx_uid;
-	u->perm_gid = stx.stx_gid;
-	if (*name == '/')
-		return 0;
-	if (proctext_link(&f->segment_link, at->dir, "cwd") < 0)
-		return 0;
-	u->name_dir = model_strdup(f->m, f->segment_link.data);
-	return u->name_dir ? 0 : nomem(at->pid, fd, err);
+	return *name == '/' ? 0 : read_dir(f, at, fd, dup, name, u, err);
 }
 
-static int read_name(struct files *f, const struct proc_at *at, uint32_t fd,
+static int read_name(struct files *f, const struct proc_at *at, uint32_t fd, int dup,
 		     const struct unix_diag *d, struct m_unix *u, struct err *err)
 {
 	if (!d->name_len)
@@ -56,7 +108,7 @@ static int read_name(struct files *f, const struct proc_at *at, uint32_t fd,
 	/* An accepted socket has the name of the one that listened, but no path of its own. */
 	if (!*d->name || !d->path_ino)
 		return 0;
-	return read_path(f, at, fd, d, u, err);
+	return read_path(f, at, fd, dup, d, u, err);
 }
 
 /* --- one socket ---------------------------------------------------------------------------------
@@ -107,7 +159,7 @@ int unix_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, s
 		u->cred_uid = cred.uid;
 		u->cred_gid = cred.gid;
 	}
-	ret = read_name(f, at, fd, &d, u, err);
+	ret = read_name(f, at, fd, dup, &d, u, err);
 	if (ret == 0 && d.state == M_SK_LISTEN)
 		ret = keep_pending(f, at, fd, (uint32_t)file->ino, &d, err);
 	if (ret == 0)

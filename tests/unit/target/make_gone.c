@@ -192,6 +192,9 @@ static void what_is_too_large_is_told(void **state)
 	made_same(&t, t.child.shared[1]);
 	assert_int_equal(fstat(made_fd(&t, t.child.shared[1]), &b), 0);
 	assert_int_equal(a.st_ino, b.st_ino);
+	assert_int_equal(b.st_nlink, 2);
+	make_done(t.mk);
+	assert_int_equal(fstat(made_fd(&t, t.child.shared[1]), &b), 0);
 	assert_int_equal(b.st_nlink, 1);
 	made_close(&t);
 }

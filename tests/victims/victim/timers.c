@@ -34,18 +34,24 @@ static void on_periodic(int sig, siginfo_t *si, void *ctx)
 		periodic_wrong = 1;
 }
 
-static timer_t timer_make(clockid_t clock, int notify, int sig, int value,
-			  const struct itimerspec *spec)
+static timer_t timer_armed(clockid_t clock, int notify, int sig, int value, int flags,
+			   const struct itimerspec *spec)
 {
 	struct sigevent ev = {.sigev_notify = notify, .sigev_signo = sig};
 	timer_t t;
 
 	ev.sigev_value.sival_int = value;
-	if (timer_create(clock, &ev, &t) || timer_settime(t, 0, spec, NULL))
+	if (timer_create(clock, &ev, &t) || timer_settime(t, flags, spec, NULL))
 		v_die("timer_create");
 	v_fact("timer %d %d %d %d %d %lld", getpid(), (int)(intptr_t)t, (int)clock, sig, value,
 	       (long long)spec->it_interval.tv_sec * 1000000000LL + spec->it_interval.tv_nsec);
 	return t;
+}
+
+static timer_t timer_make(clockid_t clock, int notify, int sig, int value,
+			  const struct itimerspec *spec)
+{
+	return timer_armed(clock, notify, sig, value, 0, spec);
 }
 
 static void timers_setup(void)
@@ -100,6 +106,111 @@ static void timers_check(void)
 	getitimer(ITIMER_PROF, &it);
 	if (it.it_interval.tv_usec != 250000)
 		v_bad("timers: ITIMER_PROF has changed");
+}
+
+/* --- signals of timers that wait, overruns
+ * ------------------------------------------------------- */
+
+enum { SIG_WAITS = 41, SIG_ONCE = 42, SIG_COUNTED = 43, SIG_NOBODY = 44 };
+
+static timer_t waiting, once, counted, orphan;
+static int overruns;
+
+/* Makes a timer that signals its own thread, which ends. */
+static void *orphan_maker(void *arg)
+{
+	struct sigevent ev = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIG_NOBODY};
+	struct itimerspec spec = {.it_value = {100000, 0}};
+
+	ev._sigev_un._tid = gettid_();
+	if (timer_create(CLOCK_MONOTONIC, &ev, &orphan) || timer_settime(orphan, 0, &spec, NULL))
+		v_die("timer_create");
+	v_tick();
+	return NULL;
+}
+
+static void overruns_setup(void)
+{
+	struct itimerspec spec = {.it_interval = {0, 20000000}, .it_value = {0, 1}};
+	struct timespec none = {0};
+	siginfo_t si;
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (int sig = SIG_WAITS; sig <= SIG_NOBODY; sig++)
+		sigaddset(&set, sig);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	start_thread(orphan_maker, NULL);
+	v_await_ticks(1);
+	waiting = timer_make(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIG_WAITS, 1, &spec);
+	spec.it_interval.tv_nsec = 0;
+	once = timer_make(CLOCK_REALTIME, SIGEV_SIGNAL, SIG_ONCE, 2, &spec);
+	/* The next one is far off: nothing more is counted while it is dumped. */
+	clock_gettime(CLOCK_MONOTONIC, &spec.it_value);
+	spec.it_interval = (struct timespec){spec.it_value.tv_sec / 5 + 1, 0};
+	spec.it_value = (struct timespec){1, 0};
+	counted = timer_armed(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIG_COUNTED, 3, TIMER_ABSTIME, &spec);
+	sigemptyset(&set);
+	sigaddset(&set, SIG_COUNTED);
+	if (sigtimedwait(&set, &si, &(struct timespec){5, 0}) != SIG_COUNTED)
+		v_die("the signal of a timer");
+	while (sigtimedwait(&set, &si, &none) > 0)
+		;
+	overruns = timer_getoverrun(counted);
+	if (overruns < 2)
+		v_skip("%d overruns in the time since boot", overruns);
+}
+
+static void overruns_check(void)
+{
+	struct itimerspec spec;
+
+	if (timer_getoverrun(counted) != overruns)
+		v_bad("timers: %d overruns, not %d", timer_getoverrun(counted), overruns);
+	if (timer_gettime(orphan, &spec) || spec.it_value.tv_sec < 90000)
+		v_bad("timers: one whose thread has ended has %ld s left",
+		      (long)spec.it_value.tv_sec);
+}
+
+/* How often the signal waits; its last one is @ret. */
+static unsigned take_all(int sig, siginfo_t *ret)
+{
+	struct timespec none = {0};
+	unsigned n = 0;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	while (n < 100 && sigtimedwait(&set, ret, &none) > 0)
+		n++;
+	return n;
+}
+
+static void overruns_finish(void)
+{
+	struct itimerspec off = {0};
+	unsigned n;
+	siginfo_t si;
+
+	/* More of it has expired by now than the one that waits. */
+	sleep_ms(100);
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIG_WAITS);
+	if (sigtimedwait(&set, &si, &(struct timespec){0}) != SIG_WAITS)
+		v_bad("timers: the signal that waited is gone");
+	else if (si.si_code != SI_TIMER || si.si_value.sival_int != 1 || si.si_overrun < 3 ||
+		 timer_getoverrun(waiting) != si.si_overrun)
+		v_bad("timers: code %d, value %d, overrun %d, %d of the timer", si.si_code,
+		      si.si_value.sival_int, si.si_overrun, timer_getoverrun(waiting));
+	if (sigtimedwait(&set, &si, &(struct timespec){0}) == SIG_WAITS && si.si_overrun > 0)
+		v_bad("timers: two signals of one timer waited");
+	timer_settime(waiting, 0, &off, NULL);
+	n = take_all(SIG_ONCE, &si);
+	if (n != 1 || si.si_value.sival_int != 2)
+		v_bad("timers: the signal of a timer that has expired came %u times", n);
+	if (timer_gettime(once, &off) || off.it_value.tv_sec || off.it_value.tv_nsec)
+		v_bad("timers: one that has expired is armed");
 }
 
 /* --- limits, directory, umask, priorities
@@ -243,6 +354,8 @@ static void rseq_setup(void)
 
 const struct scenario timer_scenarios[] = {
 	{"timers", "POSIX and interval timers", timers_setup, timers_check},
+	{"overruns", "signals of timers that wait, overruns, a timer whose thread has ended",
+	 overruns_setup, overruns_check, overruns_finish},
 	{"state", "limits, directory, umask, priority, name", process_state_setup,
 	 process_state_check},
 	{"sched", "scheduling policy and affinity of a thread", sched_setup},

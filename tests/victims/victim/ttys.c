@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pty.h>
 #include <signal.h>
 #include <stdio.h>
@@ -133,7 +134,33 @@ static void pty_check(void)
 		v_bad("tty: the job does not answer");
 }
 
+/* --- a terminal whose program has ended ----------------------------------------------------------
+ */
+
+static int hung_up;
+
+static void ptyhung_setup(void)
+{
+	int other;
+
+	if (openpty(&hung_up, &other, NULL, NULL, NULL))
+		v_skip("no pty: %s", strerrordesc_np(errno));
+	close(other);
+}
+
+static void ptyhung_check(void)
+{
+	struct pollfd p = {.fd = hung_up, .events = POLLIN};
+	char c;
+
+	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLHUP))
+		v_bad("tty: the other end is not closed any more: events %#x", p.revents);
+	else if (read(hung_up, &c, 1) >= 0 || errno != EIO)
+		v_bad("tty: a read of a terminal whose other end is closed gives something");
+}
+
 const struct scenario tty_scenarios[] = {
+	{"ptyhung", "a master whose slave is closed", ptyhung_setup, ptyhung_check},
 	{"pty", "a session with a terminal and a job in front", pty_setup, pty_check},
 	{},
 };

@@ -51,6 +51,7 @@ extern const struct scenario holder_scenarios[];
 extern const struct scenario lineage_scenarios[];
 extern const struct scenario mutex_scenarios[];
 extern const struct scenario cow_scenarios[];
+extern const struct scenario edge_scenarios[];
 
 /* --- main.c: options of the form --name value ----------------------------------------------------
  */
