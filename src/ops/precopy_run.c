@@ -22,6 +22,8 @@ static void add_stats(struct precopy *p, const struct md_stats *s)
 	struct md_stats old = *to;
 
 	*to = *s;
+	/* What counts is what could not be read while frozen: read_todo() sets it. */
+	to->vanished_bytes = old.vanished_bytes;
 	if (s->bottleneck && old.raw_bytes > s->raw_bytes && old.bottleneck)
 		to->bottleneck = old.bottleneck;
 	to->raw_bytes += old.raw_bytes;

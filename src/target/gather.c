@@ -74,6 +74,9 @@ void gather_close(struct gather *g)
 
 void gather_grasp(struct gather *g)
 {
+	/* Of no use any more, and connections need descriptors. */
+	ready_free(g->tree->ready);
+	g->tree->ready = NULL;
 	hold_grasp(g->files);
 }
 

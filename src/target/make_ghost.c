@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "binlog/pr.h"
 #include "src/target/make_row.h"
 
 /* --- a place for the name -----------------------------------------------------------------------
@@ -247,8 +248,12 @@ static int special_make(const struct m_ghost *g, const char *path)
 	if (ret < 0)
 		return -errno;
 	fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		ret = -errno;
+		if ((S_ISDIR(g->mode) ? rmdir(path) : unlink(path)) < 0)
+			pr_warn("%s is left\n", path);
+		return ret;
+	}
 	/* What we made, not what somebody has put in its place. */
 	if ((st.st_mode & S_IFMT) != (g->mode & S_IFMT) || st.st_uid != geteuid() ||
 	    (!S_ISDIR(g->mode) && st.st_nlink != 1))

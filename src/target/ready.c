@@ -101,19 +101,39 @@ void ready_open(struct ready *r, pid_t pid)
 	}
 }
 
+/*
+ * One read gives at most a page of a list of children. An empty one may be that of a thread that
+ * has ended, whose number is another's now; its stat is ESRCH then. -1: to be read by its path.
+ */
+static ssize_t read_whole(const struct thread *t, enum ready_file file, char *buf, size_t room)
+{
+	size_t got = 0;
+	ssize_t n = 0;
+	char c;
+
+	if (t->fds[file] < 0)
+		return -1;
+	while (got < room - 1 &&
+	       (n = pread(t->fds[file], buf + got, room - 1 - got, (off_t)got)) > 0)
+		got += (size_t)n;
+	if (n < 0 || got == room - 1)
+		return -1;
+	if (!got && (t->fds[READY_STAT] < 0 || pread(t->fds[READY_STAT], &c, 1, 0) != 1))
+		return -1;
+	buf[got] = '\0';
+	return (ssize_t)got;
+}
+
 ssize_t ready_read(const struct ready *r, pid_t pid, pid_t tid, enum ready_file file, char *buf,
 		   size_t room)
 {
 	uint32_t i;
 
-	if (r && idmap_get(&r->by_tid, (uint64_t)tid, &i) && r->v[i].fds[file] >= 0) {
-		ssize_t n = pread(r->v[i].fds[file], buf, room - 1, 0);
+	if (r && idmap_get(&r->by_tid, (uint64_t)tid, &i)) {
+		ssize_t n = read_whole(&r->v[i], file, buf, room);
 
-		/* What is shorter than asked for is all of it. */
-		if (n >= 0 && (size_t)n < room - 1) {
-			buf[n] = '\0';
+		if (n >= 0)
 			return n;
-		}
 	}
 	return procfs_read(buf, room, "/proc/%d/task/%d/%s", pid, tid, names[file]);
 }

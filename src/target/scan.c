@@ -18,11 +18,15 @@ static int seize_refused(struct tree *t, uint32_t proc, pid_t tid, struct err *e
 	struct procfs_status st;
 	char text[4096];
 
-	if (procfs_status(tid, text, sizeof(text), &st) < 0)
+	if (procfs_status(tid, text, sizeof(text), &st) < 0) {
+		t->missed = true;
 		return 0;
+	}
 	if (st.state == 'Z' || st.state == 'X') {
 		if (tid == p->pid)
 			p->headless = true;
+		else
+			t->missed |= st.state == 'X';
 		return 0;
 	}
 	if (st.tracer == getpid())
@@ -56,8 +60,10 @@ static int seize(struct tree *t, uint32_t proc, pid_t tid, struct err *err)
 		ptrace(PTRACE_INTERRUPT, tid, 0, 0);
 		return 0;
 	}
-	if (errno == ESRCH)
+	if (errno == ESRCH) {
+		t->missed = true;
 		return 0;
+	}
 	if (errno == EPERM)
 		return seize_refused(t, proc, tid, err);
 	return err_set(err, errno, "seize thread %d of process %d", tid, t->procs[proc].pid);

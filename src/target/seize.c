@@ -236,11 +236,27 @@ void tree_order(struct tree *t)
 	}
 }
 
-/* One pass: 1 when something new turned up, so that another one is due. */
+static uint32_t count_gone(const struct tree *t)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < t->ntasks; i++)
+		n += t->tasks[i].state == TASK_GONE;
+	return n;
+}
+
+/*
+ * One pass: 1 when something new turned up, so that another one is due. So it is when a thread
+ * ended meanwhile: the kernel's list of threads stops at one that does, whatever follows
+ * (next_tid() in fs/proc/base.c).
+ */
 static int freeze_pass(struct tree *t, uint64_t deadline, struct err *err)
 {
-	uint32_t ntasks = t->ntasks, nprocs = t->nprocs;
-	int ret = tree_scan(t, err);
+	uint32_t ntasks = t->ntasks, nprocs = t->nprocs, gone = count_gone(t);
+	int ret;
+
+	t->missed = false;
+	ret = tree_scan(t, err);
 
 	if (ret == 0)
 		ret = wait_all(t, deadline, err);
@@ -249,7 +265,7 @@ static int freeze_pass(struct tree *t, uint64_t deadline, struct err *err)
 		ret = sweep(t, err);
 	if (ret < 0)
 		return ret;
-	if (t->ntasks != ntasks || t->nprocs != nprocs)
+	if (t->ntasks != ntasks || t->nprocs != nprocs || t->missed || count_gone(t) != gone)
 		return 1;
 	for (uint32_t i = 0; i < t->ntasks; i++)
 		if (t->tasks[i].state == TASK_RUNNING)

@@ -111,7 +111,7 @@ def smaps(text, out):
 
 def fdinfo(pid, out):
     for fd in sorted(os.listdir(f"/proc/{pid}/fd"), key=int):
-        out[f"fd {fd} link"] = re.sub(r"\[\d+\]", "[N]", link(f"/proc/{pid}/fd/{fd}"))
+        out[f"fd {fd} link"] = re.sub(r"/#\d+ \(deleted\)$", "/#N (deleted)", re.sub(r"\[\d+\]", "[N]", link(f"/proc/{pid}/fd/{fd}")))
         for line in read(f"/proc/{pid}/fdinfo/{fd}").splitlines():
             key, _, value = line.partition(":")
             value = re.sub(r"(ino|sdev|pos):\S+", "", value) if key in ("tfd",) else value
