@@ -147,6 +147,7 @@ struct arch_inject {
 	uint32_t call_note; /* the set behind it; 0: the number is in NT_PRSTATUS */
 	const struct arch_gadget *syscall_ret; /* "system call; return"; ends with len 0 */
 	const struct arch_gadget *sigreturn;   /* what signal handlers return to; likewise */
+	uint32_t code_align;		       /* of instructions, so of those two; 0: none */
 
 	/*
 	 * @prstatus made to start call @nr at @pc with stack @sp, with no restart of an old call.
@@ -156,11 +157,13 @@ struct arch_inject {
 			 const uint64_t args[6]);
 	/* The result of the call that has just been made. */
 	int64_t (*call_ret)(const void *prstatus);
-	/*
-	 * At the entry stop of a call: it is not to be made. At any other stop: no call is being
-	 * made, so the result register's value is no reason to make one again.
-	 */
+	/* At the entry stop of a call: it is not to be made. */
 	void (*skip_call)(void *prstatus);
+	/*
+	 * At any other stop: no call is being made, so the result register's value is no reason to
+	 * make one again. NULL: as skip_call().
+	 */
+	void (*no_call)(void *prstatus);
 	/* The closing signal is to be @signo from here on. */
 	void (*set_signo)(void *prstatus, int signo);
 	/*
@@ -221,8 +224,26 @@ struct arch_inject {
 	void (*set_boot)(void *prstatus, uint64_t code, uint64_t control, uint64_t nr,
 			 const uint64_t args[6], int signo);
 	int64_t (*boot_ret)(const void *prstatus);
+	/*
+	 * A register that has one value for all threads until a thread writes to it: a set of
+	 * @lazy_note (0: no such register) put into any other thread is without effect. Registers
+	 * for a run that writes to it and then makes a call without effect.
+	 */
+	uint32_t lazy_note;
+	void (*set_lazy)(void *prstatus, uint64_t code, uint64_t control);
+	/*
+	 * Not at a system call, and with registers that the kernel loads on its way from an
+	 * interrupt alone. set_fault(): an address where no program may run. NULL: no such.
+	 */
+	bool (*by_interrupt)(const void *prstatus);
+	void (*set_fault)(void *prstatus);
 };
 
 extern const struct arch_inject arch_inject;
+
+static inline void arch_no_call(void *prstatus)
+{
+	(arch_inject.no_call ? arch_inject.no_call : arch_inject.skip_call)(prstatus);
+}
 
 #endif

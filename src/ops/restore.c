@@ -430,8 +430,10 @@ static int each(struct restore *r,
 static int put_clocks(struct restore *r, uint32_t i, struct remote *remote, struct err *err)
 {
 	struct m_proc *p = &r->model->procs[i];
-	int ret = put_sleeps(remote, p, err);
+	int ret = put_lazy_regs(remote, p, err);
 
+	if (ret == 0)
+		ret = put_sleeps(remote, p, err);
 	return ret < 0 ? ret : put_timers_arm(remote, p, err);
 }
 
