@@ -15,6 +15,7 @@ enum {
 struct core_msg {
 	Im__Core core;
 	struct regs_x86 x86;
+	struct regs_ppc64 ppc64;
 	/* of a thread */
 	Im__ThreadState thread;
 	Im__AltStack sas;
