@@ -28,6 +28,7 @@ enum {
 	SOFTE
 };
 enum { TRAP = 40, NKEPT, NREGS = 48, TRAP_SC = 0xc00, TRAP_SCV = 0x3000 };
+enum { NT_DSCR = 0x105, NT_DEXCR = 0x111 /* Linux 6.6 */ };
 
 #define CR0_SO 0x10000000ull
 
@@ -187,8 +188,8 @@ static void args_to_regs(uint64_t r[NREGS], uint64_t nr, const uint64_t args[6])
 	r[TRAP] = 0;
 }
 
-static void ppc64_set_call(void *prstatus, uint64_t pc, uint64_t sp, uint64_t sigreturn_pc,
-			   uint64_t nr, const uint64_t args[6])
+static void ppc64_set_call(void *prstatus, uint64_t pc, uint64_t sp, uint64_t back, uint64_t nr,
+			   const uint64_t args[6])
 {
 	uint64_t r[NREGS];
 
@@ -196,7 +197,7 @@ static void ppc64_set_call(void *prstatus, uint64_t pc, uint64_t sp, uint64_t si
 	args_to_regs(r, nr, args);
 	r[NIP] = pc;
 	r[R1] = sp;
-	r[LR] = sigreturn_pc;
+	r[LR] = back;
 	store(prstatus, r);
 }
 
@@ -288,13 +289,16 @@ static bool ppc64_wait_again(void *prstatus, bool look)
 	return true;
 }
 
-static bool ppc64_regset_fit(uint32_t note, const uint8_t *data, size_t len, uint8_t *ret,
-			     size_t room)
+static int64_t ppc64_regset_fit(const struct arch_set *set, const struct arch_set *has,
+				uint8_t *ret)
 {
-	if (len != room)
-		return false;
-	memcpy(ret, data, len);
-	return true;
+	/* The kernel has no way to write it. */
+	if (set->note == NT_DEXCR)
+		return 0;
+	if (set->len != has->len)
+		return -EBADMSG;
+	memcpy(ret, set->data, set->len);
+	return set->len;
 }
 
 /* "li r0, NUMBER" as it comes in the eight instructions that end with the call's. */
@@ -504,6 +508,6 @@ const struct arch_inject arch_inject = {
 	.boot_ret = ppc64_boot_ret,
 	.by_interrupt = ppc64_by_interrupt,
 	.set_fault = ppc64_set_fault,
-	.lazy_note = 0x105, /* NT_PPC_DSCR */
+	.lazy_note = NT_DSCR,
 	.set_lazy = ppc64_set_lazy,
 };
