@@ -80,6 +80,9 @@ struct arch_desc {
 	 * this of such a state. NULL as above.
 	 */
 	bool (*restart_undo)(void *prstatus, int64_t code);
+	/* It can do so on any host, and undoes more than syscall_len, ret_off and sysno_off tell.
+	 */
+	bool undo_anywhere;
 };
 
 extern const struct arch_desc arch_x86_64, arch_aarch64, arch_ppc64, arch_s390;
@@ -233,10 +236,9 @@ struct arch_inject {
 	void (*set_lazy)(void *prstatus, uint64_t code, uint64_t control);
 	/*
 	 * Not at a system call, and with registers that the kernel loads on its way from an
-	 * interrupt alone. set_fault(): an address where no program may run. NULL: no such.
+	 * interrupt alone. NULL: no such.
 	 */
 	bool (*by_interrupt)(const void *prstatus);
-	void (*set_fault)(void *prstatus);
 };
 
 extern const struct arch_inject arch_inject;

@@ -459,17 +459,6 @@ static bool ppc64_by_interrupt(const void *prstatus)
 	return r[TRAP] != TRAP_SC && r[TRAP] != TRAP_SCV;
 }
 
-static void ppc64_set_fault(void *prstatus)
-{
-	uint64_t r[NREGS];
-
-	load(r, prstatus);
-	/* The last pages below 4 PiB, where the kernel maps nothing unless it is asked to. */
-	r[NIP] = 0x000fffffffff0000;
-	r[TRAP] = 0;
-	store(prstatus, r);
-}
-
 static int64_t ppc64_boot_ret(const void *prstatus)
 {
 	uint64_t r[NREGS];
@@ -507,7 +496,6 @@ const struct arch_inject arch_inject = {
 	.set_boot = ppc64_set_boot,
 	.boot_ret = ppc64_boot_ret,
 	.by_interrupt = ppc64_by_interrupt,
-	.set_fault = ppc64_set_fault,
 	.lazy_note = NT_DSCR,
 	.set_lazy = ppc64_set_lazy,
 };

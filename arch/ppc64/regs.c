@@ -224,4 +224,5 @@ const struct arch_desc arch_ppc64 = {
 	.restart_fixup = ppc64_restart_fixup,
 	.restart_undo = ppc64_restart_undo,
 	.syscall_len = 4,
+	.undo_anywhere = true,
 };

@@ -102,21 +102,23 @@ static bool waits(const struct m_sigqueue *q, int signo)
 }
 
 /*
- * The last way into the kernel becomes an interrupt, of a kind that leaves no trace when its signal
- * is neither blocked nor ignored.
+ * The last way into the kernel becomes an interrupt: a fault at address 0, which leaves no trace
+ * when its signal is neither blocked nor ignored.
  */
 static int by_interrupt(struct remote *r, struct task *task, const struct m_proc *p,
 			const struct m_thread *t, const void *prstatus, struct err *err)
 {
 	uint8_t regs[ARCH_PRSTATUS_MAX];
+	const bool mapped = p->mm.nvmas && !p->mm.vmas[0].start;
 	int ret;
 
-	if (!arch_inject.by_interrupt || !arch_inject.by_interrupt(prstatus) ||
+	if (!arch_inject.by_interrupt || !arch_inject.by_interrupt(prstatus) || mapped ||
 	    p->sigactions[SIGSEGV - 1].handler == (uint64_t)(uintptr_t)SIG_IGN ||
 	    waits(&p->pending, SIGSEGV) || waits(&t->pending, SIGSEGV))
 		return 0;
 	memcpy(regs, prstatus, sizeof(regs));
-	arch_inject.set_fault(regs);
+	memset(regs + arch_host()->pc_off, 0, sizeof(uint64_t));
+	arch_no_call(regs);
 	ret = run_enter(task, regs, ~(1ull << (SIGSEGV - 1)), err);
 	if (ret == 0)
 		ret = run_to_fault(r, task, err);
