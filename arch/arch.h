@@ -83,6 +83,16 @@ struct arch_desc {
 	/* It can do so on any host, and undoes more than syscall_len, ret_off and sysno_off tell.
 	 */
 	bool undo_anywhere;
+	/*
+	 * Names of bits in AT_HWCAP (16) and AT_HWCAP2 (26) of the auxiliary vector; ends with
+	 * NULL, may be NULL. hwcap_other: those of AT_HWCAP that no program depends on.
+	 */
+	const struct arch_cap {
+		uint32_t type;
+		uint64_t bit;
+		const char *name;
+	} * caps;
+	uint64_t hwcap_other;
 };
 
 extern const struct arch_desc arch_x86_64, arch_aarch64, arch_ppc64, arch_s390;
@@ -239,6 +249,11 @@ struct arch_inject {
 	 * interrupt alone. NULL: no such.
 	 */
 	bool (*by_interrupt)(const void *prstatus);
+	/*
+	 * The CPU that @set is from has registers that this one lacks: their names, and whether the
+	 * thread had something in them. NULL: sets of the same length are from the same registers.
+	 */
+	bool (*cpu_lacks)(const struct arch_set *set, bool *ret_used, char *buf, size_t len);
 };
 
 extern const struct arch_inject arch_inject;

@@ -206,6 +206,30 @@ static bool ppc64_restart_undo(void *prstatus, int64_t code)
 	return true;
 }
 
+/* Linux arch/powerpc/include/uapi/asm/cputable.h */
+static const struct arch_cap ppc64_caps[] = {
+	{16, 0x10000000, "altivec"},
+	{16, 0x400, "dfp"},
+	{16, 0x100, "arch_2_06"},
+	{16, 0x80, "vsx"},
+	{26, 0x80000000, "arch_2_07"},
+	{26, 0x40000000, "htm"},
+	{26, 0x20000000, "dscr"},
+	{26, 0x10000000, "ebb"},
+	{26, 0x08000000, "isel"},
+	{26, 0x04000000, "tar"},
+	{26, 0x02000000, "vcrypto"},
+	{26, 0x01000000, "htm-nosc"},
+	{26, 0x00800000, "arch_3_00"},
+	{26, 0x00400000, "ieee128"},
+	{26, 0x00200000, "darn"},
+	{26, 0x00100000, "scv"},
+	{26, 0x00080000, "htm-no-suspend"},
+	{26, 0x00040000, "arch_3_1"},
+	{26, 0x00020000, "mma"},
+	{0, 0, NULL},
+};
+
 const struct arch_desc arch_ppc64 = {
 	.name = "ppc64le",
 	.elf_machine = EM_PPC64,
@@ -225,4 +249,5 @@ const struct arch_desc arch_ppc64 = {
 	.restart_undo = ppc64_restart_undo,
 	.syscall_len = 4,
 	.undo_anywhere = true,
+	.caps = ppc64_caps,
 };

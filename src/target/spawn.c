@@ -262,8 +262,7 @@ static _Noreturn void stub_main(int sock, uint64_t base, size_t len)
 	/* The kernel writes to the area of a registered thread whenever it runs: it will be gone.
 	 */
 	if (__rseq_size)
-		syscall(SYS_rseq, (char *)arch_self() + __rseq_offset, 32, 1,
-			RSEQ_SIG);
+		syscall(SYS_rseq, (char *)arch_self() + __rseq_offset, 32, 1, RSEQ_SIG);
 	sigaltstack(&none, NULL);
 	if (mmap(area, len, PROT_READ | PROT_WRITE | PROT_EXEC,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != area)
