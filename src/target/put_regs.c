@@ -14,6 +14,7 @@
 #include "src/target/put_list.h"
 
 #define ALL_SIGNALS (~0ull)
+#define BIT(signo)  (1ull << ((signo)-1))
 
 static int set_mask(const struct task *task, uint64_t mask, struct err *err)
 {
@@ -89,13 +90,13 @@ static int put_set(const struct m_thread *t, const struct m_regset *set, struct 
 	return 0;
 }
 
-static bool waits(const struct m_sigqueue *q, int signo)
+static bool waits(const struct m_sigqueue *q, uint64_t set)
 {
 	siginfo_t si;
 
 	for (uint32_t i = 0; i < q->n; i++) {
 		memcpy(&si, q->info[i].data, sizeof(si));
-		if (si.si_signo == signo)
+		if (si.si_signo > 0 && si.si_signo <= M_NSIG && set & BIT(si.si_signo))
 			return true;
 	}
 	return false;
@@ -109,17 +110,20 @@ static int by_interrupt(struct remote *r, struct task *task, const struct m_proc
 			const struct m_thread *t, const void *prstatus, struct err *err)
 {
 	uint8_t regs[ARCH_PRSTATUS_MAX];
+	/* Of these the kernel takes the first, blocked or not. */
+	const uint64_t synchronous =
+		BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGFPE) | BIT(SIGSYS);
 	const bool mapped = p->mm.nvmas && !p->mm.vmas[0].start;
 	int ret;
 
 	if (!arch_inject.by_interrupt || !arch_inject.by_interrupt(prstatus) || mapped ||
 	    p->sigactions[SIGSEGV - 1].handler == (uint64_t)(uintptr_t)SIG_IGN ||
-	    waits(&p->pending, SIGSEGV) || waits(&t->pending, SIGSEGV))
+	    waits(&p->pending, BIT(SIGSEGV)) || waits(&t->pending, synchronous))
 		return 0;
 	memcpy(regs, prstatus, sizeof(regs));
 	memset(regs + arch_host()->pc_off, 0, sizeof(uint64_t));
 	arch_no_call(regs);
-	ret = run_enter(task, regs, ~(1ull << (SIGSEGV - 1)), err);
+	ret = run_enter(task, regs, ~BIT(SIGSEGV), err);
 	if (ret == 0)
 		ret = run_to_fault(r, task, err);
 	return ret == 0 ? set_mask(task, ALL_SIGNALS, err) : ret;
@@ -189,10 +193,10 @@ int put_lazy_regs(struct remote *r, const struct m_proc *p, struct err *err)
 /* put_pending() left it out, for it cannot be blocked; who sent it nobody can see. */
 static int send_stops(struct remote *r, const struct m_proc *p, struct err *err)
 {
-	if (waits(&p->pending, SIGSTOP) && kill(r->proc->pid, SIGSTOP) < 0)
+	if (waits(&p->pending, BIT(SIGSTOP)) && kill(r->proc->pid, SIGSTOP) < 0)
 		return err_set(err, errno, "stop process %d", r->proc->pid);
 	for (uint32_t i = 0; i < p->nthreads; i++)
-		if (waits(&p->threads[i].pending, SIGSTOP) &&
+		if (waits(&p->threads[i].pending, BIT(SIGSTOP)) &&
 		    syscall(SYS_tgkill, r->proc->pid, p->threads[i].tid, SIGSTOP) < 0)
 			return err_set(err, errno, "stop thread %u", p->threads[i].tid);
 	return 0;

@@ -235,8 +235,9 @@ int run_to_fault(struct remote *r, struct task *task, struct err *err)
 	if (ret < 0)
 		return ret;
 	if (s.kind != STOP_SIGNAL || s.signo != SIGSEGV)
-		return err_set(err, EPROTO, "thread %d stops for something else than a fault",
-			       task->tid);
+		return err_set(err, EPROTO,
+			       "thread %d stops for something else than a fault: %d, signal %d",
+			       task->tid, (int)s.kind, s.signo);
 	return 0;
 }
 
