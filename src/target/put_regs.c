@@ -13,6 +13,7 @@
 #include "src/target/put.h"
 #include "src/target/put_list.h"
 
+#define FAULT_NS    5000000000ull /* a fault takes microseconds */
 #define ALL_SIGNALS (~0ull)
 #define BIT(signo)  (1ull << ((signo)-1))
 
@@ -100,6 +101,27 @@ static bool waits(const struct m_sigqueue *q, uint64_t set)
 			return true;
 	}
 	return false;
+}
+
+/* To the fault that its registers lead to, which is a stop with SIGSEGV. */
+static int run_to_fault(struct remote *r, struct task *task, struct err *err)
+{
+	const uint64_t deadline = now_ns() + FAULT_NS;
+	struct stop s;
+
+	if (ptrace(PTRACE_CONT, task->tid, 0, 0) < 0)
+		return err_set(err, errno, "resume thread %d", task->tid);
+	for (;;) {
+		s = task_poll(task);
+		if (s.kind != STOP_NONE || now_ns() >= deadline)
+			break;
+		tree_wait_child(r->tree, 100);
+	}
+	if (s.kind != STOP_SIGNAL || s.signo != SIGSEGV)
+		return err_set(err, EPROTO,
+			       "thread %d stops for something else than a fault: %d, signal %d",
+			       task->tid, (int)s.kind, s.signo);
+	return 0;
 }
 
 /*

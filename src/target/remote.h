@@ -148,8 +148,6 @@ int run_to_syscall(struct remote *r, struct task *task, struct err *err);
  * are restarted.
  */
 int run_to_trap(struct remote *r, struct task *task, int signo, struct err *err);
-/* Lets @task run into the fault that its registers lead to, with signal SIGSEGV: a stop at it. */
-int run_to_fault(struct remote *r, struct task *task, struct err *err);
 /* After a failure inside a run: back to a stop, then to the true state. */
 void run_retreat(struct remote *r, struct task *task);
 /* Filters would see our calls, too; they sleep as long as we trace. */

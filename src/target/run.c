@@ -225,22 +225,6 @@ int run_to_syscall(struct remote *r, struct task *task, struct err *err)
 	return err_set(err, EAGAIN, "thread %d stops for something else all the time", task->tid);
 }
 
-int run_to_fault(struct remote *r, struct task *task, struct err *err)
-{
-	struct stop s;
-	int ret = resume(task, PTRACE_CONT, 0, err);
-
-	if (ret == 0)
-		ret = wait_stop(r, task, &s, err);
-	if (ret < 0)
-		return ret;
-	if (s.kind != STOP_SIGNAL || s.signo != SIGSEGV)
-		return err_set(err, EPROTO,
-			       "thread %d stops for something else than a fault: %d, signal %d",
-			       task->tid, (int)s.kind, s.signo);
-	return 0;
-}
-
 void run_retreat(struct remote *r, struct task *task)
 {
 	struct err drop = {0};
