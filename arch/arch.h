@@ -191,6 +191,12 @@ struct arch_inject {
 	 */
 	bool (*wait_again)(void *prstatus, bool look);
 	/*
+	 * A sleep that the kernel would continue, when it would take away what the call was made
+	 * with: @prstatus changed so that the thread continues it by itself, with all there. True
+	 * if changed. NULL where the arguments stay.
+	 */
+	bool (*keep_args)(void *prstatus);
+	/*
 	 * The call that @prstatus is at, of which the kernel keeps a restart block: number and
 	 * arguments as the thread gave them. @code: the call_code_len bytes before the program
 	 * counter, for the number when the kernel has put that of restart_syscall there: where the

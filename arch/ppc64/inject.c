@@ -14,7 +14,7 @@ enum {
 	R0,
 	R1,
 	R3 = 3,
-	R9 = 9,
+	R8 = 8,
 	R28 = 28,
 	R30 = 30,
 	R31,
@@ -303,6 +303,8 @@ static int64_t ppc64_regset_fit(const struct arch_set *set, const struct arch_se
 
 /* "li r0, NUMBER" as it comes in the eight instructions that end with the call's. */
 enum { CALL_CODE = 32, LI_R0 = 0x3800 };
+/* Or it is in r8: see ppc64_keep_args(). */
+#define NUMBER_KEPT 0x5374617369730000ull
 
 static bool ppc64_call_made(const void *prstatus, const uint8_t *code, struct arch_call *ret)
 {
@@ -312,6 +314,8 @@ static bool ppc64_call_made(const void *prstatus, const uint8_t *code, struct ar
 	load(r, prstatus);
 	if (r[TRAP] != TRAP_SC && r[TRAP] != TRAP_SCV)
 		return false;
+	if (r[R0] == SYS_restart_syscall && (r[R8] & ~0xffffull) == NUMBER_KEPT)
+		r[R0] = r[R8] & 0xffff;
 	for (int at = CALL_CODE - 8; r[R0] == SYS_restart_syscall && at >= 0; at -= 4) {
 		memcpy(&word, code + at, sizeof(word));
 		if (word >> 16 == LI_R0)
@@ -352,6 +356,25 @@ enum {
 };
 
 static const uint32_t frame_notes[] = {NT_PRFPREG, NT_PPC_VMX, NT_PPC_VSX, 0};
+
+/*
+ * The number stays, too: r8 is one of those that calls may change, keeps its value in the kernel,
+ * and of the calls that sleep only futex has as many arguments.
+ */
+static bool ppc64_keep_args(void *prstatus)
+{
+	uint64_t r[NREGS];
+
+	if (arch_ppc64.restart_code(prstatus) != -ERESTART_RESTARTBLOCK)
+		return false;
+	load(r, prstatus);
+	if (r[R0] == SYS_nanosleep || r[R0] == SYS_clock_nanosleep || r[R0] == SYS_poll)
+		r[R8] = NUMBER_KEPT | r[R0];
+	store(prstatus, r);
+	restart(prstatus, true);
+	ppc64_no_call(prstatus);
+	return true;
+}
 
 static size_t ppc64_frame(void *buf, size_t room, uint64_t addr, uint64_t sigreturn_pc,
 			  const void *prstatus, const struct arch_set *sets, uint64_t sigmask)
@@ -479,6 +502,7 @@ const struct arch_inject arch_inject = {
 	.no_call = ppc64_no_call,
 	.set_signo = ppc64_set_signo,
 	.wait_again = ppc64_wait_again,
+	.keep_args = ppc64_keep_args,
 	.call_made = ppc64_call_made,
 	.call_code_len = CALL_CODE,
 	.set_ret = ppc64_set_ret,
