@@ -6,15 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/sysinfo.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "src/target/aside.h"
 #include "src/target/collect.h"
+#include "src/target/phase.h"
 #include "src/target/procfs.h"
+#include "src/target/ready.h"
 #include "src/target/remote.h"
 
 struct gather {
@@ -26,6 +27,13 @@ struct gather {
 	uint32_t *order; /* process indices, parents before children */
 	uint32_t norder;
 	unsigned batches, batch_calls;
+	struct phase phase;
+	/* what /proc tells of the threads of one process, in their order; others may look */
+	struct thread_look *looks;
+	uint32_t looks_room;
+	struct aside *aside; /* NULL: nobody else is there */
+	struct proc *looked_at;
+	uint64_t ready; /* bytes of the model that threads and processes may take */
 };
 
 struct gather *gather_new(struct tree *t, struct model *m, const struct target_opts *opts,
@@ -54,8 +62,12 @@ void gather_close(struct gather *g)
 {
 	if (!g)
 		return;
+	aside_free(g->aside);
+	ready_free(g->tree->ready);
+	g->tree->ready = NULL;
 	remote_close(&g->remote);
 	files_free(g->files);
+	free(g->looks);
 	free(g->order);
 	free(g);
 }
@@ -94,6 +106,8 @@ static void survey_findings(struct gather *g, pid_t pid, struct model *m, struct
 	}
 }
 
+enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64, VMA_BYTES = 256 /* in the model */ };
+
 /* One look at the tree while it runs. */
 struct survey_pass {
 	struct gather *g;
@@ -105,9 +119,9 @@ struct survey_pass {
 /* The tree as it is now, as far as it goes: what it misses is read later. */
 static int survey_children(struct survey_pass *s, pid_t pid, unsigned depth, struct err *err)
 {
-	enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64 };
 	pid_t *pids;
-	int n, ret = s->first ? maps_survey(s->g->files, pid, err) : 0;
+	bool maps = s->first && !s->g->opts->maps_later;
+	int n, ret = maps ? maps_survey(s->g->files, pid, err) : 0;
 
 	if (ret < 0)
 		return ret;
@@ -179,20 +193,52 @@ static int survey_keep(struct model *to, const struct model *from, const struct 
 	return 0;
 }
 
-/* Page faults of the guardian's own, taken before anybody stands still for them. */
+static int looks_reserve(struct gather *g, uint32_t n)
+{
+	struct thread_look *v;
+
+	if (n <= g->looks_room)
+		return 0;
+	v = malloc(n * sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	memset(v, 0, n * sizeof(*v));
+	free(g->looks);
+	g->looks = v;
+	g->looks_room = n;
+	return 0;
+}
+
+static void survey_ready_maps(struct gather *g)
+{
+	model_ready(g->m, g->ready + (uint64_t)files_surveyed(g->files) * VMA_BYTES);
+}
+
+/* Page faults of the guardian's own, taken before anybody stands still for them; and open files. */
 static void survey_ready(struct gather *g, const struct model *m)
 {
-	enum { THREAD_BYTES = 8 << 10, VMA_BYTES = 256, LEAST = 64 << 10, MOST = 64 << 20 };
+	enum { THREAD_BYTES = 8 << 10, LEAST = 64 << 10, MOST = 64 << 20 };
+	enum { MANY = 16, SPARE = 8 };
+	uint32_t most = 0;
 	uint64_t len = LEAST;
 
+	if (!g->tree->ready)
+		g->tree->ready = ready_new();
 	for (uint32_t i = 0; i < m->nprocs; i++) {
 		struct procfs_stat st;
 
-		if (procfs_stat((pid_t)m->procs[i].pid, 0, &st) == 0)
-			len += (uint64_t)st.nthreads * THREAD_BYTES + LEAST;
+		if (procfs_stat((pid_t)m->procs[i].pid, 0, &st) < 0)
+			continue;
+		len += (uint64_t)st.nthreads * THREAD_BYTES + LEAST;
+		most = st.nthreads > most ? st.nthreads : most;
+		if (g->tree->ready)
+			ready_open(g->tree->ready, (pid_t)m->procs[i].pid);
 	}
-	len += (uint64_t)files_surveyed(g->files) * VMA_BYTES;
-	model_ready(g->m, len < MOST ? len : MOST);
+	looks_reserve(g, most + SPARE);
+	if (most >= MANY && !g->aside)
+		g->aside = aside_new();
+	g->ready = len < MOST ? len : MOST;
+	survey_ready_maps(g);
 }
 
 /* A tree that runs may be caught between two of its steps: what counts is seen twice. */
@@ -212,52 +258,62 @@ int gather_survey(struct gather *g, struct err *err)
 	return ret;
 }
 
-int gather_survey_again(struct gather *g, pid_t pid, struct err *err)
+void gather_tracked(struct gather *g)
 {
 	files_tracked(g->files);
+}
+
+int gather_survey_again(struct gather *g, pid_t pid, struct err *err)
+{
 	return maps_survey(g->files, pid, err);
 }
 
-static uint64_t clock_ns(clockid_t clock)
+static int survey_maps(struct gather *g, pid_t pid, unsigned depth, struct err *err)
 {
-	struct timespec ts = {0};
+	int n, ret = maps_survey(g->files, pid, err);
+	pid_t *pids;
 
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	if (ret < 0 || depth == MAX_DEPTH)
+		return ret;
+	pids = malloc(MAX_CHILDREN * sizeof(*pids));
+	if (!pids)
+		return err_set(err, ENOMEM, "children of process %d", pid);
+	n = proc_children(pid, pids, MAX_CHILDREN);
+	for (int i = 0; ret == 0 && i < n && i < MAX_CHILDREN; i++)
+		ret = survey_maps(g, pids[i], depth + 1, err);
+	free(pids);
+	return ret;
 }
 
-/* A random UUID, version 4. */
-static void name_run(struct model *m)
+int gather_survey_maps(struct gather *g, struct err *err)
 {
-	uint8_t b[16] = {0};
+	int ret = survey_maps(g, g->tree->root, 0, err);
 
-	if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
-		memcpy(b, &m->realtime_ns, sizeof(m->realtime_ns));
-	b[6] = (b[6] & 0x0f) | 0x40;
-	b[8] = (b[8] & 0x3f) | 0x80;
-	snprintf(m->run_id, sizeof(m->run_id),
-		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-		 b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
-		 b[15]);
+	survey_ready_maps(g);
+	return ret;
 }
 
-static void gather_host(struct model *m)
+static void look_at_thread(void *arg, uint32_t i)
 {
-	struct utsname u = {0};
+	struct gather *g = arg;
+	struct proc *proc = g->looked_at;
 
-	uname(&u);
-	m->elf_machine = arch_host()->elf_machine;
-	m->page_size = (uint32_t)sysconf(_SC_PAGESIZE);
-	m->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
-	m->boottime_ns = clock_ns(CLOCK_BOOTTIME);
-	m->realtime_ns = clock_ns(CLOCK_REALTIME);
-	m->uptime_us = m->boottime_ns / 1000;
-	snprintf(m->kernel, sizeof(m->kernel), "%.40s %.50s", u.release, u.version);
-	snprintf(m->hostname, sizeof(m->hostname), "%s", u.nodename);
-	name_run(m);
+	thread_look(&g->looks[i], proc->pid, tree_proc_task(g->tree, proc, 0)->tid,
+		    tree_proc_task(g->tree, proc, i)->tid, g->tree->ready);
 }
 
-static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
+/* Goes on while something else is done, until gather_threads() needs it. */
+static int looks_begin(struct gather *g, struct proc *proc, struct err *err)
+{
+	if (looks_reserve(g, proc->ntasks) < 0)
+		return err_set(err, ENOMEM, "threads of process %d", proc->pid);
+	g->looked_at = proc;
+	aside_begin(g->aside, look_at_thread, g, proc->ntasks);
+	return 0;
+}
+
+/* What ptrace tells, by this thread alone. */
+static int gather_registers(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
 {
 	int ret;
 
@@ -268,15 +324,38 @@ static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p,
 	ret = threads_shared_pending(g->m, tree_proc_task(g->tree, proc, 0), &p->pending, err);
 	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++) {
 		struct task *task = tree_proc_task(g->tree, proc, i);
-		struct m_thread *t = &p->threads[i];
 
-		t->tid = (uint32_t)task->tid;
-		ret = threads_collect(g->m, task, t, err);
+		p->threads[i].tid = (uint32_t)task->tid;
+		ret = threads_collect(g->m, task, &p->threads[i], err);
+	}
+	return ret;
+}
+
+static int take_look(struct gather *g, struct task *task, struct m_proc *p, struct m_thread *t,
+		     struct thread_look *l, struct err *err)
+{
+	int ret = thread_take(g->m, p, t, l, err);
+
+	if (ret == 0 && l->status.sig_pending)
+		ret = threads_pending(g->m, task, &t->pending, err);
+	task->seccomp = t->seccomp_mode != 0;
+	if (ret == 0 && t->seccomp_mode == 2)
+		ret = seccomp_collect(g->m, p, t, err);
+	return ret;
+}
+
+static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
+{
+	int ret = gather_registers(g, proc, p, err);
+
+	aside_end(g->aside, look_at_thread, g, proc->ntasks);
+	for (uint32_t i = 0; i < proc->ntasks; i++) {
+		struct thread_look *l = &g->looks[i];
+
 		if (ret == 0)
-			ret = proc_collect_thread(g->m, p, t, err);
-		task->seccomp = t->seccomp_mode != 0;
-		if (ret == 0 && t->seccomp_mode == 2)
-			ret = seccomp_collect(g->m, p, t, err);
+			ret = take_look(g, tree_proc_task(g->tree, proc, i), p, &p->threads[i], l,
+					err);
+		thread_look_deinit(l);
 	}
 	return ret;
 }
@@ -382,14 +461,21 @@ static int gather_live(struct gather *g, struct proc *proc, struct m_proc *p, st
 				"the main thread of process %d (%s) has exited while others run: "
 				"not supported",
 				proc->pid, p->comm);
+	ret = looks_begin(g, proc, err);
+	if (ret < 0)
+		return ret;
 	/* Before anything is mapped into it. */
 	ret = maps_collect(g->m, p, g->files, err);
+	phase_done(&g->phase, proc->pid, "mappings");
 	if (ret == 0)
 		ret = files_collect(g->files, p, err);
+	phase_done(&g->phase, proc->pid, "descriptors");
 	if (ret == 0)
 		ret = gather_threads(g, proc, p, err);
+	phase_done(&g->phase, proc->pid, "threads");
 	if (ret == 0)
 		ret = gather_context(g, proc, p, err);
+	phase_done(&g->phase, proc->pid, "calls made in it");
 	return ret;
 }
 
@@ -406,6 +492,7 @@ static int gather_proc(struct gather *g, struct proc *proc, struct m_proc *p, st
 	if (p->state == M_STOPPED)
 		p->stop_signo = (uint32_t)leader->stop_signo;
 	ret = proc_collect(g->m, p, err);
+	phase_done(&g->phase, proc->pid, "process");
 	if (ret == 0 && p->state != M_DEAD)
 		ret = gather_live(g, proc, p, err);
 	return ret;
@@ -454,17 +541,21 @@ static int order_procs(struct gather *g, struct err *err)
 	return 0;
 }
 
-int gather_run(struct gather *g, struct err *err)
+int gather_run(struct gather *g, bool leave_guards, struct err *err)
 {
 	struct model *m = g->m;
-	int ret = order_procs(g, err);
+	int ret;
 
+	phase_begin(&g->phase);
+	if (leave_guards)
+		files_leave_guards(g->files);
+	ret = order_procs(g, err);
 	if (ret < 0)
 		return ret;
 	/* What the survey found is found again. */
 	m->findings = NULL;
 	m->nfindings = 0;
-	gather_host(m);
+	host_collect(m);
 	proc_namespaces(0, &m->tool_ns);
 	m->procs = model_alloc(m, g->norder * sizeof(*m->procs));
 	if (!m->procs)
@@ -474,5 +565,7 @@ int gather_run(struct gather *g, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
-	return files_finish(g->files, err);
+	ret = files_finish(g->files, err);
+	phase_done(&g->phase, g->tree->root, "all of them together");
+	return ret;
 }

@@ -37,6 +37,7 @@ struct target_opts {
 	bool (*stop)(void *arg);
 	void *stop_arg;
 	bool survey_all;	    /* for a list of findings: mappings, too, in the survey */
+	bool maps_later;	    /* target_survey_again() will come: flags of mappings then */
 	uint64_t ghost_limit;	    /* most bytes on disk of a deleted file to keep; 0: 1 MiB */
 	bool link_remap;	    /* files whose names are not found get another for the image */
 	bool tcp_established;	    /* connections with somebody outside of the tree are carried */
@@ -107,8 +108,14 @@ int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t en
 		   struct err *err);
 /* How much of it is there or swapped out; 0: not known. */
 uint64_t target_private_bytes(pid_t pid);
-/* While the tree runs: the survey once more, for the processes that are tracked. */
+/*
+ * While the tree runs: what is slow of the survey once more, for the processes that are tracked;
+ * with opts->maps_later for all. In two parts it is done beside what the tool does meanwhile;
+ * _end() may be left out: the next command waits for it.
+ */
 int target_survey_again(struct target *t, struct err *err);
+int target_survey_again_begin(struct target *t, struct err *err);
+int target_survey_again_end(struct target *t, struct err *err);
 /*
  * Instead of target_untrack(): the guardian stays as a keeper, so that the next dump of the tree
  * can tell what was written since this one, whose memory file has number @image. It ends with the
@@ -123,6 +130,16 @@ int target_freeze(struct target *t, struct err *err);
 
 /* Fills the model. On failure everything is still frozen: the caller calls target_release(). */
 int target_collect(struct target *t, struct err *err);
+/*
+ * From now on target_collect() leaves out the guard regions (m_mm.guards), which take a walk over
+ * all page tables: the caller walks them anyway, and adds what it finds.
+ */
+void target_leave_guards(struct target *t);
+/*
+ * Appends the guard regions from @start to @end to @mm's, in ascending order; none where the kernel
+ * does not tell of them (Linux 6.16). @pagemap_fd: /proc/PID/pagemap. 0 or -ENOMEM.
+ */
+int target_guards(struct model *m, int pagemap_fd, uint64_t start, uint64_t end, struct m_mm *mm);
 
 enum target_end {
 	TARGET_RUN,	/* goes on as if nothing had been (stopped tasks stay stopped) */
@@ -130,7 +147,10 @@ enum target_end {
 	TARGET_KILL,	/* SIGKILL to every process of the tree */
 };
 
-/* Lets the tree go. After success target_release() has nothing left to do. */
+/*
+ * Lets the tree go; before TARGET_RUN target_alive() is asked. After success target_release() has
+ * nothing left to do.
+ */
 int target_thaw(struct target *t, enum target_end end, struct err *err);
 
 /* What happened to the target while frozen: 0, or -ESRCH with the pid when a process was killed. */
