@@ -108,6 +108,19 @@ struct arch_desc {
 	 * this of such a state. NULL as above.
 	 */
 	bool (*restart_undo)(void *prstatus, int64_t code);
+	/* It can do so on any host, and undoes more than syscall_len, ret_off and sysno_off tell.
+	 */
+	bool undo_anywhere;
+	/*
+	 * Names of bits in AT_HWCAP (16) and AT_HWCAP2 (26) of the auxiliary vector; ends with
+	 * NULL, may be NULL. hwcap_other: those of AT_HWCAP that no program depends on.
+	 */
+	const struct arch_cap {
+		uint32_t type;
+		uint64_t bit;
+		const char *name;
+	} * caps;
+	uint64_t hwcap_other;
 };
 
 extern const struct arch_desc arch_x86_64, arch_aarch64, arch_ppc64, arch_s390;
@@ -193,6 +206,7 @@ struct arch_inject {
 	uint32_t call_note; /* the set behind it; 0: the number is in NT_PRSTATUS */
 	const struct arch_gadget *syscall_ret; /* "system call; return"; ends with len 0 */
 	const struct arch_gadget *sigreturn;   /* what signal handlers return to; likewise */
+	uint32_t code_align;		       /* of instructions, so of those two; 0: none */
 	/* What a call is made by, and whether its sleep is kept; for CPUs where steps_back is set.
 	 */
 	struct arch_gadget syscall_insn;
@@ -206,11 +220,13 @@ struct arch_inject {
 			 const uint64_t args[6]);
 	/* The result of the call that has just been made. */
 	int64_t (*call_ret)(const void *prstatus);
-	/*
-	 * At the entry stop of a call: it is not to be made. At any other stop: no call is being
-	 * made, so the result register's value is no reason to make one again.
-	 */
+	/* At the entry stop of a call: it is not to be made. */
 	void (*skip_call)(void *prstatus);
+	/*
+	 * At any other stop: no call is being made, so the result register's value is no reason to
+	 * make one again. NULL: as skip_call().
+	 */
+	void (*no_call)(void *prstatus);
 	/* The closing signal is to be @signo from here on. */
 	void (*set_signo)(void *prstatus, int signo);
 	/*
@@ -224,6 +240,12 @@ struct arch_inject {
 	 * runs first. True if changed; @look only tells. NULL when unknown.
 	 */
 	bool (*wait_again)(void *prstatus, bool look);
+	/*
+	 * A sleep that the kernel would continue, when it would take away what the call was made
+	 * with: @prstatus changed so that the thread continues it by itself, with all there. True
+	 * if changed. NULL where the arguments stay.
+	 */
+	bool (*keep_args)(void *prstatus);
 	/*
 	 * The call that @prstatus is at, of which the kernel keeps a restart block: number and
 	 * arguments as the thread gave them. @code: the call_code_len bytes before the program
@@ -282,9 +304,31 @@ struct arch_inject {
 	void (*set_boot)(void *prstatus, uint64_t code, uint64_t control, uint64_t nr,
 			 const uint64_t args[6], int signo);
 	int64_t (*boot_ret)(const void *prstatus);
+	/*
+	 * A register that has one value for all threads until a thread writes to it: a set of
+	 * @lazy_note (0: no such register) put into any other thread is without effect. Registers
+	 * for a run that writes to it and then makes a call without effect.
+	 */
+	uint32_t lazy_note;
+	void (*set_lazy)(void *prstatus, uint64_t code, uint64_t control);
+	/*
+	 * Not at a system call, and with registers that the kernel loads on its way from an
+	 * interrupt alone. NULL: no such.
+	 */
+	bool (*by_interrupt)(const void *prstatus);
+	/*
+	 * The CPU that @set is from has registers that this one lacks: their names, and whether the
+	 * thread had something in them. NULL: sets of the same length are from the same registers.
+	 */
+	bool (*cpu_lacks)(const struct arch_set *set, bool *ret_used, char *buf, size_t len);
 };
 
 extern const struct arch_inject arch_inject;
 extern const struct arch_oddity x86_oddities[]; /* x86/odd.c */
+
+static inline void arch_no_call(void *prstatus)
+{
+	(arch_inject.no_call ? arch_inject.no_call : arch_inject.skip_call)(prstatus);
+}
 
 #endif

@@ -37,6 +37,10 @@ void regs_undo_restart(uint8_t *regs, uint32_t len, const struct m_thread *t,
 	if (!t->in_syscall || !arch->syscall_len || len < 8 || arch->pc_off > len - 8 ||
 	    arch->ret_off > len - 8 || arch->sysno_off > len - 8)
 		return;
+	if (arch->undo_anywhere && len == arch->regsets[0].size) {
+		arch->restart_undo(regs, t->syscall_ret);
+		return;
+	}
 	/* The restart-block case became EINTR in place: only the result differs. */
 	if (t->syscall_ret != -KERNEL_RESTARTBLOCK) {
 		uint64_t sysno = regs_get(regs, len, arch->ret_off, 8, arch);

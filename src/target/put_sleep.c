@@ -13,7 +13,7 @@
 #include "src/target/put.h"
 #include "src/target/put_list.h"
 
-enum { CODE_MAX = 16, NO_HANDLER = -514 /* ERESTARTNOHAND */, RESTART_BLOCK = -516 };
+enum { CODE_MAX = 32, NO_HANDLER = -514 /* ERESTARTNOHAND */, RESTART_BLOCK = -516 };
 
 #define ALL_SIGNALS (~0ull)
 
