@@ -78,7 +78,7 @@ static void snapshot(struct snapshot *s, pid_t tid)
 	memset(s, 0, sizeof(*s));
 	assert_int_equal(task_regs(tid, s->prstatus), 0);
 	iov.iov_base = s->xstate;
-	assert_int_equal(ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, &iov), 0);
+	assert_int_equal(ptrace(PTRACE_GETREGSET, tid, arch_inject.frame_notes[0], &iov), 0);
 	s->xstate_len = iov.iov_len;
 	assert_int_equal(ptrace(PTRACE_GETSIGMASK, tid, 8, &s->mask), 0);
 	s->npending = ptrace(PTRACE_PEEKSIGINFO, tid, &args, s->pending);

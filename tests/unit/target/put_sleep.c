@@ -124,7 +124,7 @@ static const struct wait {
 	long (*wait)(void);
 	enum kind kind;
 	bool signalled;
-	bool anonymous; /* made by code that does not hold the number of the call */
+	bool anonymous; /* made by code that does not hold the number of the call, syscall(2) */
 } waits[] = {
 	{"nanosleep", by_nanosleep, EXACT, false, false},
 	{"nanosleep, one buffer", by_same_buffer, EXACT, false, false},
@@ -221,7 +221,10 @@ static void spoil(struct stub *s)
 
 static void check_wait(const struct wait *w, const struct result *r, uint64_t other_ms, bool again)
 {
-	if (again && w->anonymous) {
+	/* Where a register holds it, and nobody changes that, the number is known all the same. */
+	const bool in_register = arch_host()->elf_machine == EM_S390;
+
+	if (again && w->anonymous && !in_register) {
 		assert_int_equal(r->error, EINTR);
 		return;
 	}
