@@ -95,6 +95,18 @@ static const struct arch_regset s390_regsets[] = {
 	{0, NULL, NULL, 0, 0, NULL},
 };
 
+/* Linux arch/s390/include/asm/elf.h; the names are those of /proc/cpuinfo. */
+static const struct arch_cap s390_caps[] = {
+	{16, 1 << 0, "esan3"},	  {16, 1 << 1, "zarch"}, {16, 1 << 2, "stfle"},
+	{16, 1 << 3, "msa"},	  {16, 1 << 4, "ldisp"}, {16, 1 << 5, "eimm"},
+	{16, 1 << 6, "dfp"},	  {16, 1 << 7, "edat"},	 {16, 1 << 8, "etf3eh"},
+	{16, 1 << 9, "highgprs"}, {16, 1 << 10, "te"},	 {16, 1 << 11, "vx"},
+	{16, 1 << 12, "vxd"},	  {16, 1 << 13, "vxe"},	 {16, 1 << 14, "gs"},
+	{16, 1 << 15, "vxe2"},	  {16, 1 << 16, "vxp"},	 {16, 1 << 17, "sort"},
+	{16, 1 << 18, "dflt"},	  {16, 1 << 19, "vxp2"}, {16, 1 << 20, "nnpa"},
+	{16, 1 << 21, "pcimio"},  {16, 1 << 22, "sie"},	 {0, 0, NULL},
+};
+
 /* Big endian on every host, so that every host can test it. */
 static uint64_t get(const void *state, unsigned off, unsigned size)
 {
@@ -192,4 +204,7 @@ const struct arch_desc arch_s390 = {
 	.restart_fixup = s390_restart_fixup,
 	.restart_undo = s390_restart_undo,
 	.syscall_len = 2,
+	.caps = s390_caps,
+	/* what only kernels, or drivers through them, make use of: edat, pcimio, sie */
+	.hwcap_other = 1 << 7 | 1 << 21 | 1 << 22,
 };
