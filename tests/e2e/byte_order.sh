@@ -10,7 +10,7 @@ stasis show $IMAGE || bad "show: $RC $ERR"
 "$STASIS" show $IMAGE >"$TMPDIR/shown"
 while read -r what tid name value; do
 	[ "$what" = reg ] || continue
-	grep -qE "\"$name\": \"?$value[\",}]" "$TMPDIR/shown" || bad "show: thread $tid: no $name of $value"
+	grep -qE "\"$name\": \"?${value}[\",}]" "$TMPDIR/shown" || bad "show: thread $tid: no $name of $value"
 done <$FACTS
 grep -q '"cpu": "s390x"' "$TMPDIR/shown" || bad "show: no s390x"
 # A thread in clock_nanosleep(), 262 there: its call is to end with EINTR, and the kernel's word for it is kept.

@@ -6,6 +6,7 @@
 #define TESTS_KILL_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { KILL_THREADS = 24 };
