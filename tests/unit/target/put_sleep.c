@@ -241,6 +241,7 @@ static void check_wait(const struct wait *w, const struct result *r, uint64_t ot
 static void waits_go_on(void **state)
 {
 	const bool again = *state != NULL;
+	const uint64_t began = now_ms();
 	struct stub stub, *s = &stub;
 
 	results = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -255,6 +256,12 @@ static void waits_go_on(void **state)
 	}
 	usleep(AT / 2 * 1000);
 	stub_open(s);
+	/* Where a CPU is emulated the sleeps may be over by now. */
+	if (s->p->nthreads < NWAITS + 2 && now_ms() - began > MS) {
+		stub_thaw(s);
+		child_end(&s->c);
+		skip();
+	}
 	assert_int_equal(s->p->nthreads, NWAITS + 2);
 	for (unsigned i = 0; i < NWAITS; i++)
 		if (waits[i].signalled)
