@@ -48,8 +48,8 @@ struct err; /* base/err.h; NULL will do */
  * copied, up to its precision. A literal costs nothing at run time. strerror() is stored as the
  * number. An __int128 goes under %lld, %llu, %llx and is printed in full.
  *
- * Never blocks, allocates or makes a system call, but once per 64 KiB of records, when the
- * segment is written out with all signals blocked. An expression without value.
+ * Never blocks, allocates or makes a system call, but once per 64 KiB of records, with all signals
+ * blocked; every second time 128 KiB are written out. An expression without value.
  */
 #define BINLOG(level, ...) BINLOG_CALL(level, __VA_ARGS__)
 

@@ -132,7 +132,7 @@ static int finish(struct binlog_log *log, struct build *b, unsigned type, unsign
 		head->dict.used = binlog_le64(used);
 		head->dict.sum = binlog_le64(*ret_sum);
 		binlog_block_seal(head, log, type, off, b->size);
-		r = binlog_space_write(log, off, b->map, b->size, NULL, 0);
+		r = binlog_space_write(log, off, &(struct iovec){b->map, b->size}, 1);
 		if (r < 0)
 			binlog_space_untake(log, off, b->size);
 	}

@@ -17,7 +17,7 @@
 	"BLOG\r\n\x1a"
 #define BINLOG_BOM	   0x01020304u
 #define BINLOG_MAJOR	   1
-#define BINLOG_MINOR	   0
+#define BINLOG_MINOR	   1
 #define BINLOG_ALIGN	   4096u /* every block starts at a multiple */
 #define BINLOG_BLOCK_MAGIC 0x014b4c42u
 
@@ -137,12 +137,14 @@ struct binlog_header {
 	uint64_t lost_bytes;
 	uint64_t max_len;
 	struct binlog_calib close; /* zero until closed */
-	uint8_t reserved2[3504];
+	uint64_t chunks;	   /* counted when they are whole; since 1.1 */
+	uint8_t reserved2[3496];
 };
 static_assert(offsetof(struct binlog_header, open) == 64, "header: open");
 static_assert(offsetof(struct binlog_header, build_id) == 104, "header: build_id");
 static_assert(offsetof(struct binlog_header, next) == 512, "header: mutable part");
 static_assert(offsetof(struct binlog_header, close) == 568, "header: close");
+static_assert(offsetof(struct binlog_header, chunks) == 592, "header: chunks");
 static_assert(sizeof(struct binlog_header) == 4096, "header");
 
 /*

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "base/err.h"
 #include "binlog/binlog.h"
@@ -99,13 +100,44 @@ void binlog_space_untake(struct binlog_log *log, uint64_t off, uint64_t len);
 /* Makes sure that storing to mapped [off, off+len) cannot fail for want of space. */
 int binlog_space_back(struct binlog_log *log, uint64_t off, uint64_t len);
 
-/* Writes head and body at @off, if the descriptor is still ours (-EBADF). */
-int binlog_space_write(struct binlog_log *log, uint64_t off, const void *head, size_t head_len,
-		       const void *body, size_t body_len);
+/* Writes all of @iov at @off, if the descriptor is still ours (-EBADF). Changes @iov. */
+int binlog_space_write(struct binlog_log *log, uint64_t off, struct iovec *iov, unsigned n);
 
 void binlog_calibrate(struct binlog_calib *ret);
 /* Takes 0.1 ms since the calibration @since, if the CPU does not say. */
 uint64_t binlog_ticks_hz(const struct binlog_calib *since);
+
+/* --- segment.c --- */
+
+struct binlog_contents {
+	uint64_t calls;
+	uint64_t bytes;
+	uint64_t told_records; /* in LOSS records */
+	uint64_t told_bytes;
+};
+
+void binlog_segment_count(const char *seg, struct binlog_contents *ret);
+
+/* A call that began in it has not come to its end. */
+bool binlog_segment_is_unfinished(const char *seg);
+
+struct binlog_chunk {
+	uint32_t stream;
+	uint32_t pid;
+	uint32_t tid;
+	uint32_t used; /* bytes of records */
+	uint64_t pos;  /* of the segment */
+	const char *records;
+};
+
+/* So many bytes of records fill a segment but for less than BINLOG_ALIGN. */
+bool binlog_chunk_is_whole(uint32_t used);
+
+/*
+ * Copies @n segments (up to BINLOG_NSEGS) into chunks by one write: all of them or none. All but
+ * the last are whole and lie in their slots, with zeros behind their records.
+ */
+int binlog_chunk_write(struct binlog_log *log, const struct binlog_chunk *c, unsigned n);
 
 /* --- ring.c --- */
 

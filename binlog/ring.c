@@ -45,6 +45,8 @@ struct thread {
 	uint64_t ring_off;	   /* of the RING block */
 	bool used[BINLOG_NSEGS];   /* the slot is not all zero */
 	bool stuck[BINLOG_NSEGS];  /* the slot holds records that could not be written out */
+	uint32_t kept;		   /* bytes of records of the whole segment that waits in its slot
+				    * until the open one is full as well; 0: none does */
 	bool greeted;		   /* THREAD is written */
 	struct binlog_r_loss lost; /* not reported yet */
 	struct thread *next;	   /* in binlog_proc.threads; never changes */
@@ -97,55 +99,58 @@ static void lose(struct binlog_log *log, struct thread *th, uint64_t records, ui
  */
 static void lose_segment(struct binlog_log *log, struct thread *th, const char *slot)
 {
-	uint64_t calls = 0;
-	uint64_t bytes = 0;
-	struct binlog_r_loss told = {0};
-	uint64_t word;
+	struct binlog_contents c;
 
-	for (size_t i = HEAD; i < BINLOG_SEG_LEN;) {
-		memcpy(&word, slot + i, 8);
-		word = binlog_le64(word);
-		unsigned site = (unsigned)(word >> BINLOG_SITE_SHIFT);
-		unsigned len = (unsigned)(word >> BINLOG_LEN_SHIFT & BINLOG_LEN_MASK);
-
-		if (site >= BINLOG_SITE_FIRST || site == BINLOG_R_INLINE ||
-		    site == BINLOG_R_FRAGMENT) {
-			calls++;
-			bytes += len * 8;
-		} else if (site == BINLOG_R_LOSS) {
-			memcpy(&told, slot + i + 8, sizeof(told));
-			th->lost.records += binlog_le64(told.records);
-			th->lost.bytes += binlog_le64(told.bytes);
-		}
-		i += len ? len * 8 : 8;
-	}
-	lose(log, th, calls, bytes, (int)th->lost.errnum);
+	binlog_segment_count(slot, &c);
+	th->lost.records += c.told_records;
+	th->lost.bytes += c.told_bytes;
+	lose(log, th, c.calls, c.bytes, (int)th->lost.errnum);
 }
 
-/* Copies the records [64, 64 + used) of the segment at @pos into a CHUNK. */
-static int write_out(struct binlog_log *log, struct thread *th, uint64_t pos, uint32_t used)
+static struct binlog_chunk chunk_of(const struct thread *th, uint64_t pos, uint32_t used)
 {
-	const char *records = slot_of(th, pos) + HEAD;
-	uint64_t len = (HEAD + used + BINLOG_ALIGN - 1) & ~(uint64_t)(BINLOG_ALIGN - 1);
-	/* A whole segment goes to a multiple of its size: ext4 then takes a third less time. */
-	uint64_t align = len == BINLOG_SEG_LEN ? len : BINLOG_ALIGN;
-	struct binlog_block b = {0};
-	uint64_t off;
-	int r = binlog_space_take(log, len, align, &off);
+	return (struct binlog_chunk){th->stream, th->pid, th->tid,
+				     used,	 pos,	  slot_of(th, pos) + HEAD};
+}
+
+/* Its slot will be overwritten with the records still in it. */
+static void stick(struct thread *th, uint64_t pos, int errnum)
+{
+	th->stuck[index_of(pos)] = true;
+	th->lost.errnum = (uint32_t)errnum;
+}
+
+static void write_one(struct binlog_log *log, struct thread *th, uint64_t pos, uint32_t used)
+{
+	const struct binlog_chunk c = chunk_of(th, pos, used);
+	int r = binlog_chunk_write(log, &c, 1);
 
 	if (r < 0)
-		return r;
-	b.seg.stream = binlog_le32(th->stream);
-	b.seg.pid = binlog_le32(th->pid);
-	b.seg.tid = binlog_le32(th->tid);
-	b.seg.used = binlog_le32(used);
-	b.seg.pos = binlog_le64(pos);
-	b.seg.sum = binlog_le64(binlog_sum(records, used));
-	binlog_block_seal(&b, log, BINLOG_BLOCK_CHUNK, off, len);
-	r = binlog_space_write(log, off, &b, HEAD, records, used);
-	if (r < 0)
-		binlog_space_untake(log, off, len);
-	return r;
+		stick(th, pos, -r);
+}
+
+/* Copies the segment that waits, if one does, into a chunk. */
+static void write_kept(struct binlog_log *log, struct thread *th, uint64_t open)
+{
+	if (th->kept)
+		write_one(log, th, open - BINLOG_SEG_LEN, th->kept);
+	th->kept = 0;
+}
+
+/* Copies the records [64, 64 + used) of the segment at @pos into a chunk, and what waits. */
+static void write_out(struct binlog_log *log, struct thread *th, uint64_t pos, uint32_t used)
+{
+	if (th->kept) {
+		const struct binlog_chunk both[] = {chunk_of(th, pos - BINLOG_SEG_LEN, th->kept),
+						    chunk_of(th, pos, used)};
+
+		if (binlog_chunk_write(log, both, 2) == 0) {
+			th->kept = 0;
+			return;
+		}
+		write_kept(log, th, pos);
+	}
+	write_one(log, th, pos, used);
 }
 
 static char *put_record(char *p, unsigned site, uint64_t ticks, const void *body, size_t len)
@@ -310,15 +315,11 @@ static struct thread *adopt(struct binlog_log *log, struct binlog_proc *proc, pi
 		if (th->generation == log->generation && th->t.limit &&
 		    complete_at(th, th->t.pos)) {
 			uint64_t seg = th->t.limit - BINLOG_SEG_LEN;
-			int r = write_out(log, th, seg, (uint32_t)(th->t.pos - seg - HEAD));
-
-			if (r < 0) {
-				th->stuck[index_of(seg)] = true;
-				th->lost.errnum = (uint32_t)-r;
-			}
+			write_out(log, th, seg, (uint32_t)(th->t.pos - seg - HEAD));
 		} else {
 			/* It died in the middle of a call, or in another log: leave that ring. */
 			th->t.ring = NULL;
+			th->kept = 0;
 		}
 		th->t.limit = 0;
 		return th;
@@ -368,6 +369,7 @@ static void forget(struct thread *th, const struct binlog_log *log)
 	if (th->t.ring && complete_at(th, th->t.pos))
 		munmap(th->t.ring - BINLOG_ALIGN, RING_BLOCK);
 	th->t.ring = NULL;
+	th->kept = 0;
 	memset(&th->lost, 0, sizeof(th->lost));
 	th->generation = log->generation;
 }
@@ -414,44 +416,32 @@ static int attach(struct binlog_log *log)
 	return 0;
 }
 
-static bool is_unfinished(const char *seg)
-{
-	uint64_t word;
-
-	for (size_t i = HEAD; i < BINLOG_SEG_LEN;) {
-		memcpy(&word, seg + i, 8);
-		word = binlog_le64(word);
-		if (word >> BINLOG_SITE_SHIFT == BINLOG_R_PENDING)
-			return true;
-		i += word ? (word >> BINLOG_LEN_SHIFT & BINLOG_LEN_MASK) * 8 : 8;
-	}
-	return false;
-}
-
-/* The open segment is full: writes it out and opens the next. */
+/*
+ * The open segment is full: leaves it in its slot, or writes it out with the one that was left, and
+ * opens the next. Two in one write are cheaper than one each, for one thread by 1.5 % of all that a
+ * call takes; two threads meet half as often in the write, where one file lets in one at a time.
+ */
 static int next_segment(struct binlog_log *log, struct thread *th)
 {
 	uint64_t next = th->t.limit;
 	uint64_t seg = next - BINLOG_SEG_LEN;
+	uint32_t used = (uint32_t)(th->failed - seg - HEAD);
 	int r;
 
 	if (th->failed <= seg || !complete_at(th, th->failed)) {
 		/* A call below this one is unfinished, and its record in this ring. */
+		write_kept(log, th, seg);
 		r = new_ring(log, th);
-		if (r == 0) {
+		if (r == 0)
 			name_ring(log, th);
-		} else if (is_unfinished(slot_of(th, next))) {
+		else if (binlog_segment_is_unfinished(slot_of(th, next)))
 			return r;
-		} else {
-			th->stuck[index_of(seg)] = true;
-			th->lost.errnum = (uint32_t)-r;
-		}
+		else
+			stick(th, seg, -r);
+	} else if (!th->kept && binlog_chunk_is_whole(used)) {
+		th->kept = used;
 	} else {
-		r = write_out(log, th, seg, (uint32_t)(th->failed - seg - HEAD));
-		if (r < 0) {
-			th->stuck[index_of(seg)] = true;
-			th->lost.errnum = (uint32_t)-r;
-		}
+		write_out(log, th, seg, used);
 	}
 	open_segment(log, th, next);
 	return 0;
@@ -560,6 +550,14 @@ void binlog_epoch(struct binlog_thread *t)
 		__atomic_store_n(&t->span, t->span * 2, __ATOMIC_RELAXED);
 }
 
+static bool is_stuck(const struct thread *th)
+{
+	for (unsigned i = 0; i < BINLOG_NSEGS; i++)
+		if (th->stuck[i])
+			return true;
+	return false;
+}
+
 /* Writes out what is left of a ring and empties it. */
 static void pack(struct binlog_log *log, struct thread *th)
 {
@@ -568,10 +566,10 @@ static void pack(struct binlog_log *log, struct thread *th)
 
 	if (!complete_at(th, pos) || pos <= seg || pos > th->t.limit)
 		return;
-	for (unsigned i = 0; i < BINLOG_NSEGS; i++)
-		if (th->stuck[i])
-			return;
-	if (write_out(log, th, seg, (uint32_t)(pos - seg - HEAD)) < 0)
+	if (is_stuck(th))
+		return;
+	write_out(log, th, seg, (uint32_t)(pos - seg - HEAD));
+	if (is_stuck(th))
 		return;
 	for (unsigned i = 0; i < BINLOG_NSEGS; i++)
 		memset(th->t.ring + i * BINLOG_SEG_LEN, 0, HEAD);

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -215,34 +214,36 @@ static void unwrite(int fd, uint64_t off, uint64_t len)
 	}
 }
 
-int binlog_space_write(struct binlog_log *log, uint64_t off, const void *head, size_t head_len,
-		       const void *body, size_t body_len)
+int binlog_space_write(struct binlog_log *log, uint64_t off, struct iovec *iov, unsigned n)
 {
-	struct iovec iov[2] = {{(void *)(uintptr_t)head, head_len},
-			       {(void *)(uintptr_t)body, body_len}};
 	uint64_t start = off;
-	unsigned first = 0;
+	uint64_t len = 0;
 
 	if (!fd_is_ours(log))
 		return -EBADF;
-	back_ahead(log, off + head_len + body_len);
-	while (first < 2) {
-		ssize_t n = pwritev(log->fd, iov + first, (int)(2 - first), (off_t)off);
+	for (unsigned i = 0; i < n; i++)
+		len += iov[i].iov_len;
+	back_ahead(log, off + len);
+	while (n) {
+		ssize_t done = pwritev(log->fd, iov, (int)n, (off_t)off);
 
-		if (n < 0 && errno == EINTR)
+		if (done < 0 && errno == EINTR)
 			continue;
-		if (n <= 0) {
-			int r = n < 0 ? -errno : -ENOSPC;
+		if (done <= 0) {
+			int r = done < 0 ? -errno : -ENOSPC;
 
 			unwrite(log->fd, start, off - start);
 			return r;
 		}
-		off += (uint64_t)n;
-		while (first < 2 && (size_t)n >= iov[first].iov_len)
-			n -= (ssize_t)iov[first++].iov_len;
-		if (first < 2) {
-			iov[first].iov_base = (char *)iov[first].iov_base + n;
-			iov[first].iov_len -= (size_t)n;
+		off += (uint64_t)done;
+		while (n && (size_t)done >= iov->iov_len) {
+			done -= (ssize_t)iov->iov_len;
+			iov++;
+			n--;
+		}
+		if (n) {
+			iov->iov_base = (char *)iov->iov_base + done;
+			iov->iov_len -= (size_t)done;
 		}
 	}
 	return 0;

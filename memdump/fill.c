@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "memdump/block.h"
 #include "memdump/chain.h"
@@ -155,6 +156,7 @@ static void add_stats(struct run *r, const struct md_fill_stats *s)
 	r->stats.read_ns += s->read_ns;
 	r->stats.unpack_ns += s->unpack_ns;
 	r->stats.write_ns += s->write_ns;
+	r->stats.cpu_ns += s->cpu_ns;
 	r->stats.threads++;
 	pthread_mutex_unlock(&r->lock);
 }
@@ -178,9 +180,18 @@ static bool take_stretch(struct run *r, size_t *ret, size_t *ret_end)
 	return *ret < *ret_end && !__atomic_load_n(&r->failed, __ATOMIC_RELAXED);
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
 static void *work(void *arg)
 {
 	struct run *r = arg;
+	const uint64_t cpu0 = thread_cpu_ns();
 	struct worker w = {.raw = malloc(r->raw_max ? r->raw_max : 1)};
 	struct err err = {0};
 	size_t i, end;
@@ -194,6 +205,7 @@ static void *work(void *arg)
 			if (fill_block(r, &w, &r->list.blocks[r->order[i]], &err) < 0)
 				run_fail(r, &err);
 	}
+	w.stats.cpu_ns = thread_cpu_ns() - cpu0;
 	add_stats(r, &w.stats);
 	md_block_reader_deinit(&w.reader);
 	free(w.raw);
@@ -360,6 +372,7 @@ static void sum_stats(struct md_fill_stats *sum, const struct md_fill_stats *s)
 	sum->read_ns += s->read_ns;
 	sum->unpack_ns += s->unpack_ns;
 	sum->write_ns += s->write_ns;
+	sum->cpu_ns += s->cpu_ns;
 	if (s->threads > sum->threads)
 		sum->threads = s->threads;
 }

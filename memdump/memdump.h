@@ -419,6 +419,7 @@ struct md_fill_stats {
 	uint64_t blocks, raw_bytes, packed_bytes, wall_ns;
 	uint64_t read_ns, unpack_ns,
 		write_ns; /* busy, summed over the threads; read: and checked */
+	uint64_t cpu_ns;  /* of the threads, while they did that */
 	unsigned threads;
 };
 

@@ -221,6 +221,7 @@ static void print_json(const struct restore_cmd *c, const struct restore_result 
 	set_int(o, "fill_read_ns", r->mem.read_ns);
 	set_int(o, "fill_unpack_ns", r->mem.unpack_ns);
 	set_int(o, "fill_write_ns", r->mem.write_ns);
+	set_int(o, "fill_cpu_ns", r->mem.cpu_ns);
 	set_int(o, "read_ns", r->read_ns);
 	set_int(o, "spawn_ns", r->spawn_ns);
 	set_int(o, "maps_ns", r->maps_ns);

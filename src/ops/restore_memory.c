@@ -143,6 +143,7 @@ static void add_stats(struct md_fill_stats *to, const struct md_fill_stats *s)
 	to->read_ns += s->read_ns;
 	to->unpack_ns += s->unpack_ns;
 	to->write_ns += s->write_ns;
+	to->cpu_ns += s->cpu_ns;
 	to->threads = s->threads > to->threads ? s->threads : to->threads;
 }
 

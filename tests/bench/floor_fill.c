@@ -4,8 +4,9 @@
  *
  *	floor_fill DIR [THREADS]	one JSON object per line
  *
- *	"uffd"		the file's bytes into as many fresh 4 KiB pages by UFFDIO_COPY in 1 MiB
- *pieces "unpack"	every lz4 block of DIR/memory.stasis by LZ4_decompress_safe(), nothing else
+ *	"uffd"		the file's bytes into as many fresh 4 KiB pages by UFFDIO_COPY,
+ *			in pieces of 1 MiB
+ *	"unpack"	every lz4 block of DIR/memory.stasis by LZ4_decompress_safe(), nothing else
  *
  * The bytes come from the mapped file, as the page cache has it.
  */
@@ -43,18 +44,25 @@ static void die(const char *what)
 	exit(1);
 }
 
-static double now(void)
+static double on_clock(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static double on_threads(void *(*work)(void *))
+static double now(void)
+{
+	return on_clock(CLOCK_MONOTONIC);
+}
+
+/* Wall time; *@ret_cpu: of all threads. */
+static double on_threads(void *(*work)(void *), double *ret_cpu)
 {
 	pthread_t tid[THREADS_MAX];
 	double t0 = now();
+	double cpu0 = on_clock(CLOCK_PROCESS_CPUTIME_ID);
 
 	next = 0;
 	for (unsigned i = 1; i < threads; i++)
@@ -63,6 +71,7 @@ static double on_threads(void *(*work)(void *))
 	work(NULL);
 	for (unsigned i = 1; i < threads; i++)
 		pthread_join(tid[i], NULL);
+	*ret_cpu = on_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu0;
 	return now() - t0;
 }
 
@@ -130,7 +139,7 @@ static void open_image(const char *dir)
 		die("mmap");
 }
 
-static double time_uffd(void)
+static double time_uffd(double *ret_cpu)
 {
 	struct uffdio_api api = {.api = UFFD_API};
 	struct uffdio_register reg = {.mode = UFFDIO_REGISTER_MODE_MISSING};
@@ -146,14 +155,23 @@ static double time_uffd(void)
 	reg.range.len = (raw_bytes + 4095) / 4096 * 4096;
 	if (ioctl(uffd, UFFDIO_REGISTER, &reg) < 0)
 		die("UFFDIO_REGISTER");
-	s = on_threads(copy);
+	s = on_threads(copy, ret_cpu);
 	munmap(fresh, raw_bytes + PIECE);
 	close(uffd);
 	return s;
 }
 
+static void print_floor(const char *name, double s, double cpu)
+{
+	printf("{\"floor\":\"%s\",\"threads\":%u,\"bytes\":%" PRIu64
+	       ",\"s\":%.6f,\"cpu_s\":%.6f}\n",
+	       name, threads, raw_bytes, s, cpu);
+}
+
 int main(int argc, char **argv)
 {
+	double s, cpu;
+
 	if (argc < 2) {
 		fprintf(stderr, "usage: floor_fill DIR [THREADS]\n");
 		return 2;
@@ -163,9 +181,9 @@ int main(int argc, char **argv)
 	if (threads < 1 || threads > THREADS_MAX)
 		threads = 1;
 	open_image(argv[1]);
-	printf("{\"floor\":\"uffd\",\"threads\":%u,\"bytes\":%" PRIu64 ",\"s\":%.6f}\n", threads,
-	       raw_bytes, time_uffd());
-	printf("{\"floor\":\"unpack\",\"threads\":%u,\"bytes\":%" PRIu64 ",\"s\":%.6f}\n", threads,
-	       raw_bytes, on_threads(unpack));
+	s = time_uffd(&cpu);
+	print_floor("uffd", s, cpu);
+	s = on_threads(unpack, &cpu);
+	print_floor("unpack", s, cpu);
 	return 0;
 }

@@ -9,7 +9,9 @@ need_program gcc python3
 
 cat >"$TMPDIR/writer.c" <<'X'
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 #include "base/err.h"
 #include "binlog/pr.h"
 static void *run(void *arg)
@@ -28,6 +30,12 @@ int main(int argc, char **argv)
 	pthread_t t[3];
 	struct err err = {0};
 
+	if (argc > 2) { /* killed with all that it wrote */
+		if (binlog_open(argv[1], NULL, &err) < 0)
+			return puts(err.msg), 1;
+		run(&who[0]);
+		kill(getpid(), SIGKILL);
+	}
 	if (binlog_open(argv[1], NULL, &err) < 0)
 		return puts(err.msg), 1;
 	for (int i = 0; i < 3; i++)
@@ -41,6 +49,30 @@ X
 library gcc "$TMPDIR"
 program gcc "$TMPDIR" writer "$TMPDIR/writer.c" -O2
 "$TMPDIR/writer" "$TMPDIR/log" || die "the writer failed"
+("$TMPDIR/writer" "$TMPDIR/killed" k) 2>/dev/null
+
+# Of a log that nobody closed, too: a chunk that is gone is missed, wherever it stood, and the end of the file.
+"$BINDECODE" --check "$TMPDIR/killed" >"$TMPDIR/out" || bad "a killed writer's log: $(<"$TMPDIR/out")"
+grep -q "not closed" "$TMPDIR/out" || bad "it does not say that the log was not closed: $(<"$TMPDIR/out")"
+python3 - "$TMPDIR/killed" >"$TMPDIR/chunks" <<'X'
+import sys
+log, o = open(sys.argv[1], "rb").read(), 4096
+while o < len(log):
+    step = int.from_bytes(log[o + 24:o + 32], "little") if log[o:o + 4] == b"BLK\x01" else 4096
+    if step > 4096 and log[o + 4] == 4:
+        print(o, step)
+    o += step
+X
+[ "$(wc -l <"$TMPDIR/chunks")" -ge 4 ] || bad "too few chunks: $(<"$TMPDIR/chunks")"
+while read -r off len; do
+	cp "$TMPDIR/killed" "$TMPDIR/hurt"
+	dd if=/dev/zero of="$TMPDIR/hurt" bs=4096 seek=$((off / 4096)) count=$((len / 4096)) conv=notrunc status=none
+	"$BINDECODE" --check "$TMPDIR/hurt" >"$TMPDIR/out"
+	[ $? = 3 ] || bad "the chunk at $off of a log that was not closed is not missed: $(<"$TMPDIR/out")"
+	truncate -s "$off" "$TMPDIR/hurt"
+	"$BINDECODE" --check "$TMPDIR/hurt" >"$TMPDIR/out"
+	[ $? = 3 ] || bad "a cut at $off of a log that was not closed is not missed: $(<"$TMPDIR/out")"
+done <"$TMPDIR/chunks"
 
 python3 - "$BINDECODE" "$TMPDIR/log" "$TMPDIR/hurt" "${SEED:-1}" <<'X' || bad "see above"
 import random, re, subprocess, sys
@@ -159,7 +191,8 @@ for cut in [rnd.randrange(4096, len(sound)) for _ in range(12)] + [b[0] for b in
     expect([b for b in blocks if b[0] + b[1] > cut], 0)
 
 # All of a block is zero: nothing is left that could be wrong.
-for b in blocks[:4] + rnd.sample(blocks[4:], 8):
+short = [b for b in chunks if b[1] < 65536]
+for b in blocks[:4] + short + rnd.sample(blocks[4:], 8):
     what = f"block at {b[0]} lost"
     hurt_is(sound[:b[0]] + bytes(b[1]) + sound[b[0] + b[1]:])
     expect(blocks if b[2] == 1 else [b], 0)

@@ -15,7 +15,7 @@ enum check_verdict check_verdict(const struct dec_log *log)
 	bool lost = c->lost_records || c->losses;
 
 	if (c->skipped_bytes || c->bad_chunks || c->bad_dicts || c->bad_sites || c->unknown_sites ||
-	    c->broken_fragments || c->cut_bytes ||
+	    c->broken_fragments || c->cut_bytes || c->missing_chunks ||
 	    (!lost && (c->missing_bytes || c->empty_bytes || c->lost_streams)))
 		return CHECK_DAMAGED;
 	return lost ? CHECK_LOST : CHECK_SOUND;
@@ -43,6 +43,7 @@ static void put_damage(const struct dec_counts *c, struct dec_buf *b)
 		{"bytes cut off the end of the file", c->cut_bytes},
 		{"bytes of the file that are empty where blocks were", c->empty_bytes},
 		{"streams of which nothing is there", c->lost_streams},
+		{"chunks that were written and are not there", c->missing_chunks},
 	};
 
 	put_items(b, items, COUNT(items), false);

@@ -92,6 +92,7 @@ struct dec_counts {
 	uint64_t empty_bytes;	   /* of a closed log: handed out, and no block is there */
 	uint64_t cut_bytes;	   /* of a closed log: handed out, and not in the file */
 	uint64_t lost_streams;	   /* of a closed log: begun, and no segment is there */
+	uint64_t missing_chunks;   /* counted by the writer, not in the file */
 
 	/* The same three of a log that was not closed, where a dying writer leaves such. */
 	uint64_t unfilled_bytes;

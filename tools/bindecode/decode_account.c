@@ -76,6 +76,15 @@ static void account_blocks(struct dec_log *log)
 	end_empty(log, from, empty);
 }
 
+/* Counted when they were whole, before the walk that looked for them: none is still on its way. */
+static void account_chunks(struct dec_log *log)
+{
+	uint64_t written = log->header.chunks;
+
+	if (written > log->counts.chunks)
+		log->counts.missing_chunks = written - log->counts.chunks;
+}
+
 static void account_streams(struct dec_log *log)
 {
 	uint32_t next = log->header.next_stream;
@@ -103,5 +112,6 @@ void dec_log_account(struct dec_log *log)
 				 "the file ends here, though the log is closed");
 	}
 	account_blocks(log);
+	account_chunks(log);
 	account_streams(log);
 }

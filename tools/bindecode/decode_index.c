@@ -231,15 +231,22 @@ static int add_ring(struct dec_log *log, uint64_t off, const struct binlog_block
 	return 0;
 }
 
+/*
+ * The segment before the newest one may be in a slot alone, and may have come there after the slot
+ * was looked at. So all are looked at again but the last: what was in a slot when a later one
+ * showed up elsewhere is in a chunk before it goes.
+ */
 static int read_slots(struct dec_log *log, uint64_t ring, struct err *err)
 {
 	struct binlog_block h, slot;
+	uint64_t nlooks;
 	int r = 0;
 
-	if (!dec_index_header(log, ring, &h) || h.type != BINLOG_BLOCK_RING)
+	if (!dec_index_header(log, ring, &h) || h.type != BINLOG_BLOCK_RING || !h.ring.nsegs)
 		return 0;
-	for (uint32_t i = 0; !r && i < h.ring.nsegs; i++) {
-		uint64_t off = ring + h.ring.data + (uint64_t)i * h.ring.seg_len;
+	nlooks = log->header.closed == 1 ? h.ring.nsegs : 2ull * h.ring.nsegs - 1;
+	for (uint64_t i = 0; !r && i < nlooks; i++) {
+		uint64_t off = ring + h.ring.data + i % h.ring.nsegs * h.ring.seg_len;
 		struct dec_seg found = {.slot = off, .len = h.ring.seg_len};
 
 		if (!dec_index_header(log, off, &slot) || slot.type != BINLOG_BLOCK_SEG ||
@@ -471,8 +478,8 @@ static int walk_new(struct dec_log *log, struct err *err)
 }
 
 /*
- * Slots first, then blocks: when a slot shows a segment, the ones before it are in chunks. The
- * other way round a fast writer's chunks of the moment between would be missing.
+ * Slots first, then blocks: when a slot shows a segment, the ones before it are in chunks or in
+ * other slots. The other way round a fast writer's chunks of the moment between would be missing.
  */
 int dec_index_walk(struct dec_log *log, struct err *err)
 {

@@ -59,6 +59,7 @@ static void swap_file_header(struct binlog_header *h)
 	h->lost_records = binlog_le64(h->lost_records);
 	h->lost_bytes = binlog_le64(h->lost_bytes);
 	h->max_len = binlog_le64(h->max_len);
+	h->chunks = h->minor ? binlog_le64(h->chunks) : 0;
 	swap_calib(&h->close);
 }
 

@@ -65,6 +65,7 @@ struct dec_stream {
 	bool loaded;
 	bool begun; /* a segment was loaded before */
 	bool from_slot;
+	bool newest;  /* no later segment was known when the slot was read */
 	bool damaged; /* wrong sum */
 	bool torn;    /* what is being skipped began with a zero word */
 	uint32_t skip_from;

@@ -68,6 +68,7 @@ static int load_slot(struct dec_stream *s, const struct dec_seg *seg, struct err
 
 	if (r)
 		return r;
+	s->newest = s->seg + 1 == s->nsegs;
 	for (int i = 0; i < 2; i++) {
 		n = dec_source_read(&s->log->src, seg->slot, s->buf, seg->len);
 		if (n < 0)

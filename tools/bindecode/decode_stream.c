@@ -450,8 +450,9 @@ static bool is_awaited(struct dec_stream *s, uint32_t len)
 
 	if (!(s->log->flags & DEC_ADD_FOLLOW) || !s->from_slot)
 		return false;
+	/* A later segment may have shown up since: what is in buf is older then. */
 	if (is_rest_zero(s, s->at + len))
-		return s->seg + 1 == s->nsegs;
+		return s->newest;
 	if (s->gap != here) {
 		s->gap = here;
 		s->waits = 0;

@@ -130,6 +130,41 @@ static void test_account(void **state)
 	mk_free(&m);
 }
 
+/* A chunk that is gone without a trace, in a log that was never closed. */
+static void test_chunks_counted(void **state)
+{
+	struct mk m;
+	struct mkseg s;
+	struct dec_counts c;
+	size_t off;
+
+	mk_init(&m);
+	add_dict(&m);
+	mkseg_init(&s, 1000);
+	mkseg_int(&s, 16, 1010, 1);
+	mk_chunk(&m, 1, 1ULL << 36, &s);
+	off = mk_chunk(&m, 1, (1ULL << 36) + MK_SEG, &s);
+	bytes_put_u64(m.p + offsetof(struct binlog_header, chunks), 2);
+	expect(&m, "x=1\nx=1\n", &c);
+	assert_int_equal(c.missing_chunks, 0);
+	memset(m.p + off, 0, m.len - off);
+	/* The field means nothing in a log of version 1.0. */
+	expect(&m, "x=1\n", &c);
+	assert_int_equal(c.missing_chunks, 0);
+	bytes_put_u16(m.p + 14, 1);
+	mk_seal_header(&m);
+	expect(&m, "x=1\n", &c);
+	assert_int_equal(c.missing_chunks, 1);
+	m.len = off;
+	expect(&m, "x=1\n", &c);
+	assert_int_equal(c.missing_chunks, 1);
+	/* A writer that was killed may not have counted its last one. */
+	bytes_put_u64(m.p + offsetof(struct binlog_header, chunks), 0);
+	expect(&m, "x=1\n", &c);
+	assert_int_equal(c.missing_chunks, 0);
+	mk_free(&m);
+}
+
 static void test_damaged_chunk(void **state)
 {
 	struct mk m;
@@ -274,7 +309,7 @@ static void test_refused_files(void **state)
 	mkseg_int(&s, 16, 1010, 1);
 	mk_chunk(&m, 1, 0, &s);
 	assert_int_equal(open_fails(m.p, 100, &err), -EBADMSG);
-	bytes_put_u16(m.p + 14, 1);
+	bytes_put_u16(m.p + 14, BINLOG_MINOR + 1);
 	mk_seal_header(&m);
 	assert_int_equal(open_fails(m.p, m.len, &err), -EOPNOTSUPP);
 	bytes_put_u16(m.p + 14, 0);
@@ -372,6 +407,7 @@ int main(void)
 		cmocka_unit_test(test_long_gap),
 		cmocka_unit_test(test_last_position),
 		cmocka_unit_test(test_account),
+		cmocka_unit_test(test_chunks_counted),
 		cmocka_unit_test(test_damaged_chunk),
 		cmocka_unit_test(test_damaged_epoch),
 		cmocka_unit_test(test_damaged_header_of_block),

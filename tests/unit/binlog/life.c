@@ -181,7 +181,8 @@ static void test_write_fails(void **state)
 	struct reader *r = reader_load(path);
 
 	assert_int_equal(r->nrecs + r->lost_records, 130000);
-	assert_in_range(r->lost_records, 1, 70000);
+	/* And of a segment that waited for the next one when the limit came. */
+	assert_in_range(r->lost_records, 1, 70000 + 65536 / 16);
 	assert_int_equal(r->recs[r->nrecs - 1].args[0].word, 129999);
 	assert_int_equal(r->loss_records, r->lost_records);
 	reader_free(r);
