@@ -76,6 +76,11 @@ enum md_pick {
 	MD_PICK_ALL,  /* every page: vDSO, or a list that was scanned before */
 	MD_PICK_DATA, /* of a descriptor: what SEEK_DATA finds */
 	/*
+	 * Every page, and the process has just written it: nobody looks whether it has it in common
+	 * with another. Should it, it is given a copy of its own (see reader_vm.c).
+	 */
+	MD_PICK_OWN,
+	/*
 	 * Of memory that a userfaultfd with WP_ASYNC has (PAGEMAP_SCAN, Linux 6.7; other memory is
 	 * passed over by the first two). A page is write protected before it is read, so that a
 	 * write between the two is seen by the next look.
@@ -313,6 +318,37 @@ int md_scan_tracked(const struct md_range *ranges, size_t n,
 		    int (*emit)(void *arg, const struct md_range *range, const struct md_extent *e,
 				bool clean),
 		    void *arg, struct err *err);
+
+/*
+ * The same look taken by several threads, which are made, and whose memory is touched, before: for
+ * a moment in which somebody stands still. From md_look_begin() to md_look_end() the page tables of
+ * the ranges must not change but by writes to pages that may be clean or not.
+ *
+ *	md_look_new()    at leisure: @ranges as they are then, cut in slices
+ *	md_look_begin()  the others look; the caller does something else
+ *	md_look_end()    the caller looks, too, until nothing is left
+ *	md_look_each()   what was seen, for the ranges as they really are
+ *
+ * One thread calls. A range that md_look_new() did not know is looked at by md_look_each().
+ */
+struct md_look;
+enum md_seen {
+	MD_SEEN_CLEAN,	 /* read before and not written since, if it is there */
+	MD_SEEN_WRITTEN, /* tracked, and written since */
+	MD_SEEN_OTHER,	 /* to be read, too: not tracked */
+	MD_SEEN_GUARD,	 /* a region of MADV_GUARD_INSTALL: there is nothing to read (Linux 6.16) */
+};
+typedef int md_seen_fn(void *arg, const struct md_range *range, const struct md_extent *e,
+		       enum md_seen seen);
+/* @threads: the caller's included; 0: as many as CPUs. @nregions: room for what is not clean. */
+struct md_look *md_look_new(const struct md_range *ranges, size_t n, unsigned threads,
+			    size_t nregions, struct err *err);
+void md_look_begin(struct md_look *l);
+void md_look_end(struct md_look *l);
+/* @l NULL: looks now, alone. @emit as for md_scan_tracked(). */
+int md_look_each(const struct md_look *l, const struct md_range *ranges, size_t n, md_seen_fn *emit,
+		 void *arg, struct err *err);
+void md_look_free(struct md_look *l); /* NULL is allowed */
 
 struct md_file_opts {
 	bool direct;   /* O_DIRECT; where the filesystem refuses, plain writes and direct_reason */

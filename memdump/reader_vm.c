@@ -100,7 +100,7 @@ static struct md_piece front_of(struct vm_reader *r, const struct md_piece *p)
 	const uint64_t *w = NULL;
 	uint64_t n = 0, nkin;
 
-	if (p->fd == -1)
+	if (p->fd == -1 && !p->own)
 		w = md_words_at(&r->words, p->pid, p->addr, p->len, &n);
 	if (!w) {
 		ret.kin = 0;

@@ -23,6 +23,7 @@ enum {
 	CAT_PRESENT = 1 << 3,
 	CAT_SWAPPED = 1 << 4,
 	CAT_PFNZERO = 1 << 5,
+	CAT_GUARD = 1 << 8, /* Linux 6.16 */
 };
 
 struct pm_scan {
@@ -125,14 +126,15 @@ static int open_pagemap(struct md_scanner *s, int pid, struct err *err)
 	return 0;
 }
 
-static int look_ioctl(struct md_scanner *s, enum md_pick pick, uint64_t start, uint64_t end)
+int md_pages_look(int pagemap_fd, enum md_pick pick, bool guards, uint64_t start, uint64_t end,
+		  struct md_region *regions, size_t room, uint64_t *ret_end)
 {
 	struct pm_scan a = {
 		.size = sizeof(a),
 		.start = start,
 		.end = end,
-		.vec = (uintptr_t)s->regions,
-		.vec_len = MD_SCAN_REGIONS,
+		.vec = (uintptr_t)regions,
+		.vec_len = room,
 		.max_pages = MAX_SCAN_PAGES,
 		.category_inverted = CAT_PFNZERO,
 		.category_mask = CAT_PFNZERO,
@@ -153,12 +155,14 @@ static int look_ioctl(struct md_scanner *s, enum md_pick pick, uint64_t start, u
 	case MD_PICK_TRACKED:
 		/*
 		 * All that is not clean: what the kernel has to say of a page takes six times as
-		 * long as passing it by, and most are clean.
+		 * long as passing it by, and most are clean. A guard region is not present, so it
+		 * is among them.
 		 */
 		a.category_inverted = CAT_PRESENT | CAT_TRACKED;
 		a.category_mask = 0;
 		a.category_anyof_mask = CAT_PRESENT | CAT_TRACKED | CAT_WRITTEN;
 		a.return_mask = CAT_PRESENT | CAT_SWAPPED | CAT_PFNZERO | CAT_TRACKED | CAT_WRITTEN;
+		a.return_mask |= guards ? CAT_GUARD : 0;
 		a.max_pages = 0;
 		break;
 	default:
@@ -166,14 +170,24 @@ static int look_ioctl(struct md_scanner *s, enum md_pick pick, uint64_t start, u
 	}
 
 	do
-		n = ioctl(s->pagemap_fd, PM_SCAN_IOCTL, &a);
+		n = ioctl(pagemap_fd, PM_SCAN_IOCTL, &a);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
+	*ret_end = a.walk_end;
+	return a.walk_end > start ? n : -EIO;
+}
+
+static int look_ioctl(struct md_scanner *s, enum md_pick pick, uint64_t start, uint64_t end)
+{
+	int n = md_pages_look(s->pagemap_fd, pick, s->guards, start, end, s->regions,
+			      MD_SCAN_REGIONS, &s->win_end);
+
+	if (n < 0)
+		return n;
 	s->nregions = (size_t)n;
 	s->win_start = start;
-	s->win_end = a.walk_end;
-	return a.walk_end > start ? 0 : -EIO;
+	return 0;
 }
 
 static bool wanted(const struct md_scanner *s, uint64_t word)
@@ -225,7 +239,8 @@ static int look_pagemap(struct md_scanner *s, uint64_t start, uint64_t end)
 
 static bool by_page_tables(const struct md_range *r)
 {
-	return r->fd == -1 && r->pick != MD_PICK_ALL && r->pick != MD_PICK_DATA;
+	return r->fd == -1 && r->pick != MD_PICK_ALL && r->pick != MD_PICK_DATA &&
+	       r->pick != MD_PICK_OWN;
 }
 
 /* A look of the one kind is one of the other: what is told and what is done are the same. */
@@ -262,7 +277,12 @@ static int look(struct md_scanner *s, uint64_t start, struct err *err)
 	uint64_t end = group_end(s);
 	int ret;
 
-	if (!s->no_ioctl) {
+	s->found = s->regions;
+	if (s->ahead && pick == MD_PICK_TRACKED &&
+	    md_look_find(s->ahead, pid, start, &s->found, &s->nregions, &s->win_end)) {
+		s->win_start = start;
+		ret = 0;
+	} else if (!s->no_ioctl) {
 		ret = look_ioctl(s, pick, start, end);
 		/* The memory of before an exec: that of after it has other page tables. */
 		if (ret == -ESRCH && open_pagemap(s, pid, err) == 0)
@@ -308,10 +328,12 @@ static int next_tracked(struct md_scanner *s, uint64_t *ret_addr, uint64_t *ret_
 
 		if (ret < 0)
 			return ret;
-		while (s->region < s->nregions && s->regions[s->region].end <= s->pos)
+		while (s->region < s->nregions && s->found[s->region].end <= s->pos)
 			s->region++;
-		g = s->region < s->nregions ? &s->regions[s->region] : NULL;
+		g = s->region < s->nregions ? &s->found[s->region] : NULL;
 		s->clean = !g || g->start > s->pos;
+		s->guard = !s->clean && (g->categories & CAT_GUARD);
+		s->written = !s->clean && (g->categories & CAT_TRACKED);
 		to = !g ? s->win_end : s->clean ? g->start : g->end;
 		to = to < end ? to : end;
 		if (s->clean || ((g->categories & (CAT_PRESENT | CAT_SWAPPED)) &&
@@ -341,9 +363,9 @@ static int next_by_page_tables(struct md_scanner *s, uint64_t *ret_addr, uint64_
 
 		if (ret < 0)
 			return ret;
-		while (s->region < s->nregions && s->regions[s->region].end <= s->pos)
+		while (s->region < s->nregions && s->found[s->region].end <= s->pos)
 			s->region++;
-		g = &s->regions[s->region];
+		g = &s->found[s->region];
 		if (s->region == s->nregions || g->start >= end) {
 			uint64_t seen = s->region == s->nregions ? s->win_end : g->start;
 
@@ -423,7 +445,7 @@ static int next_in_range(struct md_scanner *s, uint64_t *ret_addr, uint64_t *ret
 		return next_by_data(s, ret_addr, ret_len, err);
 	if (r->pick == MD_PICK_TRACKED)
 		return next_tracked(s, ret_addr, ret_len, err);
-	if (r->pick != MD_PICK_ALL)
+	if (by_page_tables(r))
 		return next_by_page_tables(s, ret_addr, ret_len, err);
 	*ret_addr = s->pos;
 	*ret_len = r->addr + r->len - s->pos;
@@ -485,6 +507,9 @@ int md_scanner_next(struct md_scanner *s, uint64_t max, struct md_piece *ret, st
 			.len = len,
 			.shift = shift_of(r),
 			.clean = r->pick == MD_PICK_TRACKED && s->clean,
+			.guard = r->pick == MD_PICK_TRACKED && s->guard,
+			.written = r->pick == MD_PICK_TRACKED && s->written,
+			.own = r->pick == MD_PICK_OWN,
 			.pid = r->pid,
 			.kin = r->kin,
 			.fd = r->fd == -1	? -1
@@ -521,39 +546,8 @@ int md_scan(const struct md_range *range, int (*emit)(void *arg, const struct md
 	return ret;
 }
 
-int md_scan_tracked(const struct md_range *ranges, size_t n,
-		    int (*emit)(void *arg, const struct md_range *range, const struct md_extent *e,
-				bool clean),
-		    void *arg, struct err *err)
-{
-	struct md_extent e = {0};
-	bool clean = false;
-	size_t at = 0;
-	struct md_scanner s;
-	struct md_piece p;
-	int ret;
-
-	md_scanner_init(&s, ranges, n, false);
-	s.skip_gone = true;
-	while ((ret = md_scanner_next(&s, UINT64_MAX, &p, err)) > 0) {
-		p.addr += p.shift;
-		if (e.len && at == s.at && clean == p.clean && p.addr == e.addr + e.len) {
-			e.len += p.len;
-			continue;
-		}
-		if (e.len && (ret = emit(arg, &ranges[at], &e, clean)) < 0)
-			break;
-		e = (struct md_extent){p.addr, p.len};
-		at = s.at;
-		clean = p.clean;
-	}
-	if (ret == 0 && e.len)
-		ret = emit(arg, &ranges[at], &e, clean);
-	md_scanner_deinit(&s);
-	return ret;
-}
-
-bool md_can_track(void)
+/* Whether the kernel knows @mask; where it does, it tells of it here. */
+static bool knows(uint64_t mask, uint64_t ret_mask)
 {
 	struct md_region region;
 	struct pm_scan a = {
@@ -561,11 +555,21 @@ bool md_can_track(void)
 		.start = (uintptr_t)&a & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1),
 		.vec = (uintptr_t)&region,
 		.vec_len = 1,
-		.category_anyof_mask = CAT_PRESENT | CAT_WRITTEN,
-		.return_mask = CAT_TRACKED,
+		.category_anyof_mask = mask,
+		.return_mask = ret_mask,
 	};
 	cleanup_fd int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
 	a.end = a.start + (uint64_t)sysconf(_SC_PAGESIZE);
 	return fd >= 0 && ioctl(fd, PM_SCAN_IOCTL, &a) >= 0;
+}
+
+bool md_can_track(void)
+{
+	return knows(CAT_PRESENT | CAT_WRITTEN, CAT_TRACKED);
+}
+
+bool md_can_see_guards(void)
+{
+	return knows(CAT_PRESENT, CAT_GUARD);
 }

@@ -339,9 +339,12 @@ static int dump_memory(struct dump *d, struct err *err)
 	ret = dump_pages(d, &r, err);
 	if (ret == -EINTR)
 		err->class = ERR_INTERRUPTED;
-	/* A SIGKILL from elsewhere ends even a frozen process: its pages then read as vanished. */
+	/*
+	 * A SIGKILL from elsewhere ends even a frozen process: its pages then read as vanished.
+	 * Before the tree runs on target_thaw() looks.
+	 */
 	if (ret == 0)
-		ret = target_alive(d->target, err);
+		ret = d->opts->end == TARGET_RUN ? 0 : target_alive(d->target, err);
 	else if (target_alive(d->target, &gone) < 0)
 		*err = gone;
 out:
@@ -362,6 +365,10 @@ static int dump_frozen(struct dump *d, struct err *err)
 		return ret;
 	if (FAULT("dump.frozen"))
 		return err_set(err, EIO, "fault injected at dump.frozen");
+	if (d->precopy) {
+		target_leave_guards(d->target);
+		precopy_look(d->precopy);
+	}
 	ret = target_collect(d->target, err);
 	t0 = now_ns();
 	d->res->collect_ns = t0 - t1;

@@ -125,6 +125,9 @@ void precopy_free(struct precopy *p)
 	extents_free(&p->gone);
 	extents_free(&p->found);
 	extents_free(&p->own);
+	extents_free(&p->guards);
+	extents_free(&p->written);
+	md_look_free(p->look);
 	md_capture_free(p->capture);
 	free(p);
 }
@@ -415,6 +418,8 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 		ret = one_round(p, writer, mopts, !p->hurry && dirty > MUCH, &bytes, err);
 	if (ret == 0)
 		ret = predict(p, &dirty, err);
+	if (ret == 0)
+		ret = precopy_ready(p, dirty, err);
 	if (ret == 0 && p->opts->strict_freeze && p->res->predicted_ns > max_freeze_ns(p))
 		ret = over_budget(p, err);
 	if (FAULT("dump.precopied"))

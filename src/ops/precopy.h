@@ -4,12 +4,14 @@
  *
  *	precopy_begin()    arms write tracking: one short stop
  *	precopy_rounds()   copies everything, then what was written meanwhile, and again ...
- *	                   (the tree is frozen here, and looked at)
- *	precopy_frozen()   one look at the page tables: what is left goes into memory made ready
+ *	                   (the tree is frozen here)
+ *	precopy_look()     the look at the page tables begins
+ *	                   (the tree is collected here)
+ *	precopy_frozen()   the look ends: what is left goes into memory made ready
  *	                   (the tree may run on here)
  *	precopy_finish()   writes what was kept, and the map that says which pages count
  *
- * What is stored is the state of the one instant in which precopy_frozen() ran. A page counts as
+ * What is stored is the state of the one instant in which the tree was frozen. A page counts as
  * stored only if the kernel says that it was not written since it was read; everything else, the
  * memory that is not tracked among it, is read while the tree is frozen.
  *
@@ -41,8 +43,14 @@ void precopy_free(struct precopy *p); /* NULL is allowed */
 int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
 		   struct err *err);
 
-/* Frozen, and @m collected. What does not fit in the memory made ready is written at once. */
-int precopy_frozen(struct precopy *p, const struct model *m, const struct ranges *r,
+/* Frozen: other threads take the last look, while the caller has the tree collected. */
+void precopy_look(struct precopy *p);
+
+/*
+ * Frozen, and @m collected without guard regions, which are added. What does not fit in the memory
+ * made ready is written at once.
+ */
+int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
 		   struct md_writer *writer, const struct md_opts *mopts, struct err *err);
 
 /* @stats: of all rounds together. The writer's flush() has been called on success. */

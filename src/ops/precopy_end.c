@@ -49,12 +49,21 @@ static int sort_out(struct precopy *p, uint64_t space, uint64_t addr, uint64_t l
 }
 
 static int frozen_emit(void *arg, const struct md_range *range, const struct md_extent *e,
-		       bool clean)
+		       enum md_seen seen)
 {
 	struct precopy *p = arg;
 
-	return clean ? sort_out(p, range->space, e->addr, e->len)
-		     : extents_add(&p->todo, range->space, e->addr, e->len);
+	switch (seen) {
+	case MD_SEEN_CLEAN:
+		return sort_out(p, range->space, e->addr, e->len);
+	case MD_SEEN_GUARD:
+		return extents_add(&p->guards, range->space, e->addr, e->len);
+	case MD_SEEN_WRITTEN:
+		return extents_add(&p->written, range->space, e->addr, e->len);
+	case MD_SEEN_OTHER:
+		break;
+	}
+	return extents_add(&p->todo, range->space, e->addr, e->len);
 }
 
 /* The ranges that page tables are asked about first, those to be read as they are behind them. */
@@ -94,17 +103,10 @@ static int split_ranges(struct precopy *p, const struct ranges *r, size_t *ret_t
 	return 0;
 }
 
-/* What the look found to be read, and then the others, in their order. */
-static int list_todo(struct precopy *p, const struct ranges *r, size_t ntracked, size_t *ret_n)
+static size_t list_extents(struct precopy *p, size_t n, const struct extents *x, enum md_pick pick)
 {
-	size_t n = 0;
-
-	p->todo_ranges =
-		reallocarray(NULL, p->todo.n + r->n - ntracked + 1, sizeof(*p->todo_ranges));
-	if (!p->todo_ranges)
-		return -ENOMEM;
-	for (size_t i = 0; i < p->todo.n; i++) {
-		const struct space_extent *e = &p->todo.v[i];
+	for (size_t i = 0; i < x->n; i++) {
+		const struct space_extent *e = &x->v[i];
 
 		p->todo_ranges[n++] = (struct md_range){
 			.space = e->space,
@@ -112,9 +114,23 @@ static int list_todo(struct precopy *p, const struct ranges *r, size_t ntracked,
 			.len = e->len,
 			.pid = (int)MD_SPACE_ID(e->space),
 			.fd = -1,
-			.pick = MD_PICK_ALL,
+			.pick = pick,
 		};
 	}
+	return n;
+}
+
+/* What the look found to be read, and then the others, in their order. */
+static int list_todo(struct precopy *p, const struct ranges *r, size_t ntracked, size_t *ret_n)
+{
+	size_t n;
+
+	p->todo_ranges = reallocarray(NULL, p->written.n + p->todo.n + r->n - ntracked + 1,
+				      sizeof(*p->todo_ranges));
+	if (!p->todo_ranges)
+		return -ENOMEM;
+	n = list_extents(p, 0, &p->written, MD_PICK_OWN);
+	n = list_extents(p, n, &p->todo, MD_PICK_ALL);
 	for (size_t i = r->n; i > ntracked; i--)
 		p->todo_ranges[n++] = p->ranges[i - 1];
 	*ret_n = n;
@@ -141,7 +157,31 @@ static int read_todo(struct precopy *p, size_t n, struct md_writer *writer,
 	return ret;
 }
 
-int precopy_frozen(struct precopy *p, const struct model *m, const struct ranges *r,
+int precopy_ready(struct precopy *p, uint64_t dirty, struct err *err)
+{
+	enum { REGIONS = 4096, MOST_REGIONS = 1 << 15 };
+	uint64_t n = REGIONS + 2 * dirty / 4096;
+
+	p->look = md_look_new(p->ranges, p->nranges, 0, n < MOST_REGIONS ? n : MOST_REGIONS, err);
+	if (!p->look)
+		return -err->errnum;
+	return extents_reserve(&p->guards, 1024) < 0 || extents_reserve(&p->written, n) < 0
+		       ? err_set(err, ENOMEM, "reserve memory for pre-copy")
+		       : 0;
+}
+
+/*
+ * Nothing of what it sees changes before precopy_frozen(), but by calls made in the target: those
+ * map and unmap memory of their own, and write to a stack and to the areas of rseq, where a page
+ * that was clean when everything stood still is right as it was stored.
+ */
+void precopy_look(struct precopy *p)
+{
+	if (p->look)
+		md_look_begin(p->look);
+}
+
+int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
 		   struct md_writer *writer, const struct md_opts *mopts, struct err *err)
 {
 	uint64_t t0 = precopy_now_ns();
@@ -149,11 +189,15 @@ int precopy_frozen(struct precopy *p, const struct model *m, const struct ranges
 	int ret;
 
 	p->model = m;
+	if (p->look)
+		md_look_end(p->look);
 	if (split_ranges(p, r, &ntracked) < 0)
 		return err_set(err, ENOMEM, "list of %zu memory ranges", r->n);
-	ret = md_scan_tracked(p->ranges, ntracked, frozen_emit, p, err);
+	ret = md_look_each(p->look, p->ranges, ntracked, frozen_emit, p, err);
 	if (ret == -ENOMEM || (ret == 0 && list_todo(p, r, ntracked, &n) < 0))
 		return err_set(err, ENOMEM, "list of written memory");
+	if (ret == 0)
+		ret = precopy_guards(p, m, ntracked, err);
 	p->res->scan_ns = precopy_now_ns() - t0;
 	return ret < 0 ? ret : read_todo(p, n, writer, mopts, err);
 }

@@ -20,12 +20,15 @@ struct precopy {
 	/* ranges of the round that is being made */
 	struct md_range *ranges;
 	size_t nranges, room;
-	struct extents stored; /* settled: what rounds have stored */
-	struct extents clean;  /* of that what still counts, seen while frozen */
-	struct extents taken;  /* read while frozen */
-	struct extents todo;   /* to be read while frozen */
-	struct extents own;    /* settled: stored in this image, whatever the parent has */
-	struct extents found;  /* by the look of this round */
+	struct extents stored;	/* settled: what rounds have stored */
+	struct extents clean;	/* of that what still counts, seen while frozen */
+	struct extents taken;	/* read while frozen */
+	struct extents todo;	/* to be read while frozen */
+	struct extents written; /* that, too: tracked pages that were written */
+	struct extents own;	/* settled: stored in this image, whatever the parent has */
+	struct extents found;	/* by the look of this round */
+	struct extents guards;	/* regions that the last look saw in tracked memory */
+	struct md_look *look;	/* the last one, made ready; NULL: none */
 	struct extents gone; /* could not be read in this round: not stored, whatever was before */
 	bool gone_lost;	     /* there was no memory to note them */
 	struct md_range *todo_ranges;
@@ -53,6 +56,16 @@ int precopy_forget_gone(struct precopy *p, struct err *err);
  * ended. False: one of them takes too long.
  */
 bool precopy_await_writers(const struct precopy *p);
+
+/* For the last look, now that the ranges of a prediction are listed and @dirty bytes are expected.
+ */
+int precopy_ready(struct precopy *p, uint64_t dirty, struct err *err);
+
+/*
+ * The guard regions of all processes into @m: those seen in the first @ntracked of p->ranges, and
+ * of all other memory what a walk finds.
+ */
+int precopy_guards(struct precopy *p, struct model *m, size_t ntracked, struct err *err);
 
 uint64_t precopy_now_ns(void);
 

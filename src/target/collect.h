@@ -22,6 +22,7 @@
 
 #include "base/err.h"
 #include "src/image/model.h"
+#include "src/target/procfs.h"
 
 /*
  * What is known of the open and mapped files, the shared segments and the shared tables of a whole
@@ -42,6 +43,8 @@ void files_options(struct files *f, const struct target_opts *opts);
 void files_hands_off(struct files *f);
 /* From now on memory that is registered for write protection is so by us, and it is not told. */
 void files_tracked(struct files *f);
+/* From now on maps_collect() leaves out guard regions. */
+void files_leave_guards(struct files *f);
 /* Takes over the checksums that another one, of a survey, has: files that do not change keep them.
  */
 void files_know_sums(struct files *f, struct files *from);
@@ -96,6 +99,35 @@ int proc_collect(struct model *m, struct m_proc *p, struct err *err);
  * is one of @p's, with its tid.
  */
 int proc_collect_thread(struct model *m, struct m_proc *p, struct m_thread *t, struct err *err);
+
+/*
+ * The same in two steps. What /proc and plain system calls tell of thread @tid of @pid, whose main
+ * thread is @first, is looked at on any thread, several of them at once. @ready: files opened
+ * before, or NULL.
+ */
+enum { THREAD_CPU_WORDS = 128 /* 8192 CPUs */ };
+struct thread_look {
+	int error; /* 0, or -errno: of @what */
+	const char *what;
+	struct procfs_stat stat;
+	struct procfs_status status; /* without groups, which are below */
+	char *groups, *label;	     /* NULL: none */
+	uint32_t policy, priority, util_min, util_max, ioprio;
+	bool reset_on_fork, own_files, own_fs;
+	int32_t nice;
+	uint64_t runtime, deadline, period;
+	uint64_t robust_addr, robust_len;
+	uint32_t mask_len; /* bytes */
+	uint64_t mask[THREAD_CPU_WORDS];
+};
+struct ready;
+void thread_look(struct thread_look *l, pid_t pid, pid_t first, pid_t tid,
+		 const struct ready *ready);
+void thread_look_deinit(struct thread_look *l);
+/* ... and goes into the model in their order. */
+int thread_take(struct model *m, const struct m_proc *p, struct m_thread *t,
+		const struct thread_look *l, struct err *err);
+
 /* The timer slack of every thread, for a process that cannot be asked by a batch. */
 void proc_collect_slack(struct m_proc *p);
 

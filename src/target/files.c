@@ -94,6 +94,11 @@ void files_tracked(struct files *f)
 	f->tracked = true;
 }
 
+void files_leave_guards(struct files *f)
+{
+	f->leave_guards = true;
+}
+
 int proc_at_open(struct files *f, const struct m_proc *p, struct proc_at *ret, struct err *err)
 {
 	struct proc_at at = {.pid = p->pid, .dir = -1};

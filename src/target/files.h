@@ -136,7 +136,8 @@ struct files {
 	uint64_t survey_worth_ns; /* cheaper surveys are not relied on */
 	/* used again for every process */
 	struct smaps smaps;
-	bool tracked; /* VmFlags "uw" is our doing */
+	bool tracked;	   /* VmFlags "uw" is our doing */
+	bool leave_guards; /* somebody else looks for guard regions */
 	struct proctext link, text, segment_link;
 	struct m_fd *fds;
 	uint32_t nfds, fds_room;

@@ -13,8 +13,11 @@
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "src/target/aside.h"
 #include "src/target/collect.h"
+#include "src/target/phase.h"
 #include "src/target/procfs.h"
+#include "src/target/ready.h"
 #include "src/target/remote.h"
 
 struct gather {
@@ -26,6 +29,12 @@ struct gather {
 	uint32_t *order; /* process indices, parents before children */
 	uint32_t norder;
 	unsigned batches, batch_calls;
+	struct phase phase;
+	/* what /proc tells of the threads of one process, in their order; others may look */
+	struct thread_look *looks;
+	uint32_t looks_room;
+	struct aside *aside; /* NULL: nobody else is there */
+	struct proc *looked_at;
 };
 
 struct gather *gather_new(struct tree *t, struct model *m, const struct target_opts *opts,
@@ -54,8 +63,12 @@ void gather_close(struct gather *g)
 {
 	if (!g)
 		return;
+	aside_free(g->aside);
+	ready_free(g->tree->ready);
+	g->tree->ready = NULL;
 	remote_close(&g->remote);
 	files_free(g->files);
+	free(g->looks);
 	free(g->order);
 	free(g);
 }
@@ -179,18 +192,45 @@ static int survey_keep(struct model *to, const struct model *from, const struct 
 	return 0;
 }
 
-/* Page faults of the guardian's own, taken before anybody stands still for them. */
+static int looks_reserve(struct gather *g, uint32_t n)
+{
+	struct thread_look *v;
+
+	if (n <= g->looks_room)
+		return 0;
+	v = malloc(n * sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	memset(v, 0, n * sizeof(*v));
+	free(g->looks);
+	g->looks = v;
+	g->looks_room = n;
+	return 0;
+}
+
+/* Page faults of the guardian's own, taken before anybody stands still for them; and open files. */
 static void survey_ready(struct gather *g, const struct model *m)
 {
 	enum { THREAD_BYTES = 8 << 10, VMA_BYTES = 256, LEAST = 64 << 10, MOST = 64 << 20 };
+	enum { MANY = 16, SPARE = 8 };
+	uint32_t most = 0;
 	uint64_t len = LEAST;
 
+	if (!g->tree->ready)
+		g->tree->ready = ready_new();
 	for (uint32_t i = 0; i < m->nprocs; i++) {
 		struct procfs_stat st;
 
-		if (procfs_stat((pid_t)m->procs[i].pid, 0, &st) == 0)
-			len += (uint64_t)st.nthreads * THREAD_BYTES + LEAST;
+		if (procfs_stat((pid_t)m->procs[i].pid, 0, &st) < 0)
+			continue;
+		len += (uint64_t)st.nthreads * THREAD_BYTES + LEAST;
+		most = st.nthreads > most ? st.nthreads : most;
+		if (g->tree->ready)
+			ready_open(g->tree->ready, (pid_t)m->procs[i].pid);
 	}
+	looks_reserve(g, most + SPARE);
+	if (most >= MANY && !g->aside)
+		g->aside = aside_new();
 	len += (uint64_t)files_surveyed(g->files) * VMA_BYTES;
 	model_ready(g->m, len < MOST ? len : MOST);
 }
@@ -257,7 +297,27 @@ static void gather_host(struct model *m)
 	name_run(m);
 }
 
-static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
+static void look_at_thread(void *arg, uint32_t i)
+{
+	struct gather *g = arg;
+	struct proc *proc = g->looked_at;
+
+	thread_look(&g->looks[i], proc->pid, tree_proc_task(g->tree, proc, 0)->tid,
+		    tree_proc_task(g->tree, proc, i)->tid, g->tree->ready);
+}
+
+/* Goes on while something else is done, until gather_threads() needs it. */
+static int looks_begin(struct gather *g, struct proc *proc, struct err *err)
+{
+	if (looks_reserve(g, proc->ntasks) < 0)
+		return err_set(err, ENOMEM, "threads of process %d", proc->pid);
+	g->looked_at = proc;
+	aside_begin(g->aside, look_at_thread, g, proc->ntasks);
+	return 0;
+}
+
+/* What ptrace tells, by this thread alone. */
+static int gather_registers(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
 {
 	int ret;
 
@@ -268,15 +328,38 @@ static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p,
 	ret = threads_shared_pending(g->m, tree_proc_task(g->tree, proc, 0), &p->pending, err);
 	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++) {
 		struct task *task = tree_proc_task(g->tree, proc, i);
-		struct m_thread *t = &p->threads[i];
 
-		t->tid = (uint32_t)task->tid;
-		ret = threads_collect(g->m, task, t, err);
+		p->threads[i].tid = (uint32_t)task->tid;
+		ret = threads_collect(g->m, task, &p->threads[i], err);
+	}
+	return ret;
+}
+
+static int take_look(struct gather *g, struct task *task, struct m_proc *p, struct m_thread *t,
+		     struct thread_look *l, struct err *err)
+{
+	int ret = thread_take(g->m, p, t, l, err);
+
+	if (ret == 0 && l->status.sig_pending)
+		ret = threads_pending(g->m, task, &t->pending, err);
+	task->seccomp = t->seccomp_mode != 0;
+	if (ret == 0 && t->seccomp_mode == 2)
+		ret = seccomp_collect(g->m, p, t, err);
+	return ret;
+}
+
+static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
+{
+	int ret = gather_registers(g, proc, p, err);
+
+	aside_end(g->aside, look_at_thread, g, proc->ntasks);
+	for (uint32_t i = 0; i < proc->ntasks; i++) {
+		struct thread_look *l = &g->looks[i];
+
 		if (ret == 0)
-			ret = proc_collect_thread(g->m, p, t, err);
-		task->seccomp = t->seccomp_mode != 0;
-		if (ret == 0 && t->seccomp_mode == 2)
-			ret = seccomp_collect(g->m, p, t, err);
+			ret = take_look(g, tree_proc_task(g->tree, proc, i), p, &p->threads[i], l,
+					err);
+		thread_look_deinit(l);
 	}
 	return ret;
 }
@@ -382,14 +465,21 @@ static int gather_live(struct gather *g, struct proc *proc, struct m_proc *p, st
 				"the main thread of process %d (%s) has exited while others run: "
 				"not supported",
 				proc->pid, p->comm);
+	ret = looks_begin(g, proc, err);
+	if (ret < 0)
+		return ret;
 	/* Before anything is mapped into it. */
 	ret = maps_collect(g->m, p, g->files, err);
+	phase_done(&g->phase, proc->pid, "mappings");
 	if (ret == 0)
 		ret = files_collect(g->files, p, err);
+	phase_done(&g->phase, proc->pid, "descriptors");
 	if (ret == 0)
 		ret = gather_threads(g, proc, p, err);
+	phase_done(&g->phase, proc->pid, "threads");
 	if (ret == 0)
 		ret = gather_context(g, proc, p, err);
+	phase_done(&g->phase, proc->pid, "calls made in it");
 	return ret;
 }
 
@@ -406,6 +496,7 @@ static int gather_proc(struct gather *g, struct proc *proc, struct m_proc *p, st
 	if (p->state == M_STOPPED)
 		p->stop_signo = (uint32_t)leader->stop_signo;
 	ret = proc_collect(g->m, p, err);
+	phase_done(&g->phase, proc->pid, "process");
 	if (ret == 0 && p->state != M_DEAD)
 		ret = gather_live(g, proc, p, err);
 	return ret;
@@ -454,11 +545,15 @@ static int order_procs(struct gather *g, struct err *err)
 	return 0;
 }
 
-int gather_run(struct gather *g, struct err *err)
+int gather_run(struct gather *g, bool leave_guards, struct err *err)
 {
 	struct model *m = g->m;
-	int ret = order_procs(g, err);
+	int ret;
 
+	phase_begin(&g->phase);
+	if (leave_guards)
+		files_leave_guards(g->files);
+	ret = order_procs(g, err);
 	if (ret < 0)
 		return ret;
 	/* What the survey found is found again. */
@@ -474,5 +569,7 @@ int gather_run(struct gather *g, struct err *err)
 		if (ret < 0)
 			return ret;
 	}
-	return files_finish(g->files, err);
+	ret = files_finish(g->files, err);
+	phase_done(&g->phase, g->tree->root, "all of them together");
+	return ret;
 }

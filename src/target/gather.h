@@ -17,8 +17,8 @@ struct gather *gather_new(struct tree *t, struct model *m, const struct target_o
 int gather_survey(struct gather *g, struct err *err);
 /* Once more, of one process whose writes are tracked by the guardian. */
 int gather_survey_again(struct gather *g, pid_t pid, struct err *err);
-/* Everything. The tree is frozen. */
-int gather_run(struct gather *g, struct err *err);
+/* Everything, but for guard regions if they are left to somebody else. The tree is frozen. */
+int gather_run(struct gather *g, bool leave_guards, struct err *err);
 /* TARGET_KILL: before, and after; as hold_grasp() and hold_end(). */
 void gather_grasp(struct gather *g);
 void gather_hold_end(struct gather *g);
@@ -28,12 +28,14 @@ void gather_times(const struct gather *g, struct target_times *ret);
 void gather_close(struct gather *g);
 
 /*
- * threads.c: registers, signal mask and queue of one thread, by ptrace. Fills @task's true state as
+ * threads.c: registers and signal mask of one thread, by ptrace. Fills @task's true state as
  * well, for remote.c.
  */
 int threads_collect(struct model *m, struct task *task, struct m_thread *t, struct err *err);
 /* General registers as the image has them, with the call's number behind; see arch.h. */
 void threads_prstatus(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX]);
+/* Its own queue of signals: of a thread with SigPnd in its status. */
+int threads_pending(struct model *m, struct task *task, struct m_sigqueue *q, struct err *err);
 /* What of it calls in the target's context need: @task's true state, and its way back. */
 int threads_ready(struct task *task, struct err *err);
 /*

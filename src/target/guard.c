@@ -18,6 +18,7 @@
 #include "src/target/dirty.h"
 #include "src/target/gather.h"
 #include "src/target/keeper.h"
+#include "src/target/phase.h"
 #include "src/target/remote.h"
 #include "src/target/tree.h"
 
@@ -101,11 +102,14 @@ static void leave_the_tool(int sock)
 
 static int guard_freeze(struct guard *g, struct err *err)
 {
+	struct phase phase;
 	int ret;
 
 	if (g->frozen)
 		return err_set(err, EALREADY, "freeze process %d", g->tree.root);
+	phase_begin(&phase);
 	ret = tree_freeze(&g->tree, err);
+	phase_done(&phase, g->tree.root, "stopping");
 	g->frozen = ret == 0;
 	return ret;
 }
@@ -154,12 +158,12 @@ static void guard_untrack(struct guard *g)
 	g->dirty = NULL;
 }
 
-static int guard_collect(struct guard *g, struct err *err)
+static int guard_collect(struct guard *g, uint32_t leave_guards, struct err *err)
 {
 	if (!g->frozen)
 		return err_set(err, EINVAL, "collect process %d, which is not frozen",
 			       g->tree.root);
-	return gather_run(g->gather, err);
+	return gather_run(g->gather, leave_guards, err);
 }
 
 static int guard_alive(struct guard *g, struct err *err)
@@ -181,11 +185,19 @@ static int guard_alive(struct guard *g, struct err *err)
 
 static int guard_thaw(struct guard *g, uint32_t end, struct err *err)
 {
+	struct phase phase;
+	int ret;
+
 	if (!g->frozen)
 		return err_set(err, EINVAL, "thaw process %d, which is not frozen", g->tree.root);
+	ret = end == TARGET_RUN ? guard_alive(g, err) : 0;
+	if (ret < 0)
+		return ret;
 	if (end == TARGET_KILL)
 		gather_grasp(g->gather);
+	phase_begin(&phase);
 	tree_thaw(&g->tree, (int)end);
+	phase_done(&phase, g->tree.root, "letting go");
 	g->frozen = false;
 	if (end == TARGET_KILL)
 		gather_hold_end(g->gather);
@@ -211,7 +223,7 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 	case GUARD_FREEZE:
 		return guard_freeze(g, err);
 	case GUARD_COLLECT:
-		return guard_collect(g, err);
+		return guard_collect(g, cmd->arg, err);
 	case GUARD_ALIVE:
 		return guard_alive(g, err);
 	case GUARD_THAW:

@@ -18,7 +18,7 @@ enum guard_op {
 	GUARD_UNTRACK,
 	GUARD_KEEP,
 	GUARD_FREEZE,
-	GUARD_COLLECT,
+	GUARD_COLLECT, /* arg: 1: without guard regions */
 	GUARD_ALIVE,
 	GUARD_THAW, /* arg: enum target_end */
 };

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "src/target/files.h"
+#include "src/target/target.h"
 
 /* Linux 6.7; the category of guard regions came with 6.16: include/uapi/linux/fs.h */
 struct pm_scan {
@@ -36,29 +37,24 @@ static int guard_add(struct model *m, struct m_mm *mm, const struct region *r)
 }
 
 /*
- * One walk over all page tables. A kernel that does not know the category says EINVAL: then nobody
+ * One walk over the page tables. A kernel that does not know the category says EINVAL: then nobody
  * can tell where the regions are, but for their being absent.
  */
-int guards_collect(struct model *m, const struct proc_at *at, struct m_mm *mm, struct err *err)
+int target_guards(struct model *m, int pagemap_fd, uint64_t start, uint64_t end, struct m_mm *mm)
 {
-	cleanup_fd int fd = openat(at->dir, "pagemap", O_RDONLY | O_CLOEXEC);
 	struct region found[64];
 	struct pm_scan arg = {
 		.size = sizeof(arg),
+		.start = start,
+		.end = end,
 		.vec = (uint64_t)(uintptr_t)found,
 		.vec_len = sizeof(found) / sizeof(found[0]),
 		.category_mask = CAT_GUARD,
 		.return_mask = CAT_GUARD,
 	};
 
-	if (fd < 0 || !mm->nvmas)
-		return 0;
-	arg.start = mm->vmas[0].start;
-	/* The page of [vsyscall] is no user memory: PAGEMAP_SCAN refuses such an end. */
-	for (uint32_t i = 0; i < mm->nvmas && mm->vmas[i].end < INT64_MAX; i++)
-		arg.end = mm->vmas[i].end;
 	while (arg.start < arg.end) {
-		int n = ioctl(fd, PM_SCAN_IOCTL, &arg);
+		int n = ioctl(pagemap_fd, PM_SCAN_IOCTL, &arg);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -66,10 +62,25 @@ int guards_collect(struct model *m, const struct proc_at *at, struct m_mm *mm, s
 			return 0;
 		for (int i = 0; i < n; i++)
 			if (guard_add(m, mm, &found[i]) < 0)
-				return err_set(err, ENOMEM, "guard regions of pid %u", at->pid);
+				return -ENOMEM;
 		if (arg.walk_end <= arg.start)
 			return 0;
 		arg.start = arg.walk_end;
 	}
+	return 0;
+}
+
+int guards_collect(struct model *m, const struct proc_at *at, struct m_mm *mm, struct err *err)
+{
+	cleanup_fd int fd = openat(at->dir, "pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t end = 0;
+
+	if (fd < 0 || !mm->nvmas)
+		return 0;
+	/* The page of [vsyscall] is no user memory: PAGEMAP_SCAN refuses such an end. */
+	for (uint32_t i = 0; i < mm->nvmas && mm->vmas[i].end < INT64_MAX; i++)
+		end = mm->vmas[i].end;
+	if (target_guards(m, fd, mm->vmas[0].start, end, mm) < 0)
+		return err_set(err, ENOMEM, "guard regions of pid %u", at->pid);
 	return 0;
 }

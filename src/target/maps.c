@@ -291,7 +291,7 @@ int maps_collect(struct model *m, struct m_proc *p, struct files *f, struct err 
 		ret = files_link(f, &at, "exe", &p->mm.exe_file_id, err);
 	if (ret == 0)
 		ret = vmas_collect(f, &at, &p->mm, err);
-	if (ret == 0)
+	if (ret == 0 && !f->leave_guards)
 		ret = guards_collect(m, &at, &p->mm, err);
 	proc_at_close(&at);
 	return ret < 0 ? ret : 0;

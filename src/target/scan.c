@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "src/target/procfs.h"
+#include "src/target/ready.h"
 #include "src/target/tree.h"
 
 /* Why PTRACE_SEIZE said EPERM: 0 when the task is to be passed over. */
@@ -107,7 +108,7 @@ static int scan_children(struct tree *t, pid_t pid, pid_t tid, struct err *err)
 	uint64_t child;
 	ssize_t n;
 
-	n = procfs_read(t->text, TREE_TEXT, "/proc/%d/task/%d/children", pid, tid);
+	n = ready_read(t->ready, pid, tid, READY_CHILDREN, t->text, TREE_TEXT);
 	if (n < 0)
 		return n == -ENOENT ? -ENOENT : 0;
 	while (procfs_dec(&p, &child)) {

@@ -21,6 +21,7 @@ struct target {
 	struct target_times times;
 	struct target_opts opts;
 	struct target_tracks *tracks; /* shared with the guardian */
+	bool leave_guards;
 };
 
 static void target_free(struct target *t)
@@ -218,7 +219,12 @@ int target_freeze(struct target *t, struct err *err)
 
 int target_collect(struct target *t, struct err *err)
 {
-	return command(t, GUARD_COLLECT, 0, err);
+	return command(t, GUARD_COLLECT, t->leave_guards, err);
+}
+
+void target_leave_guards(struct target *t)
+{
+	t->leave_guards = true;
 }
 
 int target_alive(struct target *t, struct err *err)

@@ -123,6 +123,16 @@ int target_freeze(struct target *t, struct err *err);
 
 /* Fills the model. On failure everything is still frozen: the caller calls target_release(). */
 int target_collect(struct target *t, struct err *err);
+/*
+ * From now on target_collect() leaves out the guard regions (m_mm.guards), which take a walk over
+ * all page tables: the caller walks them anyway, and adds what it finds.
+ */
+void target_leave_guards(struct target *t);
+/*
+ * Appends the guard regions from @start to @end to @mm's, in ascending order; none where the kernel
+ * does not tell of them (Linux 6.16). @pagemap_fd: /proc/PID/pagemap. 0 or -ENOMEM.
+ */
+int target_guards(struct model *m, int pagemap_fd, uint64_t start, uint64_t end, struct m_mm *mm);
 
 enum target_end {
 	TARGET_RUN,	/* goes on as if nothing had been (stopped tasks stay stopped) */
@@ -130,7 +140,10 @@ enum target_end {
 	TARGET_KILL,	/* SIGKILL to every process of the tree */
 };
 
-/* Lets the tree go. After success target_release() has nothing left to do. */
+/*
+ * Lets the tree go; before TARGET_RUN target_alive() is asked. After success target_release() has
+ * nothing left to do.
+ */
 int target_thaw(struct target *t, enum target_end end, struct err *err);
 
 /* What happened to the target while frozen: 0, or -ESRCH with the pid when a process was killed. */

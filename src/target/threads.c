@@ -84,6 +84,11 @@ int threads_shared_pending(struct model *m, struct task *task, struct m_sigqueue
 	return queue_read(m, task->tid, PTRACE_PEEKSIGINFO_SHARED, q, err);
 }
 
+int threads_pending(struct model *m, struct task *task, struct m_sigqueue *q, struct err *err)
+{
+	return queue_read(m, task->tid, 0, q, err);
+}
+
 /* A signal that the thread will be given once it runs. */
 static bool signal_due(const struct task *task)
 {
@@ -131,16 +136,22 @@ static int regset_add(struct model *m, struct m_thread *t, uint32_t note, const 
 static int regsets_read(struct model *m, struct task *task, struct m_thread *t, struct err *err)
 {
 	static uint8_t buf[ARCH_REGSET_MAX];
+	static uint64_t unknown; /* to this kernel, by position in the table */
+	const struct arch_regset *first = arch_host()->regsets + 1;
 
-	for (const struct arch_regset *a = arch_host()->regsets + 1; a->note; a++) {
+	for (const struct arch_regset *a = first; a->note; a++) {
 		struct iovec iov = {buf, sizeof(buf)};
+		uint64_t bit = 1ull << (a - first);
 		int ret;
 
-		/* ENODEV, EINVAL: not on this CPU, or not in use by this thread. */
+		if (unknown & bit)
+			continue;
+		/* EINVAL: of no thread. ENODEV: not on this CPU, or not in use by this thread. */
 		if (ptrace(PTRACE_GETREGSET, task->tid, a->note, &iov) < 0) {
 			if (errno == ESRCH)
 				return err_set(err, ESRCH, "read registers of thread %d",
 					       task->tid);
+			unknown |= errno == EINVAL ? bit : 0;
 			continue;
 		}
 		ret = regset_add(m, t, a->note, buf, iov.iov_len, err);
@@ -209,8 +220,6 @@ int threads_collect(struct model *m, struct task *task, struct m_thread *t, stru
 	uint8_t prstatus[ARCH_PRSTATUS_MAX];
 	int ret = remote_save(task, err);
 
-	if (ret == 0)
-		ret = queue_read(m, task->tid, 0, &t->pending, err);
 	if (ret < 0)
 		return ret;
 	t->sigmask = task->sigmask;

@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "src/target/collect.h"
 #include "src/target/procfs.h"
-#include "src/target/proctext.h"
+#include "src/target/ready.h"
 
 /* Linux 3.14; no header of ours has it. */
 struct sched_attr_v1 {
@@ -26,95 +26,70 @@ struct sched_attr_v1 {
 	uint32_t util_min, util_max; /* Linux 5.3, CONFIG_UCLAMP_TASK; else 0 */
 };
 
-enum { POLICY_DEADLINE = 6, FLAG_RESET_ON_FORK = 1, CPU_BYTES_MAX = 1024 };
+enum { POLICY_DEADLINE = 6, FLAG_RESET_ON_FORK = 1 };
 
-/* One thread while it is read. */
-struct threadstat {
-	struct model *m;
-	const struct m_proc *p;
-	struct m_thread *t;
-	int dir; /* /proc/PID/task/TID */
-	struct proctext text;
-};
+enum { TEXT = 16 << 10, TEXT_MAX = 2 << 20 /* 65536 groups */ };
 
-static int thread_fail(const struct threadstat *s, int error, const char *what, struct err *err)
+static int thread_fail(const struct m_proc *p, const struct m_thread *t, int error,
+		       const char *what, struct err *err)
 {
 	return err_set(err, error == -ENOENT ? ESRCH : -error, "%s of thread %u of pid %u", what,
-		       s->t->tid, s->p->pid);
+		       t->tid, p->pid);
 }
 
-static int stat_read(struct threadstat *s, struct err *err)
+/* --- looking: on any thread, without the model ------------------------------------------------ */
+
+static int look_fail(struct thread_look *l, int error, const char *what)
 {
-	uint64_t tick_us = 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
-	struct procfs_stat st;
-	ssize_t n;
+	l->error = error;
+	l->what = what;
+	return error;
+}
+
+static int stat_look(struct thread_look *l, pid_t pid, pid_t tid, const struct ready *ready)
+{
+	char text[1024];
+	/* /proc/TID would give the times of all threads together. */
+	ssize_t n = ready_read(ready, pid, tid, READY_STAT, text, sizeof(text));
+	int ret = n < 0 ? (int)n : procfs_parse_stat(text, &l->stat);
+
+	return ret < 0 ? look_fail(l, ret, "stat") : 0;
+}
+
+/* The rest of a line, which the caller frees. */
+static char *line_dup(const char *text)
+{
+	return text ? strndup(text, strcspn(text, "\n")) : NULL;
+}
+
+static int status_look(struct thread_look *l, pid_t pid, pid_t tid, const struct ready *ready)
+{
+	char text[TEXT];
+	cleanup_free char *longer = NULL;
+	char *p = text;
+	ssize_t n = ready_read(ready, pid, tid, READY_STATUS, text, sizeof(text));
 	int ret;
 
-	n = proctext_read(&s->text, s->dir, "stat");
-	ret = n < 0 ? (int)n : procfs_parse_stat(s->text.data, &st);
+	if (n == (ssize_t)sizeof(text) - 1) {
+		p = longer = malloc(TEXT_MAX);
+		if (!p)
+			return look_fail(l, -ENOMEM, "status");
+		n = ready_read(NULL, pid, tid, READY_STATUS, longer, TEXT_MAX);
+	}
+	ret = n < 0 ? (int)n : procfs_parse_status(p, &l->status);
 	if (ret < 0)
-		return thread_fail(s, ret, "stat", err);
-	s->t->utime_us = st.utime_ticks * tick_us;
-	s->t->stime_us = st.stime_ticks * tick_us;
-	/* Raw there since Linux 4.18; status has it escaped. */
-	memcpy(s->t->comm, st.comm, sizeof(s->t->comm));
-	return 0;
-}
-
-static int groups_parse(struct threadstat *s, const char *text)
-{
-	struct m_creds *c = &s->t->creds;
-	const char *p = text;
-	uint32_t n = 0;
-	uint64_t v;
-
-	c->ngroups = 0;
-	while (p && procfs_dec(&p, &v))
-		n++;
-	if (!n)
-		return 0;
-	c->groups = model_alloc(s->m, n * sizeof(*c->groups));
-	if (!c->groups)
-		return -ENOMEM;
-	p = text;
-	while (c->ngroups < n && procfs_dec(&p, &v))
-		c->groups[c->ngroups++] = (uint32_t)v;
-	return 0;
-}
-
-static int creds_read(struct threadstat *s, struct err *err)
-{
-	struct m_creds *c = &s->t->creds;
-	struct procfs_status st;
-	ssize_t n = proctext_read(&s->text, s->dir, "status");
-	int ret = n < 0 ? (int)n : procfs_parse_status(s->text.data, &st);
-
-	if (ret < 0)
-		return thread_fail(s, ret, "status", err);
-	c->uid = st.uid[0];
-	c->euid = st.uid[1];
-	c->suid = st.uid[2];
-	c->fsuid = st.uid[3];
-	c->gid = st.gid[0];
-	c->egid = st.gid[1];
-	c->sgid = st.gid[2];
-	c->fsgid = st.gid[3];
-	c->cap_inh = st.cap_inh;
-	c->cap_prm = st.cap_prm;
-	c->cap_eff = st.cap_eff;
-	c->cap_bnd = st.cap_bnd;
-	c->cap_amb = st.cap_amb;
-	c->no_new_privs = st.no_new_privs;
-	s->t->seccomp_mode = st.seccomp;
-	if (groups_parse(s, st.groups) < 0)
-		return thread_fail(s, -ENOMEM, "groups", err);
+		return look_fail(l, ret, "status");
+	l->groups = line_dup(l->status.groups);
+	if (l->status.groups && !l->groups)
+		return look_fail(l, -ENOMEM, "groups");
+	l->status.groups = NULL;
 	return 0;
 }
 
 /* Whether tasks have labels here at all: a question that need not be asked of every thread. */
 static bool lsm_labels(void)
 {
-	static int known; /* 1: yes, -1: no */
+	static _Atomic int known; /* 1: yes, -1: no */
 
 	if (!known) {
 		char byte;
@@ -125,93 +100,222 @@ static bool lsm_labels(void)
 	return known > 0;
 }
 
-static int lsm_read(struct threadstat *s, struct err *err)
+static int label_look(struct thread_look *l, pid_t pid, pid_t tid)
 {
+	char text[4096];
+	ssize_t n;
+
 	if (!lsm_labels())
 		return 0;
 	/* EINVAL: no security module that labels tasks. */
-	ssize_t n = proctext_read(&s->text, s->dir, "attr/current");
-
-	while (n > 0 && (s->text.data[n - 1] == '\n' || !s->text.data[n - 1]))
-		s->text.data[--n] = '\0';
-	if (n <= 0 || !strcmp(s->text.data, "unconfined"))
+	n = procfs_read(text, sizeof(text), "/proc/%d/task/%d/attr/current", pid, tid);
+	while (n > 0 && (text[n - 1] == '\n' || !text[n - 1]))
+		text[--n] = '\0';
+	if (n <= 0 || !strcmp(text, "unconfined"))
 		return 0;
-	s->t->creds.lsm_profile = model_strdup(s->m, s->text.data);
-	if (!s->t->creds.lsm_profile)
-		return thread_fail(s, -ENOMEM, "security label", err);
-	return 0;
+	l->label = strdup(text);
+	return l->label ? 0 : look_fail(l, -ENOMEM, "security label");
 }
 
-/* All of a real-time task's is the default. */
-static bool is_clamped(const struct sched_attr_v1 *a)
-{
-	enum { UTIL_ALL = 1024 };
-	bool rt = a->policy == SCHED_FIFO || a->policy == SCHED_RR;
-
-	return a->util_max &&
-	       (a->util_max != UTIL_ALL || (a->util_min && !(rt && a->util_min == UTIL_ALL)));
-}
-
-static int sched_read(struct threadstat *s, struct err *err)
+static int sched_look(struct thread_look *l, pid_t tid)
 {
 	struct sched_attr_v1 a = {0};
-	struct m_thread *t = s->t;
-	long ret = syscall(SYS_sched_getattr, t->tid, &a, sizeof(a), 0);
+	long ret = syscall(SYS_sched_getattr, tid, &a, sizeof(a), 0);
 
 	if (ret < 0)
-		return thread_fail(s, -errno, "scheduling", err);
-	t->policy = a.policy | (a.flags & FLAG_RESET_ON_FORK ? SCHED_RESET_ON_FORK : 0);
-	t->rt_priority = a.priority;
-	/* Linux 6.12 gives ordinary tasks a runtime, too: their time slice. */
-	if (a.policy == POLICY_DEADLINE) {
-		t->sched_runtime_ns = a.runtime;
-		t->sched_deadline_ns = a.deadline;
-		t->sched_period_ns = a.period;
-	}
-	if (is_clamped(&a) && finding_add(s->m, s->p->pid,
-					  "utilization of thread %u is clamped to %u-%u: this is "
-					  "not carried",
-					  t->tid, a.util_min, a.util_max) < 0)
-		return thread_fail(s, -ENOMEM, "scheduling", err);
+		return look_fail(l, -errno, "scheduling");
+	l->policy = a.policy;
+	l->reset_on_fork = a.flags & FLAG_RESET_ON_FORK;
+	l->priority = a.priority;
+	l->nice = a.nice;
+	l->runtime = a.runtime;
+	l->deadline = a.deadline;
+	l->period = a.period;
+	l->util_min = a.util_min;
+	l->util_max = a.util_max;
+	if (a.policy != SCHED_FIFO && a.policy != SCHED_RR && a.policy != POLICY_DEADLINE)
+		return 0;
 	/* Kept by real-time tasks, too, and not told by sched_getattr() then. */
-	ret = syscall(SYS_getpriority, PRIO_PROCESS, t->tid);
+	ret = syscall(SYS_getpriority, PRIO_PROCESS, tid);
 	if (ret < 0)
-		return thread_fail(s, -errno, "nice value", err);
-	t->nice = 20 - (int32_t)ret;
+		return look_fail(l, -errno, "nice value");
+	l->nice = 20 - (int32_t)ret;
 	return 0;
 }
 
-static int affinity_read(struct threadstat *s, struct err *err)
+static int affinity_look(struct thread_look *l, pid_t tid)
 {
-	/* In words, as the kernel fills it; little endian hosts have the bytes in order. */
-	uint64_t mask[CPU_BYTES_MAX / 8] = {0};
-	long n = syscall(SYS_sched_getaffinity, s->t->tid, sizeof(mask), mask);
+	long n = syscall(SYS_sched_getaffinity, tid, sizeof(l->mask), l->mask);
 
 	if (n < 0)
-		return thread_fail(s, -errno, "CPU affinity", err);
-	s->t->affinity = model_alloc(s->m, (size_t)n);
-	if (!s->t->affinity)
-		return thread_fail(s, -ENOMEM, "CPU affinity", err);
-	for (long i = 0; i < n; i++)
-		s->t->affinity[i] = (uint8_t)(mask[i / 8] >> (8 * (i % 8)));
-	s->t->affinity_len = (uint32_t)n;
+		return look_fail(l, -errno, "CPU affinity");
+	l->mask_len = (uint32_t)n;
 	return 0;
 }
 
-static void rest_read(struct threadstat *s)
+static void rest_look(struct thread_look *l, pid_t tid)
 {
 	void *head = NULL;
 	size_t len = 0;
 	long prio;
 
 	/* -EPERM leaves it zero: kernel.c tells what that loses. */
-	if (syscall(SYS_get_robust_list, s->t->tid, &head, &len) == 0 && head) {
-		s->t->robust_addr = (uint64_t)(uintptr_t)head;
-		s->t->robust_len = len;
+	if (syscall(SYS_get_robust_list, tid, &head, &len) == 0 && head) {
+		l->robust_addr = (uint64_t)(uintptr_t)head;
+		l->robust_len = len;
 	}
 	/* IOPRIO_WHO_PROCESS is a thread. */
-	prio = syscall(SYS_ioprio_get, 1, s->t->tid);
-	s->t->ioprio = prio > 0 ? (uint32_t)prio : 0;
+	prio = syscall(SYS_ioprio_get, 1, tid);
+	l->ioprio = prio > 0 ? (uint32_t)prio : 0;
+}
+
+/* clone() and unshare() let a thread have tables of its own, which nothing else in here sees. */
+static void tables_look(struct thread_look *l, pid_t first, pid_t tid)
+{
+	enum { VM = 1, FILES = 2, FS = 3 };
+
+	if (tid == first)
+		return;
+	l->own_files = syscall(SYS_kcmp, first, tid, FILES, 0UL, 0UL) > 0;
+	l->own_fs = syscall(SYS_kcmp, first, tid, FS, 0UL, 0UL) > 0;
+	/* A main thread that has exited has none of them, and no memory either. */
+	if ((l->own_files || l->own_fs) && syscall(SYS_kcmp, first, tid, VM, 0UL, 0UL) != 0)
+		l->own_files = l->own_fs = false;
+}
+
+void thread_look(struct thread_look *l, pid_t pid, pid_t first, pid_t tid,
+		 const struct ready *ready)
+{
+	memset(l, 0, sizeof(*l));
+	if (stat_look(l, pid, tid, ready) < 0 || status_look(l, pid, tid, ready) < 0 ||
+	    label_look(l, pid, tid) < 0 || sched_look(l, tid) < 0 || affinity_look(l, tid) < 0)
+		return;
+	tables_look(l, first, tid);
+	rest_look(l, tid);
+}
+
+void thread_look_deinit(struct thread_look *l)
+{
+	free(l->groups);
+	free(l->label);
+	l->groups = l->label = NULL;
+}
+
+/* --- into the model --------------------------------------------------------------------------- */
+
+static int groups_take(struct model *m, const struct thread_look *l, struct m_creds *c)
+{
+	const char *p = l->groups;
+	uint32_t n = 0;
+	uint64_t v;
+
+	c->ngroups = 0;
+	while (p && procfs_dec(&p, &v))
+		n++;
+	if (!n)
+		return 0;
+	c->groups = model_alloc(m, n * sizeof(*c->groups));
+	if (!c->groups)
+		return -ENOMEM;
+	p = l->groups;
+	while (c->ngroups < n && procfs_dec(&p, &v))
+		c->groups[c->ngroups++] = (uint32_t)v;
+	return 0;
+}
+
+static int creds_take(struct model *m, const struct thread_look *l, struct m_thread *t)
+{
+	const struct procfs_status *st = &l->status;
+	struct m_creds *c = &t->creds;
+
+	c->uid = st->uid[0];
+	c->euid = st->uid[1];
+	c->suid = st->uid[2];
+	c->fsuid = st->uid[3];
+	c->gid = st->gid[0];
+	c->egid = st->gid[1];
+	c->sgid = st->gid[2];
+	c->fsgid = st->gid[3];
+	c->cap_inh = st->cap_inh;
+	c->cap_prm = st->cap_prm;
+	c->cap_eff = st->cap_eff;
+	c->cap_bnd = st->cap_bnd;
+	c->cap_amb = st->cap_amb;
+	c->no_new_privs = st->no_new_privs;
+	t->seccomp_mode = st->seccomp;
+	if (l->label)
+		c->lsm_profile = model_strdup(m, l->label);
+	return l->label && !c->lsm_profile ? -ENOMEM : groups_take(m, l, c);
+}
+
+/* All of a real-time task's is the default. */
+static bool is_clamped(const struct thread_look *l)
+{
+	enum { UTIL_ALL = 1024 };
+	bool rt = l->policy == SCHED_FIFO || l->policy == SCHED_RR;
+
+	return l->util_max &&
+	       (l->util_max != UTIL_ALL || (l->util_min && !(rt && l->util_min == UTIL_ALL)));
+}
+
+static int sched_take(struct model *m, const struct thread_look *l, struct m_thread *t)
+{
+	t->policy = l->policy | (l->reset_on_fork ? SCHED_RESET_ON_FORK : 0);
+	t->rt_priority = l->priority;
+	t->nice = l->nice;
+	/* Linux 6.12 gives ordinary tasks a runtime, too: their time slice. */
+	if (l->policy == POLICY_DEADLINE) {
+		t->sched_runtime_ns = l->runtime;
+		t->sched_deadline_ns = l->deadline;
+		t->sched_period_ns = l->period;
+	}
+	t->affinity = model_alloc(m, l->mask_len);
+	if (!t->affinity)
+		return -ENOMEM;
+	/* In words, as the kernel fills it; little endian hosts have the bytes in order. */
+	for (uint32_t i = 0; i < l->mask_len; i++)
+		t->affinity[i] = (uint8_t)(l->mask[i / 8] >> (8 * (i % 8)));
+	t->affinity_len = l->mask_len;
+	return 0;
+}
+
+static int findings_take(struct model *m, const struct m_proc *p, const struct thread_look *l,
+			 const struct m_thread *t)
+{
+	int ret = 0;
+
+	if (is_clamped(l))
+		ret = finding_add(m, p->pid,
+				  "utilization of thread %u is clamped to %u-%u: this is not "
+				  "carried",
+				  t->tid, l->util_min, l->util_max);
+	if (ret == 0 && l->own_files)
+		ret = finding_add(m, p->pid,
+				  "thread %u has a descriptor table of its own: not saved", t->tid);
+	if (ret == 0 && l->own_fs)
+		ret = finding_add(m, p->pid,
+				  "thread %u has a working directory of its own: not saved",
+				  t->tid);
+	return ret;
+}
+
+int thread_take(struct model *m, const struct m_proc *p, struct m_thread *t,
+		const struct thread_look *l, struct err *err)
+{
+	uint64_t tick_us = 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
+
+	if (l->error)
+		return thread_fail(p, t, l->error, l->what, err);
+	t->utime_us = l->stat.utime_ticks * tick_us;
+	t->stime_us = l->stat.stime_ticks * tick_us;
+	/* Raw there since Linux 4.18; status has it escaped. */
+	memcpy(t->comm, l->stat.comm, sizeof(t->comm));
+	t->robust_addr = l->robust_addr;
+	t->robust_len = l->robust_len;
+	t->ioprio = l->ioprio;
+	if (creds_take(m, l, t) < 0 || sched_take(m, l, t) < 0 || findings_take(m, p, l, t) < 0)
+		return thread_fail(p, t, -ENOMEM, "state", err);
+	return 0;
 }
 
 void proc_collect_slack(struct m_proc *p)
@@ -230,61 +334,13 @@ void proc_collect_slack(struct m_proc *p)
 	}
 }
 
-/* clone() and unshare() let a thread have tables of its own, which nothing else in here sees. */
-static int own_tables(struct threadstat *s, struct err *err)
-{
-	enum { VM = 1, FILES = 2, FS = 3 };
-	const pid_t tid = (pid_t)s->t->tid, first = (pid_t)s->p->threads[0].tid;
-	const struct {
-		int kind;
-		const char *what;
-	} tables[] = {{FILES, "a descriptor table"}, {FS, "a working directory"}};
-
-	for (size_t i = 0; tid != first && i < sizeof(tables) / sizeof(tables[0]); i++) {
-		if (syscall(SYS_kcmp, first, tid, tables[i].kind, 0UL, 0UL) <= 0)
-			continue;
-		/* A main thread that has exited has none of them, and no memory either. */
-		if (syscall(SYS_kcmp, first, tid, VM, 0UL, 0UL) != 0)
-			break;
-		if (finding_add(s->m, s->p->pid, "thread %u has %s of its own: not saved",
-				s->t->tid, tables[i].what) < 0)
-			return thread_fail(s, -ENOMEM, "findings", err);
-	}
-	return 0;
-}
-
-static int threadstat_read(struct threadstat *s, struct err *err)
-{
-	int ret = stat_read(s, err);
-
-	if (ret == 0)
-		ret = creds_read(s, err);
-	if (ret == 0)
-		ret = lsm_read(s, err);
-	if (ret == 0)
-		ret = sched_read(s, err);
-	if (ret == 0)
-		ret = affinity_read(s, err);
-	if (ret == 0)
-		ret = own_tables(s, err);
-	if (ret == 0)
-		rest_read(s);
-	return ret;
-}
-
 int proc_collect_thread(struct model *m, struct m_proc *p, struct m_thread *t, struct err *err)
 {
-	struct threadstat s = {.m = m, .p = p, .t = t};
-	char path[48];
+	struct thread_look l;
 	int ret;
 
-	/* /proc/TID would give the times of all threads together. */
-	snprintf(path, sizeof(path), "/proc/%u/task/%u", p->pid, t->tid);
-	s.dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (s.dir < 0)
-		return thread_fail(&s, -errno, "/proc", err);
-	ret = threadstat_read(&s, err);
-	close(s.dir);
-	proctext_deinit(&s.text);
+	thread_look(&l, (pid_t)p->pid, (pid_t)p->threads[0].tid, (pid_t)t->tid, NULL);
+	ret = thread_take(m, p, t, &l, err);
+	thread_look_deinit(&l);
 	return ret;
 }

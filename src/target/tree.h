@@ -62,6 +62,8 @@ struct proc {
 	uint32_t first, ntasks;
 };
 
+struct ready;
+
 struct tree {
 	pid_t root;
 	uint32_t ntasks, nprocs;
@@ -76,6 +78,7 @@ struct tree {
 	int stop_fd;		     /* readable when the tool is gone: give up; -1: none */
 	unsigned long options;	     /* PTRACE_O_*, TREE_OPTIONS and what else is wanted */
 	unsigned timeout_ms;
+	struct ready *ready; /* files of threads; whoever sets it frees it; NULL: none */
 };
 
 int tree_init(struct tree *t, pid_t root, struct err *err);

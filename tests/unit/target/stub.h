@@ -61,6 +61,7 @@ static inline struct m_proc *stub_collect(struct stub *s)
 
 		t->tid = (uint32_t)task->tid;
 		OK(threads_collect(s->m, task, t, &s->err));
+		OK(threads_pending(s->m, task, &t->pending, &s->err));
 		OK(proc_collect_thread(s->m, p, t, &s->err));
 		if (t->seccomp_mode == 2)
 			OK(seccomp_collect(s->m, p, t, &s->err));

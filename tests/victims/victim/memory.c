@@ -162,18 +162,19 @@ static bool readable(const void *p)
 	return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == 1;
 }
 
+enum { GUARD_PAGES = 1024 /* enough to be copied while it runs */ };
 static bool have_guard;
 
 static void guard_setup(void)
 {
-	base = map_at(HOME(1), 16 * PAGE, RW, ANON, -1, 0);
-	fill_pages(base, 16, 5);
+	base = map_at(HOME(1), GUARD_PAGES * PAGE, RW, ANON, -1, 0);
+	fill_pages(base, GUARD_PAGES, 5);
 	if (mprotect(base + 4 * PAGE, PAGE, PROT_NONE))
 		v_die("mprotect");
 	have_guard = !madvise(base + 8 * PAGE, 2 * PAGE, MADV_GUARD_INSTALL);
 	fact_memory("region", base, 4 * PAGE, "before-none");
 	fact_memory("region", base + 5 * PAGE, 3 * PAGE, "after-none");
-	fact_memory("region", base + 10 * PAGE, 6 * PAGE, "after-guard");
+	fact_memory("region", base + 10 * PAGE, (GUARD_PAGES - 10) * PAGE, "after-guard");
 	if (have_guard)
 		v_fact("guard %d %#llx %d", getpid(), (unsigned long long)HOME(1) + 8 * PAGE,
 		       2 * PAGE);
@@ -181,7 +182,7 @@ static void guard_setup(void)
 
 static void guard_check(void)
 {
-	for (size_t i = 0; i < 16; i++)
+	for (size_t i = 0; i < GUARD_PAGES; i++)
 		if (i != 4 && (!have_guard || (i != 8 && i != 9)))
 			expect_page(base, i, 5, "guard");
 	if (readable(base + 4 * PAGE))

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* Where the time of a freeze goes: one line of the log, at debug level, for each thing done. */
+#include "src/target/phase.h"
+
+#include <inttypes.h>
+#include <time.h>
+
+#include "binlog/pr.h"
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts = {0};
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void phase_begin(struct phase *p)
+{
+	p->wall_ns = clock_ns(CLOCK_MONOTONIC);
+	p->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+void phase_done(struct phase *p, pid_t pid, const char *name)
+{
+	struct phase then = *p;
+
+	phase_begin(p);
+	pr_debug("frozen: pid %d: %s: %" PRIu64 " us, of these %" PRIu64 " us on a CPU\n", pid,
+		 name, (p->wall_ns - then.wall_ns) / 1000, (p->cpu_ns - then.cpu_ns) / 1000);
+}
