@@ -292,6 +292,19 @@ static bool s390_wait_again(void *prstatus, bool look)
 	return true;
 }
 
+/*
+ * Reserved bits are zero, and of the ways to round 4 to 6 are none. Linux 6.1 refuses others; 6.12
+ * takes them, but not as they are.
+ */
+static bool fpc_valid(const uint8_t *fpregs)
+{
+	uint32_t fpc, rounding;
+
+	memcpy(&fpc, fpregs, sizeof(fpc));
+	rounding = fpc & 7;
+	return !(fpc & ~0xfcfcff77u) && (rounding < 4 || rounding == 7);
+}
+
 static int64_t s390_regset_fit(const struct arch_set *set, const struct arch_set *has, uint8_t *ret)
 {
 	uint32_t room = has->len;
@@ -306,7 +319,7 @@ static int64_t s390_regset_fit(const struct arch_set *set, const struct arch_set
 		room = set->note == NT_S390_RI_CB ? 64 : 32;
 		break;
 	}
-	if (set->len != room)
+	if (set->len != room || (set->note == NT_FPREGSET && !fpc_valid(set->data)))
 		return -EBADMSG;
 	memcpy(ret, set->data, set->len);
 	return set->len;

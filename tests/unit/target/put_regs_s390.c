@@ -158,7 +158,7 @@ static void wrong_regs(void **state)
 
 	t->nregsets = 2, sets[1] = *fp;
 	fp->data[3] = 4; /* a way to round that there is not */
-	FAILS(put_regs(&s->r, s->p, &s->err), "set NT_FPREGSET");
+	FAILS(put_regs(&s->r, s->p, &s->err), "NT_FPREGSET (0x2) of thread");
 	fp->data[3] = 0;
 	sets[1].len--;
 	FAILS(put_regs(&s->r, s->p, &s->err), "do not fit");
