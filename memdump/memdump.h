@@ -367,6 +367,9 @@ struct md_file_opts {
 struct md_writer *md_writer_file_open(int dirfd, const char *name, const struct md_file_opts *opts,
 				      struct err *err);
 
+/* md_file_id() of what such a writer writes. */
+uint64_t md_writer_file_id(struct md_writer *w);
+
 /*
  * Says which pages @space has, all of them: @n extents, page aligned, ascending, not overlapping; 0
  * for a space without a page. What is stored but not named does not count, and what is named but

@@ -35,6 +35,7 @@ enum {
 	OPT_MAX_FREEZE,
 	OPT_STRICT,
 	OPT_NICE,
+	OPT_MAX_CPU,
 	OPT_PREV,
 	OPT_TRACK_MEM,
 };
@@ -78,6 +79,8 @@ static const struct argp_option options[] = {
 	 "Rather no dump than a longer stop than --max-freeze", 1},
 	{"nice", OPT_NICE, "N", 0,
 	 "Priority of the threads that copy while the tree runs, 0 to 19; default 10", 1},
+	{"max-cpu", OPT_MAX_CPU, "PERCENT", 0,
+	 "Most CPU time while the tree runs, 100 for one CPU; default: all there is", 1},
 	{"compress", OPT_COMPRESS, "CODEC[:LEVEL]", 0,
 	 "lz4[:ACCELERATION], zstd[:LEVEL] (negative levels too) or none; default lz4:1", 2},
 	{"threads", OPT_THREADS, "N", 0, "Compressing threads; default: every CPU we may use", 2},
@@ -277,6 +280,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_NICE:
 		o->nice = (int)cmd_number(state, "--nice", arg, 0, 19);
+		return 0;
+	case OPT_MAX_CPU:
+		o->max_cpu = (unsigned)cmd_number(state, "--max-cpu", arg, 1, 1000000);
 		return 0;
 	case OPT_JSON:
 		c->json = true;

@@ -27,6 +27,7 @@ struct dump {
 	struct image_criu_pages *criu;
 	struct precopy *precopy; /* NULL: stop and copy */
 	struct md_file *parent;	 /* opts->prev_dir; NULL: none */
+	uint64_t memory_id;	 /* of the memory file, for a keeper */
 	int stats_fd;		 /* opts->stats_dir, or -1 */
 };
 
@@ -107,6 +108,15 @@ static int dump_refuse(struct dump *d, struct err *err)
 	return -EOPNOTSUPP;
 }
 
+/* Whether memory is to be copied while the tree runs, where that works. */
+static bool wants_precopy(const struct dump_opts *o)
+{
+	if (o->prev_dir)
+		return true;
+	return o->tracking != TRACKING_NONE && o->format != IMAGE_CRIU &&
+	       (o->tracking == TRACKING_UFFD || o->track_mem || o->end == TARGET_RUN);
+}
+
 /* Everything that may fail or take time without the target standing still. */
 static int dump_prepare(struct dump *d, struct err *err)
 {
@@ -123,6 +133,7 @@ static int dump_prepare(struct dump *d, struct err *err)
 		.ext_unix = o->ext_unix,
 		.shell_job = o->shell_job,
 		.file_id = o->file_id,
+		.maps_later = wants_precopy(o),
 	};
 	struct md_file_opts fopts = {.direct = o->direct, .no_uring = o->no_uring};
 	int ret;
@@ -273,8 +284,7 @@ static int dump_precopy(struct dump *d, struct err *err)
 	bool must = o->tracking == TRACKING_UFFD;
 	int ret;
 
-	if (!d->parent && (o->tracking == TRACKING_NONE || d->criu ||
-			   (!must && !o->track_mem && o->end != TARGET_RUN)))
+	if (!wants_precopy(o))
 		return dump_budget(d, err);
 	dump_phase(d, DUMP_PRECOPY, target_private_bytes(o->pid));
 	d->precopy = precopy_begin(d->target, o, d->parent, &d->res->precopy, err);
@@ -285,6 +295,8 @@ static int dump_precopy(struct dump *d, struct err *err)
 				"writes of pid %d cannot be tracked by userfaultfd: %s", o->pid,
 				d->res->precopy.reason);
 	ret = d->res->precopy.on ? 0 : dump_budget(d, err);
+	if (ret == 0 && !d->res->precopy.on)
+		ret = target_survey_again(d->target, err);
 	if (ret < 0 || !d->precopy)
 		return ret;
 	ret = precopy_rounds(d->precopy, d->writer, &mopts, err);
@@ -428,6 +440,8 @@ static int dump_commit(struct dump *d, struct err *err)
 
 	dump_phase(d, DUMP_COMMIT, 0);
 	ret = d->writer->sync(d->writer, err);
+	if (d->precopy && !d->criu)
+		d->memory_id = md_writer_file_id(d->writer);
 	d->writer->close(d->writer);
 	d->writer = NULL;
 	if (ret == 0)
@@ -483,14 +497,11 @@ static int dump_end(struct dump *d, struct err *err)
 static void dump_keep(struct dump *d)
 {
 	struct err e = {0};
-	struct md_file *f;
 	int ret;
 
 	if (!d->res->precopy.on)
 		return;
-	f = md_file_open(image_dirfd(d->image), IMAGE_BLOCK_FILE, 0, &e);
-	ret = f ? target_track_keep(d->target, md_file_id(f), &e) : -e.errnum;
-	md_file_close(f);
+	ret = target_track_keep(d->target, d->memory_id, &e);
 	d->res->precopy.kept = ret == 0;
 	if (ret < 0)
 		pr_warn("writes are not tracked any longer: %s\n", e.msg);

@@ -80,6 +80,15 @@ size_t extents_find(const struct extents *x, uint64_t space, uint64_t addr)
 	return lo;
 }
 
+uint64_t extents_bytes(const struct extents *x)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < x->n; i++)
+		sum += x->v[i].len;
+	return sum;
+}
+
 void extents_free(struct extents *x)
 {
 	free(x->v);

@@ -29,6 +29,7 @@ int extents_reserve(struct extents *x, size_t more);
 void extents_settle(struct extents *x);
 /* Settled: the first that ends above @addr in @space or later; x->n when there is none. */
 size_t extents_find(const struct extents *x, uint64_t space, uint64_t addr);
+uint64_t extents_bytes(const struct extents *x);
 void extents_free(struct extents *x);
 
 /* A reader that passes on what @from reads and notes it in @to. Closes neither. */

@@ -64,6 +64,7 @@ struct dump_opts {
 	uint64_t max_freeze_ns; /* how long the tree may stand still; 0: the default */
 	bool strict_freeze;	/* rather no dump than a longer stop */
 	int nice;		/* of the threads that copy while the tree runs, 0 to 19 */
+	unsigned max_cpu;	/* percent of one CPU that they take together; 0: all they can */
 	/* Called on the calling thread as phases begin; the estimate is of bytes to read, may be 0.
 	 */
 	void (*phase)(void *arg, enum dump_phase phase, uint64_t estimate_bytes);

@@ -14,9 +14,18 @@
 enum {
 	/* So little is read in a time that nobody sees: no further round. */
 	LITTLE = 256 << 10,
+	/* So little is left to the rounds behind the second survey, which takes longer. */
+	ENOUGH = 4 << 20,
+	/* Most rounds behind it. */
+	LAST_ROUNDS = 4,
 	/* What takes longer than this is not done at the tree's expense. */
 	MUCH = 32 << 20,
 	SMALL = 4 << 20,
+	/* Copied between two waits for threads to be past their calls. */
+	SLICE = 128 << 20,
+	/* Addresses in one look; more of them where nothing is. */
+	STEP = 64 << 20,
+	BIG_PAGE = 2 << 20,
 	/* Memory made ready for the stop: twice what was predicted, and never less than the first.
 	 */
 	CAPTURE_LEAST = 4 << 20,
@@ -29,6 +38,8 @@ enum {
 	THREAD_NS = 70000,
 	READ_BYTES_US = 2000,
 };
+
+static const uint64_t MOST_STEP = 64ull << 30;
 
 uint64_t precopy_now_ns(void)
 {
@@ -201,27 +212,65 @@ static int note_found(void *arg, const struct md_range *range, const struct md_e
 	return extents_add(&p->found, range->space, e->addr, e->len);
 }
 
-/* What the round is to read, protected: into p->found. */
-static int protect(struct precopy *p, struct err *err)
+/* The memory of a round, slice by slice. */
+struct slices {
+	struct md_range *v; /* what is left of the last one looked at is at @at */
+	size_t n, at;
+	uint64_t step; /* bytes of addresses in one look */
+};
+
+/* As many ranges as make a step, the last of them perhaps cut: its length is in *ret_cut then. */
+static size_t one_step(struct slices *s, uint64_t *ret_cut)
+{
+	uint64_t left = s->step;
+	size_t n = 0;
+
+	*ret_cut = 0;
+	for (; s->at + n < s->n && s->v[s->at + n].len <= left; n++)
+		left -= s->v[s->at + n].len;
+	if (s->at + n < s->n) {
+		struct md_range *r = &s->v[s->at + n];
+		/* Where a huge page ends, which would become small ones. */
+		uint64_t end = (r->addr + left) & ~(uint64_t)(BIG_PAGE - 1);
+
+		if (end > r->addr) {
+			*ret_cut = r->len;
+			r->len = end - r->addr;
+			n++;
+		}
+	}
+	return n;
+}
+
+/*
+ * What is to be read of the next slice, protected: into p->found. It is protected just before it is
+ * read: what the tree writes to until then is not read again for it.
+ */
+static int protect(struct precopy *p, struct slices *s, struct err *err)
 {
 	struct err e = {0};
-	int ret = list_ranges(p, LOOK_ROUND, err);
+	int ret = 0;
 
 	p->found.n = 0;
-	if (ret == 0)
-		ret = md_scan_tracked(p->ranges, p->nranges, note_found, p, &e);
+	while (ret == 0 && s->at < s->n && extents_bytes(&p->found) < SLICE) {
+		size_t had = p->found.n;
+		uint64_t cut;
+		size_t n = one_step(s, &cut);
+		struct md_range *last = &s->v[s->at + n - 1];
+
+		ret = md_scan_tracked(&s->v[s->at], n, note_found, p, &e);
+		s->at += n;
+		if (cut) {
+			last->addr += last->len;
+			last->len = cut - last->len;
+			s->at--;
+		}
+		if (p->found.n == had && s->step < MOST_STEP)
+			s->step *= 2;
+	}
 	if (ret == -ENOMEM)
 		return err_set(err, ENOMEM, "list of %zu pieces of memory", p->found.n);
 	return ret < 0 ? err_take(err, &e) : 0;
-}
-
-static uint64_t found_bytes(const struct precopy *p)
-{
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < p->found.n; i++)
-		sum += p->found.v[i].len;
-	return sum;
 }
 
 static int found_ranges(struct precopy *p, struct err *err)
@@ -238,36 +287,47 @@ static int found_ranges(struct precopy *p, struct err *err)
 	return 0;
 }
 
-/*
- * Protects, waits a moment, reads. A system call that had pinned a page for writing before it was
- * protected writes to it without a fault: it is given the time to do so. One that takes longer is
- * asleep, and seen: what it may write to is read while frozen, and so is all that was found now.
- *
- * @much: so much to copy that the tree's own threads go first.
- */
-static int one_round(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
-		     bool much, uint64_t *ret_bytes, struct err *err)
+/* What a slice is copied with. */
+static struct md_opts slice_opts(const struct precopy *p, const struct md_opts *mopts)
 {
-	uint64_t t0 = precopy_now_ns();
-	struct noting_reader noting;
-	struct extents stored = {0};
-	struct md_reader *reader;
-	unsigned i = p->res->rounds;
+	uint64_t bytes = extents_bytes(&p->found);
 	struct md_opts opts = *mopts;
-	bool pinned;
-	int ret = protect(p, err);
 
-	if (ret == 0)
-		ret = found_ranges(p, err);
-	if (ret < 0)
-		return ret;
-	pinned = !precopy_await_writers(p);
-	/* For a little a large pool and many threads take longer to come to life than to work. */
-	if (found_bytes(p) <= SMALL) {
-		opts.threads = 1;
+	/*
+	 * For a little a large pool and many threads take longer to come to life than to work: to
+	 * clear its pages takes as long as to pack half as many.
+	 */
+	if (bytes <= MUCH) {
 		opts.block_size = MD_BLOCK_MIN;
 		opts.pool_bytes = SMALL;
 	}
+	if (bytes <= SMALL)
+		opts.threads = 1;
+	/* Packed it would take longer than the tree takes to write as much again. */
+	if (p->hurry)
+		opts.codec = MD_CODEC_NONE;
+	return opts;
+}
+
+/*
+ * Protected it is; waits a moment, reads. A system call that had pinned a page for writing before
+ * it was protected writes to it without a fault: it is given the time to do so. One that takes
+ * longer is asleep, and seen: what it may write to is read while frozen, and so is all that was
+ * found now.
+ */
+static int one_slice(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
+		     bool much, uint64_t *bytes, struct err *err)
+{
+	struct md_opts opts = slice_opts(p, mopts);
+	struct noting_reader noting;
+	struct extents stored = {0};
+	struct md_reader *reader;
+	bool pinned;
+	int ret = found_ranges(p, err);
+
+	if (ret < 0)
+		return ret;
+	pinned = !precopy_await_writers(p);
 	reader = md_reader_vm_new(p->ranges, p->nranges, err);
 	if (!reader)
 		return -err->errnum;
@@ -285,19 +345,44 @@ static int one_round(struct precopy *p, struct md_writer *writer, const struct m
 				stored.v[k].len) < 0)
 			ret = err_set(err, ENOMEM, "list of %zu pieces of memory", stored.n);
 	extents_free(&stored);
+	extents_settle(&p->own);
+	*bytes += noting.bytes;
+	return ret;
+}
+
+/* @much: so much to copy that the tree's own threads go first. */
+static int one_round(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
+		     bool much, uint64_t *ret_bytes, struct err *err)
+{
+	uint64_t t0 = precopy_now_ns(), bytes = 0;
+	unsigned i = p->res->rounds;
+	struct slices s = {.step = STEP};
+	int ret = list_ranges(p, LOOK_ROUND, err);
+
+	/* The slices' own are listed in its place. */
+	s.v = p->ranges;
+	s.n = p->nranges;
+	p->ranges = NULL;
+	p->nranges = p->room = 0;
+	do {
+		if (ret == 0)
+			ret = protect(p, &s, err);
+		if (ret == 0 && p->found.n)
+			ret = one_slice(p, writer, mopts, much, &bytes, err);
+	} while (ret == 0 && s.at < s.n);
+	free(s.v);
 	if (ret < 0)
 		return ret;
 	extents_settle(&p->stored);
-	extents_settle(&p->own);
 	ret = precopy_forget_gone(p, err);
 	if (ret < 0)
 		return ret;
 	p->round++;
-	*ret_bytes = noting.bytes;
-	p->res->round_bytes[i] = noting.bytes;
+	*ret_bytes = bytes;
+	p->res->round_bytes[i] = bytes;
 	p->res->round_ns[i] = precopy_now_ns() - t0;
 	p->res->rounds++;
-	pr_info("round %u: %" PRIu64 " bytes in %" PRIu64 " us\n", i, noting.bytes,
+	pr_info("round %u: %" PRIu64 " bytes in %" PRIu64 " us\n", i, bytes,
 		p->res->round_ns[i] / 1000);
 	return 0;
 }
@@ -354,12 +439,31 @@ static bool stuck(const struct precopy *p)
 	return n >= 2 && bytes[n - 1] > bytes[n - 2] / 4 * 3;
 }
 
+/* Whether the tree writes more than a third as fast as its pages are packed and stored. */
+static bool loses(const struct precopy *p, uint64_t dirty)
+{
+	unsigned n = p->res->rounds;
+
+	return stuck(p) || (n && dirty > MUCH && dirty > p->res->round_bytes[n - 1] / 3);
+}
+
 static bool again(const struct precopy *p, uint64_t dirty)
 {
-	if (p->res->rounds >= PRECOPY_ROUNDS - 1 || stopped(p) || dirty <= LITTLE)
+	if (p->res->rounds >= PRECOPY_ROUNDS - LAST_ROUNDS || stopped(p) || dirty <= ENOUGH)
 		return false;
-	/* At normal priority it may go better. */
+	/* At normal priority, and not packed, it may go better. */
 	return !stuck(p) || !p->hurry;
+}
+
+/*
+ * What was written meanwhile, until a round takes no less than the one before; but one that was
+ * kept from the CPU is made good for.
+ */
+static bool again_last(const struct precopy *p, unsigned n, uint64_t before, uint64_t dirty)
+{
+	if (n == LAST_ROUNDS || stopped(p) || dirty <= LITTLE)
+		return false;
+	return !n || dirty < before / 4 * 3 || dirty > MUCH / 4;
 }
 
 static int over_budget(const struct precopy *p, struct err *err)
@@ -388,6 +492,22 @@ static int reserve_capture(struct precopy *p, uint64_t dirty, struct err *err)
 	return 0;
 }
 
+/* Behind the second survey. */
+static int last_rounds(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
+		       uint64_t *ret_dirty, struct err *err)
+{
+	uint64_t bytes, before = 0;
+	int ret = predict(p, ret_dirty, err);
+
+	for (unsigned n = 0; ret == 0 && again_last(p, n, before, *ret_dirty); n++) {
+		before = *ret_dirty;
+		ret = one_round(p, writer, mopts, !p->hurry && before > MUCH, &bytes, err);
+		if (ret == 0)
+			ret = predict(p, ret_dirty, err);
+	}
+	return ret;
+}
+
 int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
 		   struct err *err)
 {
@@ -396,10 +516,15 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 
 	if (!p->res->on)
 		return reserve_capture(p, 0, err);
+	p->beside = true;
+	/* Little to copy, and so little time to wait for it that no mapping will have changed. */
+	ret = p->since ? target_survey_again_begin(p->target, err) : 0;
+	if (ret < 0)
+		return ret;
 	do {
 		uint64_t t0 = precopy_now_ns();
 
-		p->hurry |= stuck(p);
+		p->hurry |= loses(p, dirty);
 		ret = one_round(p, writer, mopts, !p->hurry && (!p->round || dirty > MUCH), &bytes,
 				err);
 		if (ret == 0 && p->round > 1 && began)
@@ -413,11 +538,10 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 		ret = reserve_capture(p, dirty, err);
 	/* Mappings that have come, flags that have changed: slow, so a short round behind it. */
 	if (ret == 0)
-		ret = target_survey_again(p->target, err);
+		ret = p->since ? target_survey_again_end(p->target, err)
+			       : target_survey_again(p->target, err);
 	if (ret == 0)
-		ret = one_round(p, writer, mopts, !p->hurry && dirty > MUCH, &bytes, err);
-	if (ret == 0)
-		ret = predict(p, &dirty, err);
+		ret = last_rounds(p, writer, mopts, &dirty, err);
 	if (ret == 0)
 		ret = precopy_ready(p, dirty, err);
 	if (ret == 0 && p->opts->strict_freeze && p->res->predicted_ns > max_freeze_ns(p))

@@ -189,6 +189,7 @@ int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
 	int ret;
 
 	p->model = m;
+	p->beside = false;
 	if (p->look)
 		md_look_end(p->look);
 	if (split_ranges(p, r, &ntracked) < 0)
@@ -271,6 +272,7 @@ int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_
 
 	if (!reader)
 		return -err->errnum;
+	p->beside = p->opts->end == TARGET_RUN;
 	extents_settle(&p->own);
 	ret = precopy_run_parted(p, reader, writer, mopts, false, err);
 	reader->close(reader);

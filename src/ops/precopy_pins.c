@@ -4,7 +4,7 @@
  *
  * Such a call pins the page, which counts as a write to it, and writes later. When the page was
  * protected and read in between, nothing tells of what was written. So between protecting and
- *reading every thread is waited for until it is past whatever call it was in:
+ * reading every thread is waited for until it is past whatever call it was in:
  *
  *	asleep in another call			it is
  *	running, with more time in user mode	it is
@@ -178,13 +178,15 @@ bool precopy_await_writers(const struct precopy *p)
 
 	list(&l, p->opts->pid, 0);
 	for (unsigned i = 0; i < TRIES && left && !l.short_of_memory; i++) {
-		nanosleep(&wait, NULL);
+		/* Of those that sleep it is seen at once. */
+		if (i)
+			nanosleep(&wait, NULL);
 		left = 0;
 		for (size_t k = 0; k < l.n; k++) {
 			struct seen *t = &l.v[k];
 
 			/* Alone in the tree it would have to name itself. */
-			t->past = t->past || is_past(t, l.nprocs > 1);
+			t->past = t->past || is_past(t, l.nprocs > 1 || !i);
 			left += !t->past;
 		}
 	}

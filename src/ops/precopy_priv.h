@@ -15,7 +15,8 @@ struct precopy {
 	const struct target_tracks *tracks;
 	struct md_file *parent; /* NULL: none */
 	bool since;		/* writes have been tracked since it was made */
-	bool hurry;		/* at low priority it did not get on */
+	bool hurry;		/* at low priority, and packing, it did not get on */
+	bool beside;		/* the tree runs: a run of the pipe keeps to opts->max_cpu */
 	uint32_t round;		/* the next one's */
 	/* ranges of the round that is being made */
 	struct md_range *ranges;
@@ -37,7 +38,10 @@ struct precopy {
 	struct md_stats stats;
 };
 
-/* One run of the pipe; with @nice at low priority: the tree's own threads come first. */
+/*
+ * One run of the pipe, at the pace asked for where p->beside; with @nice at low priority: the
+ * tree's own threads come first.
+ */
 int precopy_run(struct precopy *p, struct md_reader *reader, struct md_writer *writer,
 		const struct md_opts *mopts, bool nice, struct err *err);
 /* The same, and what is stored in this image is noted, if it matters: for a parent. */

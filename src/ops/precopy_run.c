@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "binlog/pr.h"
 #include "src/ops/precopy_priv.h"
@@ -33,6 +34,70 @@ static void add_stats(struct precopy *p, const struct md_stats *s)
 	add_stage(&to->pack, &old.pack);
 	add_stage(&to->write, &old.write);
 }
+
+/* --- pace ------------------------------------------------------------------------------------- */
+
+/*
+ * Holds back what is read, and with it all that comes behind: threads without a block wait. What
+ * counts is the time of all threads of the tool, those that the kernel writes with among them.
+ */
+struct pacing_reader {
+	struct md_reader r;
+	struct md_reader *from;
+	const struct dump_opts *opts;
+	uint64_t wall_ns, cpu_ns; /* when it began */
+};
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts = {0};
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* What it is ahead of its share, in time to wait. */
+static uint64_t ahead_ns(const struct pacing_reader *p)
+{
+	uint64_t cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - p->cpu_ns;
+	uint64_t wall = clock_ns(CLOCK_MONOTONIC) - p->wall_ns;
+	uint64_t due = cpu * 100 / p->opts->max_cpu;
+
+	return due > wall ? due - wall : 0;
+}
+
+static int pacing_next(struct md_reader *reader, struct md_block *b, uint32_t block_size,
+		       struct err *err)
+{
+	enum { WORTH_NS = 500000, MOST_NS = 20000000 };
+	struct pacing_reader *p = (struct pacing_reader *)reader;
+	uint64_t ns;
+	int ret;
+
+	/* In pieces: whoever wants it to end does not wait for all of them. */
+	while ((ns = ahead_ns(p)) >= WORTH_NS && !(p->opts->stop && p->opts->stop(p->opts->arg))) {
+		struct timespec ts = {.tv_nsec = (long)(ns < MOST_NS ? ns : MOST_NS)};
+
+		nanosleep(&ts, NULL);
+	}
+	ret = p->from->next(p->from, b, block_size, err);
+	p->r.vanished_bytes = p->from->vanished_bytes;
+	return ret;
+}
+
+static void pacing_reader_init(struct pacing_reader *p, struct md_reader *from,
+			       const struct dump_opts *opts)
+{
+	*p = (struct pacing_reader){
+		.r = {.next = pacing_next},
+		.from = from,
+		.opts = opts,
+		.wall_ns = clock_ns(CLOCK_MONOTONIC),
+		.cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID),
+	};
+}
+
+/* --- runs ------------------------------------------------------------------------------------- */
 
 /* One run of the pipe, in a thread of low priority: the tree's own come first while it runs. */
 struct run {
@@ -68,8 +133,13 @@ int precopy_run(struct precopy *p, struct md_reader *reader, struct md_writer *w
 		const struct md_opts *mopts, bool nice, struct err *err)
 {
 	struct run r = {.p = p, .reader = reader, .writer = writer, .opts = *mopts};
+	struct pacing_reader pacing;
 	pthread_t thread;
 
+	if (p->beside && p->opts->max_cpu) {
+		pacing_reader_init(&pacing, reader, p->opts);
+		r.reader = &pacing.r;
+	}
 	r.opts.round = p->round;
 	r.opts.more = true;
 	if (nice && p->opts->nice && pthread_create(&thread, NULL, run_nice, &r) == 0)

@@ -6,9 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/sysinfo.h>
-#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +33,7 @@ struct gather {
 	uint32_t looks_room;
 	struct aside *aside; /* NULL: nobody else is there */
 	struct proc *looked_at;
+	uint64_t ready; /* bytes of the model that threads and processes may take */
 };
 
 struct gather *gather_new(struct tree *t, struct model *m, const struct target_opts *opts,
@@ -107,6 +106,8 @@ static void survey_findings(struct gather *g, pid_t pid, struct model *m, struct
 	}
 }
 
+enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64, VMA_BYTES = 256 /* in the model */ };
+
 /* One look at the tree while it runs. */
 struct survey_pass {
 	struct gather *g;
@@ -118,9 +119,9 @@ struct survey_pass {
 /* The tree as it is now, as far as it goes: what it misses is read later. */
 static int survey_children(struct survey_pass *s, pid_t pid, unsigned depth, struct err *err)
 {
-	enum { MAX_CHILDREN = 4096, MAX_DEPTH = 64 };
 	pid_t *pids;
-	int n, ret = s->first ? maps_survey(s->g->files, pid, err) : 0;
+	bool maps = s->first && !s->g->opts->maps_later;
+	int n, ret = maps ? maps_survey(s->g->files, pid, err) : 0;
 
 	if (ret < 0)
 		return ret;
@@ -208,10 +209,15 @@ static int looks_reserve(struct gather *g, uint32_t n)
 	return 0;
 }
 
+static void survey_ready_maps(struct gather *g)
+{
+	model_ready(g->m, g->ready + (uint64_t)files_surveyed(g->files) * VMA_BYTES);
+}
+
 /* Page faults of the guardian's own, taken before anybody stands still for them; and open files. */
 static void survey_ready(struct gather *g, const struct model *m)
 {
-	enum { THREAD_BYTES = 8 << 10, VMA_BYTES = 256, LEAST = 64 << 10, MOST = 64 << 20 };
+	enum { THREAD_BYTES = 8 << 10, LEAST = 64 << 10, MOST = 64 << 20 };
 	enum { MANY = 16, SPARE = 8 };
 	uint32_t most = 0;
 	uint64_t len = LEAST;
@@ -231,8 +237,8 @@ static void survey_ready(struct gather *g, const struct model *m)
 	looks_reserve(g, most + SPARE);
 	if (most >= MANY && !g->aside)
 		g->aside = aside_new();
-	len += (uint64_t)files_surveyed(g->files) * VMA_BYTES;
-	model_ready(g->m, len < MOST ? len : MOST);
+	g->ready = len < MOST ? len : MOST;
+	survey_ready_maps(g);
 }
 
 /* A tree that runs may be caught between two of its steps: what counts is seen twice. */
@@ -252,49 +258,39 @@ int gather_survey(struct gather *g, struct err *err)
 	return ret;
 }
 
-int gather_survey_again(struct gather *g, pid_t pid, struct err *err)
+void gather_tracked(struct gather *g)
 {
 	files_tracked(g->files);
+}
+
+int gather_survey_again(struct gather *g, pid_t pid, struct err *err)
+{
 	return maps_survey(g->files, pid, err);
 }
 
-static uint64_t clock_ns(clockid_t clock)
+static int survey_maps(struct gather *g, pid_t pid, unsigned depth, struct err *err)
 {
-	struct timespec ts = {0};
+	int n, ret = maps_survey(g->files, pid, err);
+	pid_t *pids;
 
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	if (ret < 0 || depth == MAX_DEPTH)
+		return ret;
+	pids = malloc(MAX_CHILDREN * sizeof(*pids));
+	if (!pids)
+		return err_set(err, ENOMEM, "children of process %d", pid);
+	n = proc_children(pid, pids, MAX_CHILDREN);
+	for (int i = 0; ret == 0 && i < n && i < MAX_CHILDREN; i++)
+		ret = survey_maps(g, pids[i], depth + 1, err);
+	free(pids);
+	return ret;
 }
 
-/* A random UUID, version 4. */
-static void name_run(struct model *m)
+int gather_survey_maps(struct gather *g, struct err *err)
 {
-	uint8_t b[16] = {0};
+	int ret = survey_maps(g, g->tree->root, 0, err);
 
-	if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b))
-		memcpy(b, &m->realtime_ns, sizeof(m->realtime_ns));
-	b[6] = (b[6] & 0x0f) | 0x40;
-	b[8] = (b[8] & 0x3f) | 0x80;
-	snprintf(m->run_id, sizeof(m->run_id),
-		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
-		 b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
-		 b[15]);
-}
-
-static void gather_host(struct model *m)
-{
-	struct utsname u = {0};
-
-	uname(&u);
-	m->elf_machine = arch_host()->elf_machine;
-	m->page_size = (uint32_t)sysconf(_SC_PAGESIZE);
-	m->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
-	m->boottime_ns = clock_ns(CLOCK_BOOTTIME);
-	m->realtime_ns = clock_ns(CLOCK_REALTIME);
-	m->uptime_us = m->boottime_ns / 1000;
-	snprintf(m->kernel, sizeof(m->kernel), "%.40s %.50s", u.release, u.version);
-	snprintf(m->hostname, sizeof(m->hostname), "%s", u.nodename);
-	name_run(m);
+	survey_ready_maps(g);
+	return ret;
 }
 
 static void look_at_thread(void *arg, uint32_t i)
@@ -559,7 +555,7 @@ int gather_run(struct gather *g, bool leave_guards, struct err *err)
 	/* What the survey found is found again. */
 	m->findings = NULL;
 	m->nfindings = 0;
-	gather_host(m);
+	host_collect(m);
 	proc_namespaces(0, &m->tool_ns);
 	m->procs = model_alloc(m, g->norder * sizeof(*m->procs));
 	if (!m->procs)

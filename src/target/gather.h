@@ -15,10 +15,16 @@ struct gather *gather_new(struct tree *t, struct model *m, const struct target_o
 			  struct err *err);
 /* What is slow and may be read while the target runs. */
 int gather_survey(struct gather *g, struct err *err);
-/* Once more, of one process whose writes are tracked by the guardian. */
+/* Writes are tracked by the guardian: that is no property of a mapping. */
+void gather_tracked(struct gather *g);
+/* Once more, of one process. */
 int gather_survey_again(struct gather *g, pid_t pid, struct err *err);
+/* What opts->maps_later left out: flags of mappings, of all processes. */
+int gather_survey_maps(struct gather *g, struct err *err);
 /* Everything, but for guard regions if they are left to somebody else. The tree is frozen. */
 int gather_run(struct gather *g, bool leave_guards, struct err *err);
+/* Kernel, CPU, clocks, a name for this dump. */
+void host_collect(struct model *m);
 /* TARGET_KILL: before, and after; as hold_grasp() and hold_end(). */
 void gather_grasp(struct gather *g);
 void gather_hold_end(struct gather *g);

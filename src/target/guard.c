@@ -139,9 +139,14 @@ static int guard_track(struct guard *g, struct err *err)
 	return ret;
 }
 
-/* While the tree runs: once more what is slow. */
+/* While the tree runs: once more what is slow, or for the first time. */
 static int guard_survey_again(struct guard *g, struct err *err)
 {
+	for (uint32_t i = 0; i < g->tracks->n; i++)
+		if (g->tracks->v[i].on)
+			gather_tracked(g->gather);
+	if (g->opts->maps_later)
+		return gather_survey_maps(g->gather, err);
 	for (uint32_t i = 0; i < g->tracks->n; i++) {
 		const struct target_track *r = &g->tracks->v[i];
 		int ret = r->on ? gather_survey_again(g->gather, (pid_t)r->pid, err) : 0;
@@ -212,7 +217,7 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 	case GUARD_TRACK:
 		return guard_track(g, err);
 	case GUARD_SURVEY_AGAIN:
-		return g->dirty ? guard_survey_again(g, err) : 0;
+		return guard_survey_again(g, err);
 	case GUARD_UNTRACK:
 		guard_untrack(g);
 		return 0;

@@ -22,6 +22,7 @@ struct target {
 	struct target_opts opts;
 	struct target_tracks *tracks; /* shared with the guardian */
 	bool leave_guards;
+	bool owed; /* a reply to a command that was begun */
 };
 
 static void target_free(struct target *t)
@@ -130,24 +131,12 @@ static int await_reply(struct target *t, struct err *err)
 	return 0;
 }
 
-static int command(struct target *t, enum guard_op op, uint32_t arg, struct err *err)
+static int take_reply(struct target *t, struct err *err)
 {
-	struct guard_cmd cmd = {.op = op, .arg = arg};
 	struct guard_reply reply;
 	ssize_t n;
 
-	if (t->sock < 0)
-		return err_fail(err, EPIPE, ERR_GUARDIAN,
-				"the guardian has ended: process %d was let go and runs on",
-				t->root);
-	do {
-		n = send(t->sock, &cmd, sizeof(cmd), MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)sizeof(cmd))
-		return guard_lost(t, err);
-	/* What ends a dump that is done is done to its end. */
-	if (op != GUARD_THAW && op != GUARD_ALIVE && op != GUARD_UNTRACK && await_reply(t, err) < 0)
-		return -EINTR;
+	t->owed = false;
 	do {
 		n = recv(t->sock, &reply, sizeof(reply), 0);
 	} while (n < 0 && errno == EINTR);
@@ -157,6 +146,39 @@ static int command(struct target *t, enum guard_op op, uint32_t arg, struct err 
 	if (reply.ret < 0)
 		err_take(err, &reply.err);
 	return reply.ret;
+}
+
+static int begin(struct target *t, enum guard_op op, uint32_t arg, struct err *err)
+{
+	struct guard_cmd cmd = {.op = op, .arg = arg};
+	struct err drop = {0};
+	ssize_t n;
+
+	if (t->owed)
+		take_reply(t, &drop);
+	if (t->sock < 0)
+		return err_fail(err, EPIPE, ERR_GUARDIAN,
+				"the guardian has ended: process %d was let go and runs on",
+				t->root);
+	do {
+		n = send(t->sock, &cmd, sizeof(cmd), MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)sizeof(cmd))
+		return guard_lost(t, err);
+	t->owed = true;
+	return 0;
+}
+
+static int command(struct target *t, enum guard_op op, uint32_t arg, struct err *err)
+{
+	int ret = begin(t, op, arg, err);
+
+	if (ret < 0)
+		return ret;
+	/* What ends a dump that is done is done to its end. */
+	if (op != GUARD_THAW && op != GUARD_ALIVE && op != GUARD_UNTRACK && await_reply(t, err) < 0)
+		return -EINTR;
+	return take_reply(t, err);
 }
 
 int target_survey(struct target *t, struct err *err)
@@ -190,6 +212,18 @@ const struct target_tracks *target_tracks(const struct target *t)
 int target_survey_again(struct target *t, struct err *err)
 {
 	return command(t, GUARD_SURVEY_AGAIN, 0, err);
+}
+
+int target_survey_again_begin(struct target *t, struct err *err)
+{
+	return begin(t, GUARD_SURVEY_AGAIN, 0, err);
+}
+
+int target_survey_again_end(struct target *t, struct err *err)
+{
+	if (await_reply(t, err) < 0)
+		return -EINTR;
+	return take_reply(t, err);
 }
 
 int target_track_keep(struct target *t, uint64_t image, struct err *err)

@@ -37,6 +37,7 @@ struct target_opts {
 	bool (*stop)(void *arg);
 	void *stop_arg;
 	bool survey_all;	    /* for a list of findings: mappings, too, in the survey */
+	bool maps_later;	    /* target_survey_again() will come: flags of mappings then */
 	uint64_t ghost_limit;	    /* most bytes on disk of a deleted file to keep; 0: 1 MiB */
 	bool link_remap;	    /* files whose names are not found get another for the image */
 	bool tcp_established;	    /* connections with somebody outside of the tree are carried */
@@ -107,8 +108,14 @@ int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t en
 		   struct err *err);
 /* How much of it is there or swapped out; 0: not known. */
 uint64_t target_private_bytes(pid_t pid);
-/* While the tree runs: the survey once more, for the processes that are tracked. */
+/*
+ * While the tree runs: what is slow of the survey once more, for the processes that are tracked;
+ * with opts->maps_later for all. In two parts it is done beside what the tool does meanwhile;
+ * _end() may be left out: the next command waits for it.
+ */
 int target_survey_again(struct target *t, struct err *err);
+int target_survey_again_begin(struct target *t, struct err *err);
+int target_survey_again_end(struct target *t, struct err *err);
 /*
  * Instead of target_untrack(): the guardian stays as a keeper, so that the next dump of the tree
  * can tell what was written since this one, whose memory file has number @image. It ends with the

@@ -104,7 +104,7 @@ class Bench:
 
     def fits(self, mib, tools):
         """The victim, an image of the same size in memory, and a second copy of what is written meanwhile."""
-        copies = 2.3 if {"gcore", "criu", "fork", "forked"} & set(tools) else 1.9
+        copies = 2.3 if {"gcore", "criu", "fork"} & set(tools) else 1.9
         need = int(mib * copies) + 600
         if available_mib() < need:
             say(f"  left out: {mib} MiB need {need} MiB of memory, there are {available_mib()}")
@@ -185,11 +185,52 @@ class Bench:
     def rates(self):
         mib = self.args.main
         for rate in (0, 10, 500):
-            self.row("rate", ["none", "precopy", "forked", "stop", "fork"], mib, rate)
-        pre, forked = self.got("rate", mib, "precopy"), self.got("rate", mib, "forked")
+            self.row("rate", ["none", "precopy", "stop", "fork"], mib, rate)
+        pre, fork = self.got("rate", mib, "precopy"), self.got("rate", mib, "fork")
         if pre:
-            bar = max(20, forked["longest_ms"]) if forked else 20
-            self.bar(f"500 MB/s, {mib} MiB: 20 ms or the fork way", pre["longest_ms"], round(bar, 2), "ms")
+            self.bar(f"500 MB/s, {mib} MiB", pre["tool_ms"], 20, "ms")
+            if fork:
+                self.bar(f"500 MB/s, {mib} MiB, against a bare fork", pre["tool_ms"], round(fork["longest_ms"], 2), "ms")
+
+    def calm(self):
+        """A victim that sleeps between writes: it leaves its CPU to whoever copies."""
+        mib = self.args.main
+        self.row("calm", ["none", "precopy", "stop"], mib, 100, calm=1)
+        pre, stop = self.got("calm", mib, "precopy"), self.got("calm", mib, "stop")
+        if pre and stop:
+            at = f", {mib} MiB, 100 MB/s, asleep between writes"
+            self.bar("wall against stop-and-copy" + at, pre["wall_s"] / stop["wall_s"], 1.3, "x")
+            self.bar("lost throughput" + at, pre["lost_percent"], 10, "%")
+
+    def incremental(self):
+        """Dumps with 1 % of the memory written since the last one, each behind a full one."""
+        mib, percent = self.args.main, 1
+        if "precopy" not in self.tools or not self.fits(mib, ["precopy"]):
+            return
+        say(f"incremental: {mib} MiB, {percent} % written between two dumps")
+        runs = []
+        full = Stasis("full", self.place, self.stasis, "--track-mem")
+        part = Stasis("part", self.place, self.stasis, "--track-mem", "--prev-images-dir", "../" + os.path.basename(full.dir))
+        part.dir += ".part"
+        with Ticker(self.ticker, self.place, mib, 0, pattern=self.args.pattern, calm=1) as ticker:
+            for i in range(self.args.rounds + 1):
+                try:
+                    a = full.run(ticker)
+                    ticker.ask("write", mib * 256 * percent // 100)
+                    b = part.run(ticker)
+                finally:
+                    full.tidy()
+                    part.tidy()
+                if i:
+                    runs.append({
+                        "full_s": a["wall_s"], "part_s": b["wall_s"], "faster": a["wall_s"] / b["wall_s"],
+                        "full_mib": a["image_mib"], "part_mib": b["image_mib"],
+                        "smaller": a["image_mib"] / b["image_mib"], "wall_s": b["wall_s"],
+                    })
+        s = summary(runs)
+        emit("downtime-incremental", mib=mib, percent=percent, pattern=self.args.pattern, **s)
+        self.bar(f"incremental, {mib} MiB, {percent} % written: faster than full", s["faster"], 20, "x", True)
+        self.bar(f"incremental, {mib} MiB, {percent} % written: smaller than full", s["smaller"], 20, "x", True)
 
     def small(self):
         for idle, bar in ((0, 2), (100, 6)):
@@ -243,7 +284,7 @@ class Bench:
         downtime_redis.run(self, emit, say)
 
 
-ROWS = ("sizes", "rates", "small", "shapes", "codecs", "timeline", "redis")
+ROWS = ("sizes", "rates", "calm", "incremental", "small", "shapes", "codecs", "timeline", "redis")
 
 
 def main():

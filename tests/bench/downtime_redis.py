@@ -4,8 +4,11 @@ import json
 import os
 import random
 import shutil
+import signal
+import socket
 import statistics
 import subprocess
+import threading
 import time
 
 from downtime_tools import NULL, Failed, Nothing, Stasis, Tool
@@ -16,6 +19,50 @@ for i = n, n + 9999 do
   local h = redis.sha1hex(tostring(i))
   redis.call("SET", "key:" .. i, h .. string.rep(string.sub(h, 1, 8) .. " record " .. i .. ",", 30) .. h)
 end"""
+
+
+# Those that are neither as FILL has made them nor as the client that is measured has set them.
+COMPARE = """local bad = 0
+for i = tonumber(ARGV[1]), tonumber(ARGV[1]) + 9999 do
+  local h = redis.sha1hex(tostring(i))
+  local v = redis.call("GET", "key:" .. i)
+  if v ~= h .. string.rep(string.sub(h, 1, 8) .. " record " .. i .. ",", 30) .. h and
+      not (v and #v == 20 and tonumber(v)) then
+    bad = bad + 1
+  end
+end
+return bad"""
+
+
+class Chain(threading.Thread):
+    """A client that sets one of LINKS keys after the other to numbers that go up: all of it tells one instant."""
+
+    LINKS = 997
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.port, self.over, self.at = port, threading.Event(), 0
+
+    def run(self):
+        with socket.create_connection(("127.0.0.1", self.port)) as s, s.makefile("rb") as f:
+            while not self.over.is_set():
+                words = (b"SET", b"chain:%d" % (self.at % self.LINKS), b"%d" % self.at)
+                s.sendall(b"*3\r\n" + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
+                if f.readline() != b"+OK\r\n":
+                    return
+                self.at += 1
+
+    def end(self):
+        self.over.set()
+        self.join()
+
+    @classmethod
+    def broken(cls, server):
+        """Links that are not of the instant of the newest one."""
+        values = [int(server.cli("get", f"chain:{k}") or -1) for k in range(cls.LINKS)]
+        newest = max(values)
+        want = [newest - (newest - k) % cls.LINKS for k in range(cls.LINKS)]
+        return sum(v != w for v, w in zip(values, want)), newest
 
 
 class Server:
@@ -60,6 +107,14 @@ class Server:
                 p.kill()
                 p.wait()
 
+    def bring_back(self, program, directory):
+        """The server of an image in the place of this one, which ends."""
+        self.end()
+        words = [program, "restore", "-D", directory, "-d", "--tcp-close", "--quiet", "--no-log"]
+        p = subprocess.run(words, stdin=NULL, stdout=NULL, stderr=subprocess.PIPE, check=False)
+        if p.returncode:
+            raise Failed(p.stderr.decode(errors="replace").strip())
+
 
 class Bgsave(Tool):
     """What redis does itself: it forks, the child writes."""
@@ -101,6 +156,46 @@ def pinged(bench, server, tool, pause_us):
     return r
 
 
+def restored(bench, server):
+    """(what is wrong with a restored copy, number of the newest link): dumped while it is written to."""
+    directory = os.path.join(bench.place, "copy")
+    chain = Chain(server.port)
+    chain.start()
+    time.sleep(1)
+    words = [bench.stasis, "dump", "-t", str(server.pid), "-D", directory, "-R", "--tcp-close", "--quiet", "--no-log"]
+    p = subprocess.run(words, stdin=NULL, stdout=NULL, stderr=subprocess.PIPE, check=False)
+    # What comes now must not be in the copy.
+    at = chain.at
+    time.sleep(0.2)
+    chain.end()
+    if p.returncode:
+        raise Failed(p.stderr.decode(errors="replace").strip())
+    back = False
+    try:
+        server.bring_back(bench.stasis, directory)
+        back = True
+        broken, newest = Chain.broken(server)
+        broken += newest > at
+        for first in range(0, server.keys, 10000):
+            broken += int(server.cli("eval", COMPARE, "0", str(first)))
+    finally:
+        if back:
+            os.kill(server.pid, signal.SIGKILL)
+        shutil.rmtree(directory, ignore_errors=True)
+    return broken, newest
+
+
+def compare(bench, server, mib, emit, say):
+    try:
+        broken, newest = restored(bench, server)
+    except Failed as e:
+        say(f"  restored copy: left out: {e}")
+        emit("downtime-failed", row="redis", tool="restored copy", error=str(e))
+        return
+    emit("downtime-redis-copy", mib=mib, keys=server.keys, links=Chain.LINKS, newest=newest, broken=broken)
+    bench.bar(f"redis, {mib} MiB: keys of the restored copy that are not of its instant", broken, 0, "keys")
+
+
 def run(bench, emit, say):
     if not shutil.which("redis-server") or not shutil.which("redis-cli"):
         say("redis: left out: no redis-server here")
@@ -134,6 +229,7 @@ def run(bench, emit, say):
                     continue
                 if i:
                     runs[n].append(r)
+        compare(bench, server, mib, emit, say)
     finally:
         server.end()
     worst = {}

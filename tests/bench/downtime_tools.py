@@ -17,9 +17,9 @@ class Failed(Exception):
 class Ticker:
     """tests/bench/ticker.c: a process that writes, and sees how long it was kept from it."""
 
-    def __init__(self, program, directory, size, rate, pattern="text", threads=1, idle=0, vmas=0):
+    def __init__(self, program, directory, size, rate, pattern="text", threads=1, idle=0, vmas=0, calm=0):
         self.program, self.ctl = program, os.path.join(directory, "ctl")
-        options = {"size": size, "rate": rate, "pattern": pattern, "threads": threads, "idle": idle, "vmas": vmas}
+        options = {"size": size, "rate": rate, "pattern": pattern, "threads": threads, "idle": idle, "vmas": vmas, "calm": calm}
         words = [w for name, value in options.items() for w in (f"--{name}", str(value))]
         self.process = subprocess.Popen(
             [program, "run", self.ctl, *words], stdin=NULL, stdout=NULL, stderr=NULL, start_new_session=True, cwd="/"
@@ -184,7 +184,6 @@ def make_tools(program, place, say):
     if has_precopy(program):
         tools["precopy"] = Stasis("precopy", place, program)
         tools["stop"] = Stasis("stop", place, program, "--tracking", "none")
-        tools["forked"] = Stasis("forked", place, program, "--tracking", "fork")
     else:
         say("this stasis has no --tracking: no rows of pre-copy, and no bars")
         tools["stop"] = Stasis("stop", place, program)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 NAMES = {
-    "none": "nothing", "precopy": "stasis dump -R", "stop": "stasis, stop-and-copy", "forked": "stasis, fork",
+    "none": "nothing", "precopy": "stasis dump -R", "stop": "stasis, stop-and-copy",
     "fork": "fork alone", "gcore": "gcore", "criu": "criu", "bgsave": "BGSAVE",
 }  # fmt: skip
 HEAD = """set terminal svg size 900,540 font "sans,13" background "white"

@@ -2,18 +2,22 @@
 /*
  * A process that writes at a steady rate and notices when it is kept from it.
  *
- *	ticker run CTL [--size MiB] [--pattern text|random|half] [--rate MB/s] [--threads N] [--idle
- *N] [--vmas N] ticker ask CTL wait|reset|read|trace|fork|quit [MS]
+ *	ticker run CTL [--size MiB] [--pattern text|random|half] [--rate MB/s] [--threads N]
+ *		[--idle N] [--vmas N] [--calm 1]
+ *	ticker ask CTL wait|reset|read|trace|fork|write|quit [MS, with write: pages]
  *
- * Its first thread spins on the clock. Every 4096 bytes of the rate it writes one word to a page at
- *random, which dirties one page: 100 MB/s are 24,414 pages a second. Between any two looks at the
- *clock there is a gap; the longest one is the longest stop. Ticks are 100 us apart; a tick is late
- *by the time from when it was due to the next look. What it could not write in time it leaves out,
- *so that a stop is missing from the rate.
+ * Its first thread spins on the clock. Every 4096 bytes of the rate it writes one word to a page
+ * at random, which dirties one page: 100 MB/s are 24,414 pages a second. Between any two looks at
+ * the clock there is a gap; the longest one is the longest stop. Ticks are 100 us apart; a tick is
+ * late by the time from when it was due to the next look. What it could not write in time it
+ * leaves out, so that a stop is missing from the rate.
+ *
+ * With --calm it does not spin: it sleeps a millisecond, writes what has become due, and sleeps
+ * again. A gap is then how late it woke up, so that up to a millisecond of a stop is not seen.
  *
  * With --threads the rate is shared; the others write in bursts of a millisecond's worth. --idle
- *threads wake every 10 ms, --vmas mappings of a page each lie beside the heap. It is asked through
- *CTL, a file that it maps shared.
+ * threads wake every 10 ms, --vmas mappings of a page each lie beside the heap. It is asked through
+ * CTL, a file that it maps shared.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,6 +45,7 @@ enum {
 	TICK_NS = 100000,
 	NBUCKETS = 6000, /* of the trace, 10 ms each */
 	BUCKET_NS = 10000000,
+	CALM_NS = 1000000,
 	NCLASSES = 64 * 16, /* of lateness: sixteen to each power of two */
 	ANSWER = 256 << 10,
 	MAX_THREADS = 256,
@@ -70,6 +75,7 @@ static _Atomic uint32_t reset_asked, reset_done, show_asked, show_done;
 static _Atomic uint64_t others_pages;
 static char *heap;
 static uint64_t npages, rate_mb, nthreads, idle, nvmas;
+static bool calm;
 static const char *pattern;
 
 static uint64_t now_ns(void)
@@ -166,6 +172,15 @@ static void write_one(uint64_t *s)
 
 /* --- the spinning thread */
 
+/* Until @ns, or as long as it is kept from it. */
+static void sleep_until(uint64_t ns)
+{
+	struct timespec ts = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
+		;
+}
+
 static unsigned class_of(uint64_t ns)
 {
 	unsigned log;
@@ -238,8 +253,10 @@ static void *spin_thread(void *arg)
 			write_one(&s);
 			note_page(now);
 			due += per_page_ns;
-			if (due < now)
+			if (due + (calm ? 2 * CALM_NS : 0) < now)
 				due = now;
+			if (calm && due <= now)
+				continue;
 		}
 		if (atomic_load_explicit(&reset_asked, memory_order_relaxed) != reset_done ||
 		    atomic_load_explicit(&show_asked, memory_order_relaxed) != show_done) {
@@ -248,6 +265,13 @@ static void *spin_thread(void *arg)
 			before = now_ns();
 			for (; tick <= before; tick += TICK_NS)
 				;
+		}
+		if (calm) {
+			sleep_until(now + CALM_NS);
+			/* What it slept of its own will is no gap, and no tick was due. */
+			before = now + CALM_NS;
+			for (; tick <= before; tick += TICK_NS)
+				stats.ticks++, stats.late[0]++;
 		}
 	}
 	return NULL;
@@ -260,7 +284,6 @@ static void *burst_thread(void *arg)
 	uint64_t burst_ns = rate_mb ? per_ms * PAGE * 1000ULL * nthreads / rate_mb : 1000000;
 
 	for (;;) {
-		struct timespec ts;
 		uint64_t now = now_ns();
 
 		for (uint64_t i = 0; i < (rate_mb ? per_ms : 0); i++)
@@ -270,10 +293,7 @@ static void *burst_thread(void *arg)
 		next += burst_ns;
 		if (next < now)
 			next = now;
-		ts.tv_sec = (time_t)(next / 1000000000);
-		ts.tv_nsec = (long)(next % 1000000000);
-		while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
-			;
+		sleep_until(next);
 	}
 	return NULL;
 }
@@ -373,6 +393,15 @@ static void answer_fork(void)
 	say(0, "{\"fork_ns\":%llu,\"pid\":%d}\n", (unsigned long long)(t1 - t0), pid);
 }
 
+/* So many pages at random, some of them perhaps twice. */
+static void answer_write(void)
+{
+	uint64_t s = now_ns() | 1;
+
+	for (uint32_t i = 0; i < ctl->ms; i++)
+		write_one(&s);
+}
+
 static void answer(void)
 {
 	ctl->answer[0] = '\0';
@@ -386,6 +415,8 @@ static void answer(void)
 		answer_trace();
 	} else if (!strcmp(ctl->command, "fork")) {
 		answer_fork();
+	} else if (!strcmp(ctl->command, "write")) {
+		answer_write();
 	} else if (!strcmp(ctl->command, "quit")) {
 		_exit(0);
 	} else if (strcmp(ctl->command, "wait") != 0) {
@@ -437,6 +468,7 @@ __attribute__((noreturn)) static void run(int argc, char **argv)
 	nthreads = strtoull(opt(argc, argv, "--threads", "1"), NULL, 10);
 	idle = strtoull(opt(argc, argv, "--idle", "0"), NULL, 10);
 	nvmas = strtoull(opt(argc, argv, "--vmas", "0"), NULL, 10);
+	calm = atoi(opt(argc, argv, "--calm", "0")) != 0;
 	if (nthreads < 1 || nthreads > MAX_THREADS)
 		nthreads = 1;
 	heap_make(strtoull(opt(argc, argv, "--size", "256"), NULL, 10));

@@ -19,6 +19,8 @@ trap 'rm -rf "$disk"; kill_tree; cleanup' EXIT
 # Where all of it is written between two looks a final copy has everything; with a rate, little of it.
 variants=(
 	"pairs" "pairs --rate 20000 --mib 48" "chain" "chain --rate 50000 --mib 64 --threads 4"
+	# More than one slice of a round.
+	"chain --rate 50000 --mib 160 --threads 2"
 	"hugechain --rate 50000 --mib 32" "execchain --rate 50000 --mib 16" "family --rate 50000"
 	"changes" "kernelwrites --disk $disk" "kernelwrites --kinds d --rate 0 --disk $disk"
 	"kernelwrites --kinds v --rate 0 --disk $disk"
