@@ -47,6 +47,7 @@ enum {
 	ARCH_CALL_LEN = 4,	 /* bytes of a call_note set */
 	ARCH_FRAME_NOTES = 4,	 /* most register sets that a signal frame is made of */
 	ARCH_REGSET_MAX = 69632, /* of any register set: NT_ARM_ZA */
+	ARCH_NO_OFF = 0x7fffffff,
 	ARCH_CONTROL_MAX = 4608, /* bytes of the largest control block: a signal frame */
 };
 
@@ -70,7 +71,7 @@ struct arch_desc {
 	/* Where newer kernels have sets that the list lacks; they are kept as they are. 0: nowhere.
 	 */
 	uint32_t first_note, last_note;
-	/* byte offsets and widths in the NT_PRSTATUS register set */
+	/* byte offsets in the NT_PRSTATUS register set; sysno_off ARCH_NO_OFF: not in it */
 	uint32_t pc_off, sp_off, fp_off, ret_off, sysno_off;
 	/* name, byte offset and width of each general register, for show; ends with NULL */
 	const struct arch_reg {
@@ -218,6 +219,13 @@ struct arch_inject {
 	 */
 	void (*set_call)(void *prstatus, uint64_t pc, uint64_t sp, uint64_t back, uint64_t nr,
 			 const uint64_t args[6]);
+	/*
+	 * Where "system call; return" makes calls of its own: at the entry stop of such a call,
+	 * @prstatus is changed so that call @nr of set_call() is made. NULL elsewhere.
+	 */
+	void (*swap_call)(void *prstatus, uint64_t nr);
+	/* Bytes of memory in which mmap() wants its arguments, by address; 0: in registers. */
+	uint32_t mmap_args_len;
 	/* The result of the call that has just been made. */
 	int64_t (*call_ret)(const void *prstatus);
 	/* At the entry stop of a call: it is not to be made. */
@@ -260,7 +268,8 @@ struct arch_inject {
 	 * What is to be written for the register set @set of an image, maybe from another CPU
 	 * model, into a thread that has @has now: into @ret, of ARCH_REGSET_MAX bytes. Its length;
 	 * 0 when there is nothing to write (read-only, or not in use), -EBADMSG when it holds what
-	 * does not fit. Not asked when both are the same.
+	 * does not fit. Not asked when both are the same. @has of length 0: none at this moment,
+	 * but it may be given one.
 	 */
 	int64_t (*regset_fit)(const struct arch_set *set, const struct arch_set *has, uint8_t *ret);
 	uint32_t red_zone; /* bytes below the stack pointer that are the program's own */

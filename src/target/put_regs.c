@@ -72,9 +72,13 @@ static int put_set(const struct m_thread *t, const struct m_regset *set, struct 
 	struct iovec iov = {now, sizeof(now)};
 	int64_t len;
 
-	if (ptrace(PTRACE_GETREGSET, (pid_t)t->tid, set->note, &iov) < 0)
-		return err_set(err, errno, "%s (%#x) of thread %u: not on this machine",
-			       name_of(set->note), set->note, t->tid);
+	if (ptrace(PTRACE_GETREGSET, (pid_t)t->tid, set->note, &iov) < 0) {
+		/* ENODATA: it has none at this moment. */
+		if (errno != ENODATA)
+			return err_set(err, errno, "%s (%#x) of thread %u: not on this machine",
+				       name_of(set->note), set->note, t->tid);
+		iov.iov_len = 0;
+	}
 	if (set->len == iov.iov_len && !memcmp(set->data, now, set->len))
 		return 0;
 	len = set->len > sizeof(buf)
