@@ -40,7 +40,7 @@ between() { # LOW N HIGH
 between 5 "$info" 50 || bad "$info lines of level info"
 [ "$(lines -l 3 "$b")" = "$info" ] || bad "levels by number"
 [ "$(lines -l error "$b")" = 0 ] || bad "errors in a log of success"
-sum "files" "$all" "$(lines -s dump.c "$b")" "$(lines -s src/target/guard.c "$b")"
+sum "files" "$all" "$(lines -s dump.c "$b")" "$(lines -s src/target/guard.c "$b")" "$(lines -s phase.c "$b")"
 [ "$(lines -s 'src/*/dump.c' "$b")" = "$(lines -s dump.c "$b")" ] || bad "files by pattern"
 line=$("$BINDECODE" -P '%b:%n|' -s dump.c "$b" | sed -n 's/^dump.c:\([0-9]*\)|.*in system call.*/\1/p' | head -n 1)
 n=$(lines -s "dump.c:$line" "$b")
@@ -48,7 +48,7 @@ between 300 "$n" 400 || bad "$n lines of dump.c:$line"
 [ "$(lines -e ' in system call: [0-9]+' "$b")" = "$n" ] || bad "--grep"
 [ "$(lines -i -e ' IN SYSTEM CALL: [0-9]+' "$b")" = "$n" ] || bad "--ignore-case"
 sum "invert" "$all" "$n" "$(lines -v -e ' in system call: [0-9]+' "$b")"
-sum "functions" "$all" "$(lines --function 'log_*' "$b")" "$(lines --function 'd*' --function guard_main "$b")"
+sum "functions" "$all" "$(lines --function 'log_*' "$b")" "$(lines --function 'd*' --function guard_main --function 'phase_*' "$b")"
 mapfile -t pids < <("$BINDECODE" -P '%p %i ' "$b" | awk '!s[$1]++ { print $1 }')
 [ ${#pids[@]} = 2 ] || bad "${#pids[@]} processes have written"
 sum "pids" "$all" "$(lines --pid "${pids[0]}" "$b")" "$(lines --pid "${pids[1]}" "$b")"

@@ -66,6 +66,11 @@ compare() { # LABEL PROGRAM DUMP-OPTIONS...
 	grep -q ready "$dir/out" || die "$label: the victim is not ready: $(<"$dir/out")"
 	run_gdb "$dir/attached" -p $pid "$program"
 	grep -q 'stack_\|?? ()' "$dir/attached" || skip "gdb cannot attach: $(<"$dir/attached.err")"
+	# Back in their calls, which gdb has interrupted.
+	for _ in {1..50}; do
+		grep -qs running /proc/$pid/task/*/syscall || break
+		sleep 0.02
+	done
 	stasis dump -t $pid -D "$dir/image" -R "$@" || die "$label: dump: $ERR"
 	kill -KILL $pid
 	wait $pid 2>/dev/null

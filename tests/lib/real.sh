@@ -12,6 +12,7 @@ TREE=() # all that have been seen of it
 # start COMMAND...: PID; its output is in OUTPUT.
 start() {
 	OUTPUT=$TMPDIR/output
+	: >"$OUTPUT" # there before anybody looks into it
 	setsid "$@" >"$OUTPUT" 2>&1 </dev/null &
 	PID=$!
 	disown $PID

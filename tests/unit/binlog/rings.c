@@ -137,13 +137,12 @@ static struct {
 
 static void *signalled_thread(void *arg)
 {
-	sigset_t set;
+	sigset_t prof;
 
-	/* Blocked until then: a handler is to know who it is. */
 	me = (unsigned)(uintptr_t)arg;
-	sigemptyset(&set);
-	sigaddset(&set, SIGPROF);
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	sigemptyset(&prof);
+	sigaddset(&prof, SIGPROF);
+	pthread_sigmask(SIG_UNBLOCK, &prof, NULL);
 	for (unsigned i = 0; i < CALLS; i++) {
 		BINLOG(4, "who %u n %u %s\n", me, i, path);
 		if (i % 16 == 0)
@@ -158,7 +157,7 @@ static void test_signals(void **state)
 	const struct itimerval fast = {{0, 20}, {0, 20}};
 	const struct itimerval off = {{0, 0}, {0, 0}};
 	unsigned want[WHO] = {0};
-	sigset_t set;
+	sigset_t prof;
 	pthread_t t[3];
 
 	reader_open(path, NULL);
@@ -166,12 +165,13 @@ static void test_signals(void **state)
 	sigaction(SIGPROF, &sa, NULL);
 	memset(handled_here, 0, sizeof(handled_here));
 	setitimer(ITIMER_PROF, &fast, NULL);
-	sigemptyset(&set);
-	sigaddset(&set, SIGPROF);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	/* A thread that does not know yet who it is must not count. */
+	sigemptyset(&prof);
+	sigaddset(&prof, SIGPROF);
+	pthread_sigmask(SIG_BLOCK, &prof, NULL);
 	for (unsigned i = 0; i < 3; i++)
 		pthread_create(&t[i], NULL, signalled_thread, (void *)(uintptr_t)(i + 1));
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	pthread_sigmask(SIG_UNBLOCK, &prof, NULL);
 	for (unsigned i = 0; i < 3; i++) {
 		void *n;
 
