@@ -44,7 +44,7 @@ else ifeq ($(D),gcov)
 ALL_CFLAGS += --coverage -O0
 SAN_LDFLAGS := --coverage
 endif
-ALL_LDFLAGS := -pthread $(SAN_LDFLAGS) $(if $(SYSROOT),-L$(SYSROOT)/usr/lib/$(TRIPLE)) $(LDFLAGS)
+ALL_LDFLAGS := -pthread $(SAN_LDFLAGS) $(if $(SYSROOT),-L$(SYSROOT)/usr/lib/$(TRIPLE) -Wl$(comma)-rpath-link$(comma)$(SYSROOT)/lib/$(TRIPLE)) $(LDFLAGS)
 # Unit tests are static but for libc and cmocka, of which there is no static library.
 STATIC_ALL := $(if $(STATIC),-static)
 STATIC_EXT := $(if $(STATIC),-Wl$(comma)-Bstatic)
@@ -77,7 +77,8 @@ ALL_LIBS := $(call have,$(LIBS))
 STASIS_LIBS := $(call have,serve ops inspect target image memdump binlog arch)
 EXT_memdump := -lzstd -llz4 -lxxhash -luring
 EXT_image := -lprotobuf-c
-EXT_inspect := -lunwind-$(subst ppc64le,ppc64,$(ARCH)) -lunwind $(if $(STATIC),-llzma -lz) -ljansson
+EXT_unwind := -lunwind-$(subst ppc64le,ppc64,$(ARCH)) -lunwind
+EXT_inspect := $(EXT_unwind) $(if $(STATIC),-llzma -lz) -ljansson
 EXT_ALL = $(EXT_inspect) $(EXT_image) $(EXT_memdump)
 
 PROGRAMS := $(if $(SRC_cmd),$(B)/stasis) $(if $(SRC_bindecode),$(B)/bindecode)
@@ -139,7 +140,8 @@ UNIT_EXT_memdump := $(EXT_memdump)
 UNIT_EXT_image := $(EXT_image) $(EXT_memdump)
 UNIT_EXT_target := $(EXT_image) $(EXT_memdump)
 UNIT_EXT_ops := $(EXT_image) $(EXT_memdump)
-UNIT_EXT_inspect := $(EXT_ALL)
+# Some static libunwinds do not go together with a shared C library.
+UNIT_EXT_inspect := $(STATIC_END) $(EXT_unwind) $(STATIC_EXT) $(filter-out $(EXT_unwind),$(EXT_ALL))
 UNIT_EXT_bindecode := -ljansson
 # NAME_x86.c and its like: for one CPU alone.
 OTHER_CPUS := $(filter-out %_$(ARCH_DIR),%_x86 %_aarch64 %_ppc64 %_s390)

@@ -5,6 +5,8 @@
 static const struct arch_desc *const archs[] = {
 	&arch_x86_64,
 	&arch_aarch64,
+	&arch_ppc64,
+	&arch_s390,
 };
 
 enum { NARCHS = sizeof(archs) / sizeof(archs[0]) };

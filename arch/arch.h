@@ -47,6 +47,7 @@ enum {
 	ARCH_CALL_LEN = 4,	 /* bytes of a call_note set */
 	ARCH_FRAME_NOTES = 4,	 /* most register sets that a signal frame is made of */
 	ARCH_REGSET_MAX = 69632, /* of any register set: NT_ARM_ZA */
+	ARCH_NO_OFF = 0x7fffffff,
 	ARCH_CONTROL_MAX = 4608, /* bytes of the largest control block: a signal frame */
 };
 
@@ -70,7 +71,7 @@ struct arch_desc {
 	/* Where newer kernels have sets that the list lacks; they are kept as they are. 0: nowhere.
 	 */
 	uint32_t first_note, last_note;
-	/* byte offsets and widths in the NT_PRSTATUS register set */
+	/* byte offsets in the NT_PRSTATUS register set; sysno_off ARCH_NO_OFF: not in it */
 	uint32_t pc_off, sp_off, fp_off, ret_off, sysno_off;
 	/* name, byte offset and width of each general register, for show; ends with NULL */
 	const struct arch_reg {
@@ -108,6 +109,19 @@ struct arch_desc {
 	 * this of such a state. NULL as above.
 	 */
 	bool (*restart_undo)(void *prstatus, int64_t code);
+	/* It can do so on any host, and undoes more than syscall_len, ret_off and sysno_off tell.
+	 */
+	bool undo_anywhere;
+	/*
+	 * Names of bits in AT_HWCAP (16) and AT_HWCAP2 (26) of the auxiliary vector; ends with
+	 * NULL, may be NULL. hwcap_other: those of AT_HWCAP that no program depends on.
+	 */
+	const struct arch_cap {
+		uint32_t type;
+		uint64_t bit;
+		const char *name;
+	} * caps;
+	uint64_t hwcap_other;
 };
 
 extern const struct arch_desc arch_x86_64, arch_aarch64, arch_ppc64, arch_s390;
@@ -193,6 +207,7 @@ struct arch_inject {
 	uint32_t call_note; /* the set behind it; 0: the number is in NT_PRSTATUS */
 	const struct arch_gadget *syscall_ret; /* "system call; return"; ends with len 0 */
 	const struct arch_gadget *sigreturn;   /* what signal handlers return to; likewise */
+	uint32_t code_align;		       /* of instructions, so of those two; 0: none */
 	/* What a call is made by, and whether its sleep is kept; for CPUs where steps_back is set.
 	 */
 	struct arch_gadget syscall_insn;
@@ -204,13 +219,22 @@ struct arch_inject {
 	 */
 	void (*set_call)(void *prstatus, uint64_t pc, uint64_t sp, uint64_t back, uint64_t nr,
 			 const uint64_t args[6]);
+	/*
+	 * Where "system call; return" makes calls of its own: at the entry stop of such a call,
+	 * @prstatus is changed so that call @nr of set_call() is made. NULL elsewhere.
+	 */
+	void (*swap_call)(void *prstatus, uint64_t nr);
+	/* Bytes of memory in which mmap() wants its arguments, by address; 0: in registers. */
+	uint32_t mmap_args_len;
 	/* The result of the call that has just been made. */
 	int64_t (*call_ret)(const void *prstatus);
-	/*
-	 * At the entry stop of a call: it is not to be made. At any other stop: no call is being
-	 * made, so the result register's value is no reason to make one again.
-	 */
+	/* At the entry stop of a call: it is not to be made. */
 	void (*skip_call)(void *prstatus);
+	/*
+	 * At any other stop: no call is being made, so the result register's value is no reason to
+	 * make one again. NULL: as skip_call().
+	 */
+	void (*no_call)(void *prstatus);
 	/* The closing signal is to be @signo from here on. */
 	void (*set_signo)(void *prstatus, int signo);
 	/*
@@ -225,6 +249,12 @@ struct arch_inject {
 	 */
 	bool (*wait_again)(void *prstatus, bool look);
 	/*
+	 * A sleep that the kernel would continue, when it would take away what the call was made
+	 * with: @prstatus changed so that the thread continues it by itself, with all there. True
+	 * if changed. NULL where the arguments stay.
+	 */
+	bool (*keep_args)(void *prstatus);
+	/*
 	 * The call that @prstatus is at, of which the kernel keeps a restart block: number and
 	 * arguments as the thread gave them. @code: the call_code_len bytes before the program
 	 * counter, for the number when the kernel has put that of restart_syscall there: where the
@@ -238,7 +268,8 @@ struct arch_inject {
 	 * What is to be written for the register set @set of an image, maybe from another CPU
 	 * model, into a thread that has @has now: into @ret, of ARCH_REGSET_MAX bytes. Its length;
 	 * 0 when there is nothing to write (read-only, or not in use), -EBADMSG when it holds what
-	 * does not fit. Not asked when both are the same.
+	 * does not fit. Not asked when both are the same. @has of length 0: none at this moment,
+	 * but it may be given one.
 	 */
 	int64_t (*regset_fit)(const struct arch_set *set, const struct arch_set *has, uint8_t *ret);
 	uint32_t red_zone; /* bytes below the stack pointer that are the program's own */
@@ -282,9 +313,31 @@ struct arch_inject {
 	void (*set_boot)(void *prstatus, uint64_t code, uint64_t control, uint64_t nr,
 			 const uint64_t args[6], int signo);
 	int64_t (*boot_ret)(const void *prstatus);
+	/*
+	 * A register that has one value for all threads until a thread writes to it: a set of
+	 * @lazy_note (0: no such register) put into any other thread is without effect. Registers
+	 * for a run that writes to it and then makes a call without effect.
+	 */
+	uint32_t lazy_note;
+	void (*set_lazy)(void *prstatus, uint64_t code, uint64_t control);
+	/*
+	 * Not at a system call, and with registers that the kernel loads on its way from an
+	 * interrupt alone. NULL: no such.
+	 */
+	bool (*by_interrupt)(const void *prstatus);
+	/*
+	 * The CPU that @set is from has registers that this one lacks: their names, and whether the
+	 * thread had something in them. NULL: sets of the same length are from the same registers.
+	 */
+	bool (*cpu_lacks)(const struct arch_set *set, bool *ret_used, char *buf, size_t len);
 };
 
 extern const struct arch_inject arch_inject;
 extern const struct arch_oddity x86_oddities[]; /* x86/odd.c */
+
+static inline void arch_no_call(void *prstatus)
+{
+	(arch_inject.no_call ? arch_inject.no_call : arch_inject.skip_call)(prstatus);
+}
 
 #endif

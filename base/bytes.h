@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A bounds-checked little-endian cursor for everything read from outside, with its writing twin.
+ * What the other byte order has its own (ELF files) is read with bytes_of_order().
  *
  * Reading: errors stick. After the first read past the end every further read yields zero, so a
  * parser may read a whole record and test bytes_ok() once. Lengths read from the input must still
@@ -19,11 +20,17 @@ struct bytes {
 	size_t len;	      /* immutable */
 	size_t pos;	      /* never above len */
 	bool bad;	      /* a read went past the end */
+	bool big;	      /* immutable: big endian */
 };
 
 static inline struct bytes bytes_of(const void *p, size_t len)
 {
 	return (struct bytes){.start = p, .len = len};
+}
+
+static inline struct bytes bytes_of_order(const void *p, size_t len, bool big)
+{
+	return (struct bytes){.start = p, .len = len, .big = big};
 }
 
 static inline size_t bytes_left(const struct bytes *b)
@@ -66,7 +73,7 @@ static inline uint64_t bytes_uint(struct bytes *b, unsigned size)
 	uint64_t v = 0;
 
 	for (unsigned i = 0; p && i < size; i++)
-		v |= (uint64_t)p[i] << (8 * i);
+		v |= (uint64_t)p[i] << 8 * (b->big ? size - 1 - i : i);
 	return v;
 }
 

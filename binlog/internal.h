@@ -96,6 +96,9 @@ int binlog_space_take(struct binlog_log *log, uint64_t len, uint64_t align, uint
 
 /* Gives back what could not be filled, if nobody has taken more since. */
 void binlog_space_untake(struct binlog_log *log, uint64_t off, uint64_t len);
+/* @len bytes of the file at @off, shared; safe in a signal handler. -errno. */
+int binlog_space_map(struct binlog_log *log, uint64_t off, size_t len, char **ret);
+void binlog_space_unmap(char *p, size_t len);
 
 /* Makes sure that storing to mapped [off, off+len) cannot fail for want of space. */
 int binlog_space_back(struct binlog_log *log, uint64_t off, uint64_t len);

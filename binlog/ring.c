@@ -248,11 +248,8 @@ static int new_ring(struct binlog_log *log, struct thread *th)
 	if (r < 0)
 		return r;
 	r = binlog_space_back(log, off, RING_BLOCK);
-	if (r == 0) {
-		map = mmap(NULL, RING_BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd,
-			   (off_t)off);
-		r = map == MAP_FAILED ? -errno : 0;
-	}
+	if (r == 0)
+		r = binlog_space_map(log, off, RING_BLOCK, &map);
 	if (r < 0) {
 		binlog_space_untake(log, off, RING_BLOCK);
 		return r;
@@ -367,7 +364,7 @@ static void forget(struct thread *th, const struct binlog_log *log)
 		return;
 	/* A call below us may still be writing to the old ring. */
 	if (th->t.ring && complete_at(th, th->t.pos))
-		munmap(th->t.ring - BINLOG_ALIGN, RING_BLOCK);
+		binlog_space_unmap(th->t.ring - BINLOG_ALIGN, RING_BLOCK);
 	th->t.ring = NULL;
 	th->kept = 0;
 	memset(&th->lost, 0, sizeof(th->lost));
@@ -573,7 +570,7 @@ static void pack(struct binlog_log *log, struct thread *th)
 		return;
 	for (unsigned i = 0; i < BINLOG_NSEGS; i++)
 		memset(th->t.ring + i * BINLOG_SEG_LEN, 0, HEAD);
-	munmap(th->t.ring - BINLOG_ALIGN, RING_BLOCK);
+	binlog_space_unmap(th->t.ring - BINLOG_ALIGN, RING_BLOCK);
 	th->t.ring = NULL;
 	(void)!fallocate(log->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			 (off_t)(th->ring_off + BINLOG_ALIGN), BINLOG_RING_LEN);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -134,6 +135,31 @@ void binlog_space_untake(struct binlog_log *log, uint64_t off, uint64_t len)
 
 	__atomic_compare_exchange_n(&log->hdr->next, &end, binlog_le64(off), false,
 				    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/* Bytes from the beginning of its page, which may be longer than what blocks are aligned to. */
+static size_t in_page(uint64_t v)
+{
+	return v & ((uint64_t)sysconf(_SC_PAGESIZE) - 1);
+}
+
+int binlog_space_map(struct binlog_log *log, uint64_t off, size_t len, char **ret)
+{
+	size_t skip = in_page(off);
+	char *map = mmap(NULL, skip + len, PROT_READ | PROT_WRITE, MAP_SHARED, log->fd,
+			 (off_t)(off - skip));
+
+	if (map == MAP_FAILED)
+		return -errno;
+	*ret = map + skip;
+	return 0;
+}
+
+void binlog_space_unmap(char *p, size_t len)
+{
+	size_t skip = in_page((uintptr_t)p);
+
+	munmap(p - skip, skip + len);
 }
 
 static bool fd_is_ours(const struct binlog_log *log)

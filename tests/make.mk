@@ -93,9 +93,12 @@ plots:  ## draws what bench-downtime has measured: SVG in build/plots (installs 
 	$(Q)tests/bench/plots.py build/bench-downtime.jsonl build/plots
 
 # --- the kill test: tests/e2e/kill.sh runs it ------------------------------------------------------
-KILL := $(if $(filter x86_64,$(ARCH)),$(B)/tests/killtest)
-KILL_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/e2e/kill/*.c)) $(B)/tests/victims/victim/regs_x86.S.o
+# cpu_CPU.c: the CPU's own threads.
+KILL_CPU := $(wildcard tests/e2e/kill/cpu_$(ARCH_DIR).c)
+KILL := $(if $(KILL_CPU),$(B)/tests/killtest)
+KILL_SRC := $(filter-out tests/e2e/kill/cpu_%,$(wildcard tests/e2e/kill/*.c)) $(KILL_CPU)
+KILL_OBJS := $(patsubst %.c,$(B)/%.o,$(KILL_SRC)) $(B)/tests/victims/victim/regs_$(ARCH_DIR).S.o
 $(KILL): $(KILL_OBJS) $(call have,target image binlog arch)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(EXT_image) $(EXT_memdump)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(STATIC_ALL) -o $@ $^ $(EXT_image) $(EXT_memdump)
 
 tests: $(KILL)

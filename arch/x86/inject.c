@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/user.h>
 
-#include "arch/arch.h"
+#include "arch/x86/features.h"
 
 /* How far the control block is from the code as assembled; x86_code() puts the true one in. */
 enum { CONTROL_OFF = 0x11000 };
@@ -595,4 +595,5 @@ const struct arch_inject arch_inject = {
 	.set_run = x86_set_run,
 	.set_boot = x86_set_boot,
 	.boot_ret = x86_boot_ret,
+	.cpu_lacks = x86_cpu_lacks,
 };

@@ -153,4 +153,6 @@ const struct arch_desc arch_x86_64 = {
 	.restart_fixup = x86_restart_fixup,
 	.restart_undo = x86_restart_undo,
 	.syscall_len = 2,
+	.hwcap_other =
+		~0ull, /* leaf 1 of CPUID: with bits of no instruction, and none is optional */
 };

@@ -62,6 +62,12 @@ json_t *cmd_json_text(const char *text);
 /* --file-validation; else argp_error(). */
 void cmd_file_validation(struct argp_state *state, const char *text, enum fileid_method *ret);
 
+/*
+ * --cpu-cap: none, fpu, ins, cpu, all, with commas between; ^ before one takes it away. Into
+ * restore_opts.cpu_unchecked; -EINVAL.
+ */
+int cmd_cpu_cap(const char *text, uint32_t *ret_unchecked);
+
 /* "512.0 MiB", "1.20 ms" in the caller's buffer; returns it. */
 const char *cmd_bytes(char *buf, size_t len, uint64_t bytes);
 const char *cmd_time(char *buf, size_t len, uint64_t ns);

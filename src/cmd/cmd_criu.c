@@ -231,6 +231,7 @@ static int bring_back(const struct criu_opts *o, struct restore_result *res, str
 		.shell_job = o->shell_job,
 		.tcp_close = o->tcp_close,
 		.make = {.id = o->file_id},
+		.cpu_unchecked = o->cpu_unchecked,
 		.leave_stopped = o->leave_stopped,
 		.stop = on_stop,
 	};

@@ -25,6 +25,7 @@ enum {
 	OPT_TCP_CLOSE,
 	OPT_VALIDATE,
 	OPT_CHECKSUM_N,
+	OPT_CPU_CAP,
 };
 
 struct restore_cmd {
@@ -70,6 +71,10 @@ static const struct argp_option options[] = {
 	 2},
 	{"checksum-parameter", OPT_CHECKSUM_N, "N", 0,
 	 "Of the first N bytes, or every Nth byte; default 1024", 2},
+	{"cpu-cap", OPT_CPU_CAP, "CAP", 0,
+	 "In what this CPU must have all that the image's had: fpu (registers), ins (instructions), "
+	 "all, none; ^CAP takes one away. Default: all",
+	 2},
 	{"threads", OPT_THREADS, "N", 0, "Threads that fill memory; default: every CPU we may use",
 	 2},
 	{"json", OPT_JSON, NULL, 0, "One machine-readable result line on standard output", 4},
@@ -125,6 +130,13 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_CHECKSUM_N:
 		o->make.id.parameter =
 			(uint32_t)cmd_number(state, "--checksum-parameter", arg, 1, INT32_MAX);
+		return 0;
+	case OPT_CPU_CAP:
+		if (cmd_cpu_cap(arg, &o->cpu_unchecked) < 0)
+			argp_error(state,
+				   "--cpu-cap: %s: none, fpu, ins, cpu, all or a list of these, "
+				   "^ before one that is not to be",
+				   arg);
 		return 0;
 	case OPT_THREADS:
 		o->threads = (unsigned)cmd_number(state, "--threads", arg, 1, 1024);

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "src/cmd/cmd.h"
+
 enum kind {
 	K_FLAG,	  /* sets a bool; --no-NAME clears it */
 	K_TEXT,	  /* sets a string */
@@ -176,9 +178,9 @@ static int take_cgroups(struct criu_opts *o, const struct row *row, const char *
 static int take_cpu_cap(struct criu_opts *o, const struct row *row, const char *arg,
 			struct err *err)
 {
-	static const char *const able[] = {"none", "fpu", NULL};
-
-	return only(row, arg ? arg : "all", able, err);
+	if (cmd_cpu_cap(arg ? arg : "all", &o->cpu_unchecked) < 0)
+		return bad_value(row, arg, "none, fpu, ins, cpu, all or a list of these", err);
+	return 0;
 }
 
 #define FLAG(n, c, field)                                                                \
@@ -251,7 +253,8 @@ static const struct row rows[] = {
 	      "(skip)"),
 	VALUE("manage-cgroups", 0, ARG_MAY, take_cgroups, NO_CGROUPS " (ignore)"),
 	VALUE("cpu-cap", 0, ARG_MAY, take_cpu_cap,
-	      "the features of the CPU are not in the image (none, fpu)"),
+	      "in what the CPU of a restore must be as good as the image's (none, fpu, ins, cpu, "
+	      "all)"),
 	/* Always so, or of no consequence here. */
 	NOTED("file-locks", 'l', ARG_NONE),
 	NOTED("evasive-devices", 0, ARG_NONE),

@@ -33,6 +33,7 @@ struct criu_opts {
 	bool display_stats;
 	uint64_t ghost_limit; /* 0: the default */
 	unsigned timeout_s;   /* 0: the default */
+	uint32_t cpu_unchecked;
 	const char *pidfile;
 	struct fileid_opts file_id;
 	bool exec_cmd;

@@ -165,8 +165,22 @@ static void check_shared_vm(struct check *c, uint32_t i)
 	bad(c, "process %u: no process before it has address space %u", p->pid, p->vm_id);
 }
 
+static void check_regsets(struct check *c, const struct m_thread *t)
+{
+	for (uint32_t i = 0; i < t->nregsets; i++) {
+		const struct m_regset *set = &t->regsets[i];
+
+		if (!set->len)
+			bad(c, "thread %u: register set %#x is empty", t->tid, set->note);
+		if (model_regset(t, set->note) != set)
+			bad(c, "thread %u: register set %#x is there twice", t->tid, set->note);
+	}
+}
+
 static void check_live(struct check *c, const struct m_proc *p)
 {
+	for (uint32_t i = 0; i < p->nthreads; i++)
+		check_regsets(c, &p->threads[i]);
 	if (!p->nthreads || p->threads[0].tid != p->pid)
 		bad(c, "process %u: its first thread is %u", p->pid,
 		    p->nthreads ? p->threads[0].tid : 0);

@@ -16,6 +16,8 @@ struct core_msg {
 	Im__Core core;
 	struct regs_x86 x86;
 	struct regs_aarch64 aarch64;
+	struct regs_ppc64 ppc64;
+	struct regs_s390 s390;
 	/* of a thread */
 	Im__ThreadState thread;
 	Im__AltStack sas;

@@ -22,6 +22,25 @@ static void get_fown(const Im__Fown *from, struct m_fown *to)
 	to->pid = (int32_t)from->pid;
 }
 
+/* Its bytes four in a word of the dumping machine's. */
+static int get_build_id(struct meta_in *in, const Im__RegFile *from, struct m_file *f)
+{
+	uint8_t *p = model_alloc(in->m, 4 * from->n_build_id);
+
+	if (!p)
+		return meta_nomem(in->err, "files.img");
+	for (size_t i = 0; i < from->n_build_id; i++) {
+		uint32_t w = in->big_endian != META_HOST_BIG_ENDIAN
+				     ? __builtin_bswap32(from->build_id[i])
+				     : from->build_id[i];
+
+		memcpy(p + 4 * i, &w, 4);
+	}
+	f->build_id = p;
+	f->build_id_len = (uint32_t)(4 * from->n_build_id);
+	return 0;
+}
+
 static int get_reg(struct meta_in *in, const Im__RegFile *from, struct m_file *f)
 {
 	f->flags = from->flags;
@@ -36,12 +55,8 @@ static int get_reg(struct meta_in *in, const Im__RegFile *from, struct m_file *f
 		f->checksum_kind = (enum m_checksum)META_GET(from, checksum_config);
 		f->checksum_n = META_GET(from, checksum_parameter);
 	}
-	if (!f->build_id && from->n_build_id && !in->big_endian) {
-		ProtobufCBinaryData words = {4 * from->n_build_id, (uint8_t *)from->build_id};
-
-		if (meta_get_bytes(in, &words, &f->build_id, &f->build_id_len))
-			return -ENOMEM;
-	}
+	if (!f->build_id && from->n_build_id && get_build_id(in, from, f))
+		return -ENOMEM;
 	return meta_get_str(in, from->name, &f->path);
 }
 

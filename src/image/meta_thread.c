@@ -168,6 +168,10 @@ bool core_put_thread(struct core_msg *c, struct arena *a, const struct model *m,
 		c->core.thread_info = &c->x86.thread;
 	if (c->core.mtype == IM__CORE__MARCH__AARCH64 && regs_aarch64_put(&c->aarch64, t))
 		c->core.ti_aarch64 = &c->aarch64.thread;
+	if (c->core.mtype == IM__CORE__MARCH__PPC64 && regs_ppc64_put(&c->ppc64, t))
+		c->core.ti_ppc64 = &c->ppc64.thread;
+	if (c->core.mtype == IM__CORE__MARCH__S390 && regs_s390_put(&c->s390, t))
+		c->core.ti_s390 = &c->s390.thread;
 	c->thread.signals_p = &c->signals_p;
 	return core_put_signals(&c->signals_p, a, &t->pending) && put_more(c, a, m, t);
 }
@@ -328,6 +332,18 @@ int core_get_thread(struct meta_in *in, const char *name, struct m_thread *t, co
 	if (!ret && !t->nregsets && core->ti_aarch64) {
 		t->clear_tid_addr = core->ti_aarch64->clear_tid_addr;
 		ret = regs_aarch64_get(in->m, t, core->ti_aarch64);
+		if (ret)
+			meta_nomem(in->err, name);
+	}
+	if (!ret && !t->nregsets && core->ti_ppc64) {
+		t->clear_tid_addr = core->ti_ppc64->clear_tid_addr;
+		ret = regs_ppc64_get(in->m, t, core->ti_ppc64);
+		if (ret)
+			meta_nomem(in->err, name);
+	}
+	if (!ret && !t->nregsets && core->ti_s390) {
+		t->clear_tid_addr = core->ti_s390->clear_tid_addr;
+		ret = regs_s390_get(in->m, t, core->ti_s390);
 		if (ret)
 			meta_nomem(in->err, name);
 	}

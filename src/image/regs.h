@@ -31,10 +31,39 @@ struct regs_x86 {
 	uint64_t bndreg[8], bndcsr[8], opmask[8], zmm_upper[64], hi16_zmm[128];
 };
 
+struct regs_ppc64 {
+	Im__Ppc64Thread thread;
+	Im__Ppc64Tm tm;
+	struct regs_ppc64_state {
+		Im__Ppc64Regs gp;
+		Im__Ppc64Fp fp;
+		Im__Ppc64Vr vr;
+		Im__Ppc64Vsx vsx;
+		uint64_t gpr[32], fpregs[33], vrregs[66], vsxregs[32];
+	} live, outer; /* outer: from before a transaction */
+};
+
+struct regs_s390 {
+	Im__S390Thread thread;
+	Im__S390Regs gp;
+	Im__S390Fp fp;
+	Im__S390Words vxrs_low_msg, vxrs_high_msg, gs_cb_msg, gs_bc_msg;
+	Im__S390Ri ri;
+	uint64_t gprs[16], fprs[16], vxrs_low[16], vxrs_high[32], gs_cb[4], gs_bc[4], ri_cb[8];
+	uint32_t acrs[16];
+};
+
 /* False when the thread has no general registers: there is nothing to tell CRIU. */
 bool regs_x86_put(struct regs_x86 *r, const struct m_thread *t);
+bool regs_ppc64_put(struct regs_ppc64 *r, const struct m_thread *t);
+bool regs_s390_put(struct regs_s390 *r, const struct m_thread *t);
 /* The register sets out of CRIU's message, for images that lack ours. -ENOMEM. */
 int regs_x86_get(struct model *m, struct m_thread *t, const Im__X86Thread *msg);
+int regs_ppc64_get(struct model *m, struct m_thread *t, const Im__Ppc64Thread *msg);
+int regs_s390_get(struct model *m, struct m_thread *t, const Im__S390Thread *msg);
+
+/* Room for a register set of @t, zeroed; NULL without memory. */
+uint8_t *regs_new_set(struct model *m, struct m_thread *t, uint32_t note, uint32_t len);
 
 struct regs_aarch64 {
 	Im__Aarch64Thread thread;

@@ -206,7 +206,7 @@ bool regs_x86_put(struct regs_x86 *r, const struct m_thread *t)
 /* --- back ---------------------------------------------------------------------------------------
  */
 
-static uint8_t *new_set(struct model *m, struct m_thread *t, uint32_t note, uint32_t len)
+uint8_t *regs_new_set(struct model *m, struct m_thread *t, uint32_t note, uint32_t len)
 {
 	struct m_regset *set = model_push(m, &t->regsets, &t->nregsets, sizeof(*set));
 
@@ -281,7 +281,7 @@ static int get_xsave(struct model *m, struct m_thread *t, const Im__X86Fpregs *f
 		xcr0 |= 1ULL << xcomps[i].bit;
 		len = xcomps[i].intel + xcomps[i].len;
 	}
-	p = new_set(m, t, REGS_X86_XSTATE, len);
+	p = regs_new_set(m, t, REGS_X86_XSTATE, len);
 	if (!p)
 		return -ENOMEM;
 	get_fxsave(p, fp);
@@ -302,13 +302,13 @@ static int get_xsave(struct model *m, struct m_thread *t, const Im__X86Fpregs *f
 
 int regs_x86_get(struct model *m, struct m_thread *t, const Im__X86Thread *msg)
 {
-	uint8_t *p = new_set(m, t, REGS_PRSTATUS, PRSTATUS_LEN);
+	uint8_t *p = regs_new_set(m, t, REGS_PRSTATUS, PRSTATUS_LEN);
 
 	if (!p)
 		return -ENOMEM;
 	for (unsigned i = 0; i < NGREGS; i++)
 		bytes_put_u64(p + 8 * i, (&msg->gpregs->r15)[i]);
-	p = new_set(m, t, REGS_PRFPREG, FXSAVE_LEN);
+	p = regs_new_set(m, t, REGS_PRFPREG, FXSAVE_LEN);
 	if (!p)
 		return -ENOMEM;
 	get_fxsave(p, msg->fpregs);

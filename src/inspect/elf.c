@@ -48,7 +48,7 @@ static void read_build_id(struct elf *e, uint64_t off, uint64_t len)
 	p = elf_slurp(e, off, len);
 	if (!p)
 		return;
-	b = bytes_of(p, len);
+	b = bytes_of_order(p, len, e->big);
 	while (bytes_left(&b) >= sizeof(Elf64_Nhdr)) {
 		uint32_t namesz = bytes_u32(&b), descsz = bytes_u32(&b), type = bytes_u32(&b);
 		const char *name = bytes_take(&b, ((uint64_t)namesz + 3) & ~3ULL);
@@ -86,7 +86,7 @@ static int read_phdrs(struct elf *e, uint64_t off, uint32_t n)
 	e->loads = calloc(n + 1, sizeof(*e->loads));
 	if (!p || !e->loads)
 		return p ? -ENOMEM : -EBADMSG;
-	b = bytes_of(p, (size_t)n * sizeof(Elf64_Phdr));
+	b = bytes_of_order(p, (size_t)n * sizeof(Elf64_Phdr), e->big);
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t type = bytes_u32(&b);
 		struct elf_load l = {.flags = bytes_u32(&b)};
@@ -123,7 +123,7 @@ static void read_sections(struct elf *e, uint64_t off, uint32_t n, uint32_t strn
 	if (!e->sections)
 		return;
 	e->nsections = n;
-	b = bytes_of(p, (size_t)n * sizeof(Elf64_Shdr));
+	b = bytes_of_order(p, (size_t)n * sizeof(Elf64_Shdr), e->big);
 	for (uint32_t i = 0; i < n; i++) {
 		struct elf_section *s = &e->sections[i];
 
@@ -159,9 +159,10 @@ static int read_headers(struct elf *e)
 	if (elf_read(e, 0, buf, sizeof(buf)) != (ssize_t)sizeof(buf))
 		return -EBADMSG;
 	if (memcmp(buf, ELFMAG, SELFMAG) || buf[EI_CLASS] != ELFCLASS64 ||
-	    buf[EI_DATA] != ELFDATA2LSB)
+	    (buf[EI_DATA] != ELFDATA2LSB && buf[EI_DATA] != ELFDATA2MSB))
 		return -EBADMSG;
-	b = bytes_of(buf, sizeof(buf));
+	e->big = buf[EI_DATA] == ELFDATA2MSB;
+	b = bytes_of_order(buf, sizeof(buf), e->big);
 	bytes_seek(&b, EI_NIDENT);
 	type = bytes_u16(&b);
 	e->machine = bytes_u16(&b);
@@ -220,8 +221,7 @@ struct elf *elf_of_fd(int fd, const char *path, struct err *err)
 		return e;
 	elf_close(e);
 	if (ret == -EBADMSG)
-		err_fail(err, EBADMSG, ERR_OTHER, "%s is not a 64-bit little-endian ELF file",
-			 path);
+		err_fail(err, EBADMSG, ERR_OTHER, "%s is not a 64-bit ELF file", path);
 	else
 		err_set(err, -ret, "read %s", path);
 	return NULL;

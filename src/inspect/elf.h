@@ -5,7 +5,7 @@
  * The bytes are outside bytes: a file on disk that somebody may have replaced, truncated or forged,
  * or the vDSO out of an image. Every offset and length is checked against the size that was seen at
  * the open; nothing is mapped, so a file that shrinks later is a short read and not a signal.
- * 64-bit little-endian objects only.
+ * 64-bit objects only, of either byte order.
  *
  * Ownership: elf_close() releases everything that was handed out. Threads: one at a time.
  */

@@ -182,7 +182,7 @@ void elf_frame_index(struct elf *e)
 		return;
 	e->unwind_base = s->addr;
 	while (s->size - pos >= 8) {
-		struct bytes b = bytes_of(sec, s->size);
+		struct bytes b = bytes_of_order(sec, s->size, e->big);
 		size_t at = pos;
 		uint32_t len;
 
@@ -206,7 +206,7 @@ static bool from_hdr(const struct elf *e, struct elf_unwind *ret)
 {
 	uint8_t buf[4 + 8 + 8];
 	ssize_t len = elf_read(e, e->hdr_off, buf, sizeof(buf));
-	struct bytes b = bytes_of(buf, len > 0 ? (size_t)len : 0);
+	struct bytes b = bytes_of_order(buf, len > 0 ? (size_t)len : 0, e->big);
 	uint8_t version = bytes_u8(&b), ptr_enc = bytes_u8(&b), count_enc = bytes_u8(&b),
 		table_enc = bytes_u8(&b);
 	uint64_t n;

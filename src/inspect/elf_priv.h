@@ -31,6 +31,7 @@ struct elf {
 	const uint8_t *data; /* in memory only */
 	uint64_t size;
 	uint16_t machine;
+	bool big; /* endian */
 	size_t nloads;
 	struct elf_load *loads;
 	uint64_t hdr_vaddr, hdr_off, hdr_len; /* PT_GNU_EH_FRAME, len 0: none */

@@ -60,7 +60,7 @@ static bool in_code(const struct elf *e, uint16_t shndx)
 static void parse_syms(struct elf *e, const uint8_t *p, uint64_t len)
 {
 	size_t max = len / sizeof(Elf64_Sym);
-	struct bytes b = bytes_of(p, max * sizeof(Elf64_Sym));
+	struct bytes b = bytes_of_order(p, max * sizeof(Elf64_Sym), e->big);
 
 	e->syms = calloc(max + 1, sizeof(*e->syms));
 	for (size_t i = 0; e->syms && i < max; i++) {

@@ -35,15 +35,21 @@ void regs_undo_restart(uint8_t *regs, uint32_t len, const struct m_thread *t,
 	bool big = is_big(arch);
 
 	if (!t->in_syscall || !arch->syscall_len || len < 8 || arch->pc_off > len - 8 ||
-	    arch->ret_off > len - 8 || arch->sysno_off > len - 8)
+	    arch->ret_off > len - 8 ||
+	    (arch->sysno_off > len - 8 && arch->sysno_off != ARCH_NO_OFF))
 		return;
+	if (arch->undo_anywhere && len == arch->regsets[0].size) {
+		arch->restart_undo(regs, t->syscall_ret);
+		return;
+	}
 	/* The restart-block case became EINTR in place: only the result differs. */
 	if (t->syscall_ret != -KERNEL_RESTARTBLOCK) {
 		uint64_t sysno = regs_get(regs, len, arch->ret_off, 8, arch);
 		uint64_t pc = regs_get(regs, len, arch->pc_off, 8, arch);
 
 		set(regs, arch->pc_off, pc + arch->syscall_len, big);
-		set(regs, arch->sysno_off, sysno, big);
+		if (arch->sysno_off != ARCH_NO_OFF)
+			set(regs, arch->sysno_off, sysno, big);
 	}
 	set(regs, arch->ret_off, (uint64_t)t->syscall_ret, big);
 }

@@ -141,14 +141,22 @@ enum restore_phase {
 	RESTORE_END,	/* the last call, whatever happened */
 };
 
+/* In what this CPU is to have all that the image's had. */
+enum {
+	RESTORE_CPU_FPU = 1, /* sets of registers */
+	RESTORE_CPU_INS = 2, /* instructions, as far as programs are told by AT_HWCAP */
+};
+
 struct restore_opts {
 	const char *dir;
 	bool sibling;	/* the root becomes the tool's sibling and not its child */
 	bool tcp_close; /* connections come back closed */
 	bool shell_job; /* a root without session of its own comes into the tool's */
 	struct make_opts make;
-	unsigned threads;   /* that fill memory; 0: all CPUs */
-	bool leave_stopped; /* every process is stopped by SIGSTOP when it comes back */
+	uint32_t
+		cpu_unchecked; /* RESTORE_CPU_* that do not matter as long as they are not in use */
+	unsigned threads;      /* that fill memory; 0: all CPUs */
+	bool leave_stopped;    /* every process is stopped by SIGSTOP when it comes back */
 	void (*phase)(void *arg, enum restore_phase phase, uint64_t total_bytes);
 	/* It may take some seconds until that parent collects it. May be NULL. */
 	void (*waits)(void *arg, pid_t pid, pid_t parent);

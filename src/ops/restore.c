@@ -55,24 +55,6 @@ static bool lives(const struct m_proc *p)
 
 /* --- is this image for this machine? ---------------------------------------------------------- */
 
-static int check_cpu(const struct restore *r, struct err *err)
-{
-	const struct model *m = r->model;
-	const struct arch_desc *image = arch_by_machine(m->elf_machine);
-
-	if (m->elf_machine != arch_host()->elf_machine)
-		return err_fail(err, EOPNOTSUPP, ERR_ABI,
-				"%s is an image of another CPU: %s, this is %s", r->opts->dir,
-				image ? image->name : "unknown", arch_host()->name);
-	if (m->page_size != (uint32_t)sysconf(_SC_PAGESIZE))
-		return err_fail(err, EOPNOTSUPP, ERR_ABI,
-				"%s has pages of %u bytes, this kernel of %ld", r->opts->dir,
-				m->page_size, sysconf(_SC_PAGESIZE));
-	if (!m->nprocs)
-		return err_fail(err, EBADMSG, ERR_IMAGE, "%s holds no process", r->opts->dir);
-	return 0;
-}
-
 /* A dump that could make no system call in a process did not learn of them; all are 0 then. */
 static bool has_limits(const struct m_proc *p)
 {
@@ -249,7 +231,7 @@ static int restore_open(struct restore *r, struct err *err)
 		return -err->errnum;
 	if (r->opts->tcp_close)
 		close_connections(r->model);
-	ret = check_cpu(r, err);
+	ret = restore_check_cpu(r, err);
 	if (ret == 0)
 		ret = check_findings(r, err);
 	if (ret < 0)
@@ -430,8 +412,10 @@ static int each(struct restore *r,
 static int put_clocks(struct restore *r, uint32_t i, struct remote *remote, struct err *err)
 {
 	struct m_proc *p = &r->model->procs[i];
-	int ret = put_sleeps(remote, p, err);
+	int ret = put_lazy_regs(remote, p, err);
 
+	if (ret == 0)
+		ret = put_sleeps(remote, p, err);
 	return ret < 0 ? ret : put_timers_arm(remote, p, err);
 }
 

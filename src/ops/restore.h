@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Between restore.c, restore_memory.c, restore_kin.c and restore_guard.c. */
+/* Between restore.c, restore_memory.c, restore_kin.c, restore_cpu.c, restore_guard.c. */
 #ifndef OPS_RESTORE_H
 #define OPS_RESTORE_H
 
@@ -37,6 +37,9 @@ struct restore {
 
 /* -EINTR with ERR_INTERRUPTED when the caller has been asked to stop. */
 int restore_interrupted(const struct restore *r, struct err *err);
+
+/* Refuses images of another CPU or page size, and register sets that cannot be this CPU's. */
+int restore_check_cpu(const struct restore *r, struct err *err);
 
 /* Segments that are sealed against writing, filled and sealed: before anything is mapped. */
 int restore_sealed(struct restore *r, struct err *err);

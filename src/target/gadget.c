@@ -72,6 +72,9 @@ static void search(const uint8_t *buf, size_t len, uint64_t off, const struct ar
 	for (; *found == UINT64_MAX && g->len; g++) {
 		const uint8_t *at = memmem(buf, len, g->bytes, g->len);
 
+		while (at && arch_inject.code_align &&
+		       (off + (uint64_t)(at - buf)) % arch_inject.code_align)
+			at = memmem(at + 1, len - (size_t)(at + 1 - buf), g->bytes, g->len);
 		if (at)
 			*found = off + (uint64_t)(at - buf);
 	}

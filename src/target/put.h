@@ -173,6 +173,9 @@ int put_creds(struct remote *r, const struct m_proc *p, struct err *err);
  */
 int put_sleeps(struct remote *r, struct m_proc *p, struct err *err);
 
+/* What put_regs() could not do for registers that a thread must have written to (arch.h). */
+int put_lazy_regs(struct remote *r, const struct m_proc *p, struct err *err);
+
 /*
  * All register sets and the signal mask of every thread. They are in a stop on their way to user
  * mode afterwards, and let go by PTRACE_DETACH or a tree_thaw(): an interrupted call is made again

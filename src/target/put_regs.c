@@ -13,7 +13,9 @@
 #include "src/target/put.h"
 #include "src/target/put_list.h"
 
+#define FAULT_NS    5000000000ull /* a fault takes microseconds */
 #define ALL_SIGNALS (~0ull)
+#define BIT(signo)  (1ull << ((signo)-1))
 
 static int set_mask(const struct task *task, uint64_t mask, struct err *err)
 {
@@ -59,7 +61,7 @@ static int general(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX]
 				"thread %u has no general registers of this CPU", t->tid);
 	threads_prstatus(t, prstatus);
 	if (!t->in_syscall || !arch->restart_undo || !arch->restart_undo(prstatus, t->syscall_ret))
-		arch_inject.skip_call(prstatus);
+		arch_no_call(prstatus);
 	return 0;
 }
 
@@ -70,9 +72,13 @@ static int put_set(const struct m_thread *t, const struct m_regset *set, struct 
 	struct iovec iov = {now, sizeof(now)};
 	int64_t len;
 
-	if (ptrace(PTRACE_GETREGSET, (pid_t)t->tid, set->note, &iov) < 0)
-		return err_set(err, errno, "%s (%#x) of thread %u: not on this machine",
-			       name_of(set->note), set->note, t->tid);
+	if (ptrace(PTRACE_GETREGSET, (pid_t)t->tid, set->note, &iov) < 0) {
+		/* ENODATA: it has none at this moment. */
+		if (errno != ENODATA)
+			return err_set(err, errno, "%s (%#x) of thread %u: not on this machine",
+				       name_of(set->note), set->note, t->tid);
+		iov.iov_len = 0;
+	}
 	if (set->len == iov.iov_len && !memcmp(set->data, now, set->len))
 		return 0;
 	len = set->len > sizeof(buf)
@@ -92,14 +98,76 @@ static int put_set(const struct m_thread *t, const struct m_regset *set, struct 
 	return 0;
 }
 
-static int put_thread(struct remote *r, struct task *task, const struct m_thread *t,
-		      struct err *err)
+static bool waits(const struct m_sigqueue *q, uint64_t set)
+{
+	siginfo_t si;
+
+	for (uint32_t i = 0; i < q->n; i++) {
+		memcpy(&si, q->info[i].data, sizeof(si));
+		if (si.si_signo > 0 && si.si_signo <= M_NSIG && set & BIT(si.si_signo))
+			return true;
+	}
+	return false;
+}
+
+/* To the fault that its registers lead to, which is a stop with SIGSEGV. */
+static int run_to_fault(struct remote *r, struct task *task, struct err *err)
+{
+	const uint64_t deadline = now_ns() + FAULT_NS;
+	struct stop s;
+
+	if (ptrace(PTRACE_CONT, task->tid, 0, 0) < 0)
+		return err_set(err, errno, "resume thread %d", task->tid);
+	for (;;) {
+		s = task_poll(task);
+		if (s.kind != STOP_NONE || now_ns() >= deadline)
+			break;
+		tree_wait_child(r->tree, 100);
+	}
+	if (s.kind != STOP_SIGNAL || s.signo != SIGSEGV)
+		return err_set(err, EPROTO,
+			       "thread %d stops for something else than a fault: %d, signal %d",
+			       task->tid, (int)s.kind, s.signo);
+	return 0;
+}
+
+/*
+ * The last way into the kernel becomes an interrupt: a fault at address 0, which leaves no trace
+ * when its signal is neither blocked nor ignored.
+ */
+static int by_interrupt(struct remote *r, struct task *task, const struct m_proc *p,
+			const struct m_thread *t, const void *prstatus, struct err *err)
+{
+	uint8_t regs[ARCH_PRSTATUS_MAX];
+	/* Of these the kernel takes the first, blocked or not. */
+	const uint64_t synchronous =
+		BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGFPE) | BIT(SIGSYS);
+	const bool mapped = p->mm.nvmas && !p->mm.vmas[0].start;
+	int ret;
+
+	if (!arch_inject.by_interrupt || !arch_inject.by_interrupt(prstatus) || mapped ||
+	    p->sigactions[SIGSEGV - 1].handler == (uint64_t)(uintptr_t)SIG_IGN ||
+	    waits(&p->pending, BIT(SIGSEGV)) || waits(&t->pending, synchronous))
+		return 0;
+	memcpy(regs, prstatus, sizeof(regs));
+	memset(regs + arch_host()->pc_off, 0, sizeof(uint64_t));
+	arch_no_call(regs);
+	ret = run_enter(task, regs, ~BIT(SIGSEGV), err);
+	if (ret == 0)
+		ret = run_to_fault(r, task, err);
+	return ret == 0 ? set_mask(task, ALL_SIGNALS, err) : ret;
+}
+
+static int put_thread(struct remote *r, struct task *task, const struct m_proc *p,
+		      const struct m_thread *t, struct err *err)
 {
 	uint8_t prstatus[ARCH_PRSTATUS_MAX];
 	int ret = general(t, prstatus, err);
 
 	if (ret == 0)
 		ret = on_the_way(r, task, err);
+	if (ret == 0)
+		ret = by_interrupt(r, task, p, t, prstatus, err);
 	if (ret < 0)
 		return ret;
 	ret = task_set_regs(task->tid, prstatus);
@@ -123,25 +191,43 @@ static int put_thread(struct remote *r, struct task *task, const struct m_thread
 	return 0;
 }
 
-static bool has_stop(const struct m_sigqueue *q)
+static int put_lazy(struct remote *r, struct task *task, const struct m_thread *t, struct err *err)
 {
-	siginfo_t si;
+	const struct m_regset *set = model_regset(t, arch_inject.lazy_note);
+	uint8_t has[64], regs[ARCH_PRSTATUS_MAX];
+	struct iovec iov = {has, sizeof(has)};
+	int ret;
 
-	for (uint32_t i = 0; i < q->n; i++) {
-		memcpy(&si, q->info[i].data, sizeof(si));
-		if (si.si_signo == SIGSTOP)
-			return true;
-	}
-	return false;
+	if (!set || ptrace(PTRACE_GETREGSET, task->tid, set->note, &iov) < 0 ||
+	    (iov.iov_len == set->len && !memcmp(has, set->data, set->len)))
+		return 0;
+	memcpy(regs, task->prstatus, sizeof(regs));
+	arch_inject.set_lazy(regs, slot_code(r, 0), slot_control(r, 0));
+	ret = run_enter(task, regs, ALL_SIGNALS, err);
+	if (ret == 0)
+		ret = run_to_syscall(r, task, err);
+	if (ret == 0)
+		ret = run_to_trap(r, task, 0, err);
+	run_retreat(r, task);
+	return ret;
+}
+
+int put_lazy_regs(struct remote *r, const struct m_proc *p, struct err *err)
+{
+	int ret = arch_inject.lazy_note ? list_check_threads(r, p, err) : 0;
+
+	for (uint32_t i = 0; arch_inject.lazy_note && ret == 0 && i < p->nthreads; i++)
+		ret = put_lazy(r, tree_proc_task(r->tree, r->proc, i), &p->threads[i], err);
+	return ret;
 }
 
 /* put_pending() left it out, for it cannot be blocked; who sent it nobody can see. */
 static int send_stops(struct remote *r, const struct m_proc *p, struct err *err)
 {
-	if (has_stop(&p->pending) && kill(r->proc->pid, SIGSTOP) < 0)
+	if (waits(&p->pending, BIT(SIGSTOP)) && kill(r->proc->pid, SIGSTOP) < 0)
 		return err_set(err, errno, "stop process %d", r->proc->pid);
 	for (uint32_t i = 0; i < p->nthreads; i++)
-		if (has_stop(&p->threads[i].pending) &&
+		if (waits(&p->threads[i].pending, BIT(SIGSTOP)) &&
 		    syscall(SYS_tgkill, r->proc->pid, p->threads[i].tid, SIGSTOP) < 0)
 			return err_set(err, errno, "stop thread %u", p->threads[i].tid);
 	return 0;
@@ -152,6 +238,6 @@ int put_regs(struct remote *r, const struct m_proc *p, struct err *err)
 	int ret = list_check_threads(r, p, err);
 
 	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++)
-		ret = put_thread(r, tree_proc_task(r->tree, r->proc, i), &p->threads[i], err);
+		ret = put_thread(r, tree_proc_task(r->tree, r->proc, i), p, &p->threads[i], err);
 	return ret < 0 ? ret : send_stops(r, p, err);
 }

@@ -13,7 +13,7 @@
 #include "src/target/put.h"
 #include "src/target/put_list.h"
 
-enum { CODE_MAX = 16, NO_HANDLER = -514 /* ERESTARTNOHAND */, RESTART_BLOCK = -516 };
+enum { CODE_MAX = 32, NO_HANDLER = -514 /* ERESTARTNOHAND */, RESTART_BLOCK = -516 };
 
 #define ALL_SIGNALS (~0ull)
 
@@ -171,13 +171,17 @@ static int start(struct remote *r, struct task *task, struct sleep *s, int64_t *
  */
 static void begin_again(struct m_thread *t, const struct sleep *s)
 {
-	uint8_t *regs = t->regsets[0].data;
+	uint32_t sysno = arch_host()->sysno_off;
+	uint8_t regs[ARCH_PRSTATUS_MAX];
 
-	memcpy(regs + arch_host()->sysno_off, &s->call.nr, sizeof(s->call.nr));
+	threads_prstatus(t, regs);
+	if (sysno != ARCH_NO_OFF)
+		memcpy(regs + sysno, &s->call.nr, sizeof(s->call.nr));
 	if (!arch_host()->steps_back) {
 		arch_inject.set_ret(regs, NO_HANDLER);
 		arch_host()->restart_fixup(regs);
 	}
+	memcpy(t->regsets[0].data, regs, arch_inject.prstatus_len);
 	t->syscall_ret = NO_HANDLER;
 }
 

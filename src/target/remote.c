@@ -110,7 +110,8 @@ static int put_frame(struct remote *r, struct task *task, size_t *ret_len, struc
 	/* Its length first, at any address. */
 	len = arch_inject.frame(r->frame, sizeof(r->frame), 64, r->sigreturn_pc, task->prstatus,
 				sets, task->sigmask);
-	len = (len + 63) & ~(size_t)63;
+	r->words_off = len;
+	len = len ? (len + arch_inject.mmap_args_len + 63) & ~(size_t)63 : 0;
 	r->frame_addr = len ? gadget_stack(r->proc->pid, task->prstatus,
 					   reg(task->prstatus, arch_host()->sp_off), len)
 			    : 0;
@@ -140,6 +141,22 @@ static void drop_frame(struct remote *r, size_t len)
 		errno = 0; /* the process has been killed */
 }
 
+/* At the entry of the call that the code makes by itself, where it makes one. */
+static int swap_call(struct task *task, uint64_t nr, struct err *err)
+{
+	uint8_t regs[ARCH_PRSTATUS_MAX];
+	int ret;
+
+	if (!arch_inject.swap_call)
+		return 0;
+	ret = task_regs(task->tid, regs);
+	if (ret == 0) {
+		arch_inject.swap_call(regs, nr);
+		ret = task_set_regs(task->tid, regs);
+	}
+	return ret < 0 ? err_set(err, -ret, "set registers of thread %d", task->tid) : 0;
+}
+
 /* One call with code that is there already. The thread stands at the exit of the call after it. */
 static int bare_call(struct remote *r, struct task *task, uint64_t nr, const uint64_t args[6],
 		     int64_t *ret_value, struct err *err)
@@ -152,6 +169,8 @@ static int bare_call(struct remote *r, struct task *task, uint64_t nr, const uin
 	ret = run_enter(task, regs, ALL_SIGNALS, err);
 	if (ret == 0)
 		ret = run_to_syscall(r, task, err);
+	if (ret == 0)
+		ret = swap_call(task, nr, err);
 	if (FAULT("target.first_call"))
 		ret = err_set(err, EIO, "fault injected at target.first_call");
 	if (ret == 0)
@@ -209,9 +228,22 @@ static int boot(struct remote *r, struct task *task, struct err *err)
 	return value < 0 ? err_set(err, (int)-value, "mprotect in process %d", r->proc->pid) : 0;
 }
 
+/* Arguments that mmap wants in memory: behind the frame. */
+static int put_mmap_args(struct remote *r, uint64_t args[6], struct err *err)
+{
+	uint64_t addr = r->frame_addr + r->words_off;
+	int ret;
+
+	if (!arch_inject.mmap_args_len)
+		return 0;
+	ret = write_mem(r, addr, args, arch_inject.mmap_args_len, err);
+	args[0] = addr;
+	return ret;
+}
+
 static int map_scratch(struct remote *r, struct err *err)
 {
-	const uint64_t args[6] = {
+	uint64_t args[6] = {
 		0, scratch_len(r), PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1,
 		0};
 	struct task *task;
@@ -223,7 +255,9 @@ static int map_scratch(struct remote *r, struct err *err)
 	if (ret < 0)
 		return ret;
 	task = r->first;
-	ret = run_sleep_seccomp(r, task, err);
+	ret = put_mmap_args(r, args, err);
+	if (ret == 0)
+		ret = run_sleep_seccomp(r, task, err);
 	if (ret == 0)
 		ret = bare_call(r, task, SYS_mmap, args, &value, err);
 	if (ret == 0 && value < 0 && value > -4096)

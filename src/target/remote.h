@@ -59,7 +59,8 @@ struct remote {
 	unsigned nslots;
 	uint64_t syscall_pc, sigreturn_pc;
 	uint64_t frame_addr;
-	uint64_t caught; /* signals with a handler: not for closing */
+	size_t words_off; /* from there to the arguments of mmap, where they are in memory */
+	uint64_t caught;  /* signals with a handler: not for closing */
 	unsigned runs, calls;
 	uint8_t frame[REMOTE_FRAME], saved[REMOTE_FRAME];
 };

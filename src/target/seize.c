@@ -350,6 +350,15 @@ static void look_at(struct task *task)
 		threads_wait_again(task);
 }
 
+/* Who stops it once more is to see what its sleep was asked for with. */
+static void keep_args(const struct task *task)
+{
+	uint8_t regs[ARCH_PRSTATUS_MAX];
+
+	if (arch_inject.keep_args && task_regs(task->tid, regs) == 0 && arch_inject.keep_args(regs))
+		task_set_regs(task->tid, regs);
+}
+
 void tree_thaw(struct tree *t, int end)
 {
 	await_running(t);
@@ -364,6 +373,7 @@ void tree_thaw(struct tree *t, int end)
 			remote_undo(task);
 		if (end != TARGET_KILL)
 			recall_again(t, task);
+		keep_args(task);
 	}
 	for (uint32_t i = 0; i < t->nprocs && end != TARGET_RUN; i++)
 		if (t->procs[i].state == PROC_LIVE)

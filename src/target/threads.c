@@ -40,7 +40,7 @@ void threads_prstatus(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_M
 	if (call && call->len == ARCH_CALL_LEN)
 		memcpy(prstatus + arch_inject.prstatus_len, call->data, ARCH_CALL_LEN);
 	else
-		arch_inject.skip_call(prstatus);
+		arch_no_call(prstatus);
 }
 
 static uint64_t reg(const void *prstatus, uint32_t off)

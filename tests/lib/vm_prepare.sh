@@ -89,11 +89,12 @@ fetch() {
 		cannot "apt-get download: $(tail -n 1 "$vm/apt/log")"
 }
 
-# These packages and what they need, a line each.
+# These packages and what they need, a line each. Those that are of no CPU are not found as one's.
 closure() {
 	# shellcheck disable=SC2046 # a list of packages
 	apt-get -y --no-install-recommends -o APT::Architecture="$deb" --print-uris install \
-		$(printf "%s:$deb " "$@") 2>"$vm/apt/log" | sed -n "s/^'[^']*' \([^_]*\)_.*/\1:$deb/p"
+		$(printf "%s:$deb " "$@") 2>"$vm/apt/log" |
+		sed -n "s/^'[^']*' \([^_]*\)_[^ ]*_all\.deb .*/\1/p; s/^'[^']*' \([^_]*\)_.*/\1:$deb/p"
 }
 
 make_root() {

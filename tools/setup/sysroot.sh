@@ -16,7 +16,7 @@ x86_64) deb=amd64 ;;
 	;;
 esac
 packages="libzstd-dev liblz4-dev libxxhash-dev liburing-dev libprotobuf-c-dev libunwind-dev liblzma-dev zlib1g-dev
-libjansson-dev libcmocka-dev libcmocka0"
+libjansson-dev libcmocka-dev libcmocka0 libunwind8 liblzma5"
 
 die() {
 	echo "sysroot.sh: $*" >&2

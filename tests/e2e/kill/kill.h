@@ -6,6 +6,7 @@
 #define TESTS_KILL_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { KILL_THREADS = 24 };
@@ -24,6 +25,21 @@ struct kill_shared {
 	atomic_int ready;
 	struct kill_slot slots[KILL_THREADS];
 };
+
+/* A thread has found something wrong; the first thing is kept. */
+void kill_bad(struct kill_slot *s, const char *fmt, ...);
+/* Two CPUs and other tests: not all of them can spin all the time. */
+void kill_rest(void);
+void kill_fill(void *p, size_t len, uint64_t seed);
+
+/* cpu_CPU.c: a thread, of two, with known values in all registers; and the end of both's rounds. */
+void *kill_registers(void *slot);
+void kill_end_rounds(void);
+/* More threads; ends with an empty one. */
+extern const struct kill_more {
+	const char *name;
+	void *(*fn)(void *slot);
+} kill_more[];
 
 /* The victim's life; does not return. */
 _Noreturn void kill_victim(struct kill_shared *s);

@@ -2,10 +2,8 @@
 /* The victim of the kill test: threads that check themselves all the time, running and waiting. */
 #include <errno.h>
 #include <linux/futex.h>
-#include <linux/rseq.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +14,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,7 +24,7 @@ enum { TICK_NS = 3000000 };
 
 static struct kill_shared *shared;
 
-static void bad(struct kill_slot *s, const char *fmt, ...)
+void kill_bad(struct kill_slot *s, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -54,43 +51,18 @@ static void timed(struct kill_slot *s, uint64_t began, int error)
 	if (error == EINTR)
 		atomic_fetch_add(&s->eintr, 1);
 	else if (error)
-		bad(s, "errno %d", error);
+		kill_bad(s, "errno %d", error);
 	else if (took < TICK_NS)
-		bad(s, "woke after %lu ns instead of %d", (unsigned long)took, TICK_NS);
+		kill_bad(s, "woke after %lu ns instead of %d", (unsigned long)took, TICK_NS);
 	atomic_fetch_add(&s->count, 1);
 }
 
-/* Two CPUs and other tests: not all of them can spin all the time. */
-static void rest(void)
+void kill_rest(void)
 {
 	usleep(500);
 }
 
-/* --- running ---------------------------------------------------------------------------------- */
-
-/* tests/victims/victim/regs_x86.S: every register, compared for ever. */
-struct victim_regs {
-	uint64_t saved_sp;
-	volatile uint64_t count;
-	volatile uint32_t stop;
-	uint32_t mode; /* 0 SSE, 1 AVX, 2 AVX-512 */
-	uint32_t mxcsr, fpucw;
-	uint64_t gpr[16];
-	uint64_t k[8], mm[8];
-	uint64_t unused[4];
-	uint64_t vec[32][8];
-	uint64_t scratch[32][8];
-	uint64_t scratch_k[8], scratch_mm[8];
-	uint64_t control[8];
-};
-_Static_assert(offsetof(struct victim_regs, control) == 4544, "regs_x86.S");
-
-uint64_t victim_regs_spin(struct victim_regs *r);
-
-/* The ticker ends a round, so that the CPU is there for others, too. */
-static struct victim_regs *_Atomic spinning[2];
-
-static void fill(void *p, size_t len, uint64_t seed)
+void kill_fill(void *p, size_t len, uint64_t seed)
 {
 	uint64_t *w = p;
 
@@ -100,77 +72,7 @@ static void fill(void *p, size_t len, uint64_t seed)
 	}
 }
 
-static void *registers(void *arg)
-{
-	struct kill_slot *s = arg;
-	struct victim_regs r;
-
-	memset(&r, 0, sizeof(r));
-	fill(r.gpr, sizeof(r.gpr), (uint64_t)s->tid);
-	r.gpr[4] = (uint64_t)(uintptr_t)&r;
-	fill(r.vec, sizeof(r.vec), (uint64_t)s->tid + 1);
-	fill(r.mm, sizeof(r.mm), (uint64_t)s->tid + 2);
-	r.mode = __builtin_cpu_supports("avx") ? 1 : 0;
-	if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512f")) {
-		r.mode = 2;
-		fill(r.k, sizeof(r.k), (uint64_t)s->tid + 3);
-	}
-	r.k[0] = 0;
-	memcpy(r.scratch, r.vec, sizeof(r.vec));
-	memcpy(r.scratch_k, r.k, sizeof(r.k));
-	r.mxcsr = 0x7f80;
-	r.fpucw = 0x0f7f;
-	s->far = &r.count;
-	spinning[s->name[strlen(s->name) - 1] & 1] = &r;
-	for (;;) {
-		uint64_t ret = victim_regs_spin(&r);
-
-		if (ret)
-			bad(s, "register %lu has changed (100 + n: general register n)",
-			    (unsigned long)ret);
-		usleep(1000);
-		r.stop = 0;
-	}
-	return NULL;
-}
-
-/* The 128 bytes below the stack pointer belong to the function. */
-static void *red_zone(void *arg)
-{
-	struct kill_slot *s = arg;
-	uint64_t wrong;
-
-	for (;;) {
-		uint64_t rounds = 50000;
-
-		__asm__ volatile("	mov $0x5a5a0001, %%eax\n"
-				 "	mov %%rax, -8(%%rsp)\n"
-				 "	mov $0x5a5a0002, %%eax\n"
-				 "	mov %%rax, -64(%%rsp)\n"
-				 "	mov $0x5a5a0003, %%eax\n"
-				 "	mov %%rax, -128(%%rsp)\n"
-				 "	xor %[wrong], %[wrong]\n"
-				 "1:	cmpq $0x5a5a0001, -8(%%rsp)\n"
-				 "	jne 2f\n"
-				 "	cmpq $0x5a5a0002, -64(%%rsp)\n"
-				 "	jne 2f\n"
-				 "	cmpq $0x5a5a0003, -128(%%rsp)\n"
-				 "	jne 2f\n"
-				 "	dec %[rounds]\n"
-				 "	jnz 1b\n"
-				 "	jmp 3f\n"
-				 "2:	mov $1, %[wrong]\n"
-				 "3:\n"
-				 : [wrong] "=&r"(wrong), [rounds] "+&r"(rounds)
-				 :
-				 : "rax", "memory", "cc");
-		if (wrong)
-			bad(s, "the red zone has changed");
-		atomic_fetch_add(&s->count, 1);
-		rest();
-	}
-	return NULL;
-}
+/* --- running ---------------------------------------------------------------------------------- */
 
 static void *memory(void *arg)
 {
@@ -189,89 +91,16 @@ static void *memory(void *arg)
 			p[i] = round * 2654435761u + i;
 		for (size_t i = 0; i < WORDS; i++)
 			if (p[i] != round * 2654435761u + i)
-				bad(s, "word %zu of the heap has changed", i);
+				kill_bad(s, "word %zu of the heap has changed", i);
 		pthread_sigmask(SIG_SETMASK, NULL, &mask);
 		/* glibc keeps its own two signals out of sight. */
 		for (int signo = 1; signo < 65; signo++)
 			if (signo != 32 && signo != 33 &&
 			    sigismember(&mask, signo) != sigismember(&want, signo))
-				bad(s, "signal %d is %sblocked", signo,
-				    sigismember(&mask, signo) ? "" : "not ");
+				kill_bad(s, "signal %d is %sblocked", signo,
+					 sigismember(&mask, signo) ? "" : "not ");
 		atomic_fetch_add(&s->count, 1);
-		rest();
-	}
-	return NULL;
-}
-
-/*
- * A counter per CPU, incremented in a restartable sequence by two threads: a sequence that goes on
- * after it was interrupted loses an increment of the other thread's.
- */
-static struct {
-	uint64_t n;
-	char pad[56];
-} percpu[1024];
-static atomic_ulong committed[2];
-
-static volatile struct rseq *rseq_area(void)
-{
-	return (volatile struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
-}
-
-static int rseq_increment(void)
-{
-	volatile struct rseq *area = rseq_area();
-	uint64_t *counter = &percpu[area->cpu_id_start].n;
-	uint32_t cpu = area->cpu_id_start;
-	int ret;
-
-	/* The body takes long, so that stops fall into it: a loop between load and store. */
-	__asm__ volatile("	.pushsection __rseq_cs, \"aw\"\n"
-			 "	.balign 32\n"
-			 "3:	.long 0, 0\n"
-			 "	.quad 1f, 2f - 1f, 4f\n"
-			 "	.popsection\n"
-			 "	mov $1, %[ret]\n"
-			 "	lea 3b(%%rip), %%rax\n"
-			 "	mov %%rax, %[cs]\n"
-			 "1:	cmp %[cpu], %[cpu_now]\n"
-			 "	jne 7f\n"
-			 "	mov (%[counter]), %%rax\n"
-			 "	mov $300, %%ecx\n"
-			 "6:	dec %%ecx\n"
-			 "	jnz 6b\n"
-			 "	inc %%rax\n"
-			 "	mov %%rax, (%[counter])\n"
-			 "2:	xor %[ret], %[ret]\n"
-			 "	jmp 7f\n"
-			 "	.long %c[sig]\n"
-			 "4:	mov $1, %[ret]\n"
-			 "7:\n"
-			 : [ret] "=&r"(ret), [cs] "=m"(area->rseq_cs)
-			 : [cpu] "r"(cpu), [cpu_now] "m"(area->cpu_id), [counter] "r"(counter),
-			   [sig] "i"(RSEQ_SIG)
-			 : "rax", "rcx", "memory", "cc");
-	return ret;
-}
-
-static void *sequence(void *arg)
-{
-	struct kill_slot *s = arg;
-	int me = s->name[strlen(s->name) - 1] & 1;
-
-	while (__rseq_size) {
-		uint64_t done, sum = 0;
-
-		for (int i = 0; i < 100; i++)
-			if (rseq_increment() == 0)
-				atomic_fetch_add(&committed[me], 1);
-		done = atomic_load(&committed[0]) + atomic_load(&committed[1]);
-		for (unsigned i = 0; i < sizeof(percpu) / sizeof(percpu[0]); i++)
-			sum += *(volatile uint64_t *)&percpu[i].n;
-		if (sum < done)
-			bad(s, "%lu increments are lost", (unsigned long)(done - sum));
-		atomic_fetch_add(&s->count, 1);
-		rest();
+		kill_rest();
 	}
 	return NULL;
 }
@@ -359,11 +188,12 @@ static void *ping_thread(void *arg)
 
 	for (uint64_t want = 1, got;; want++) {
 		if (write(ping[1], &want, 8) != 8)
-			bad(s, "write: errno %d", errno);
+			kill_bad(s, "write: errno %d", errno);
 		if (read(pong[0], &got, 8) != 8)
-			bad(s, "read: errno %d", errno);
+			kill_bad(s, "read: errno %d", errno);
 		else if (got != want)
-			bad(s, "read %lu instead of %lu", (unsigned long)got, (unsigned long)want);
+			kill_bad(s, "read %lu instead of %lu", (unsigned long)got,
+				 (unsigned long)want);
 		atomic_fetch_add(&s->count, 1);
 		usleep(200);
 	}
@@ -376,9 +206,9 @@ static void *pong_thread(void *arg)
 
 	for (uint64_t v;;) {
 		if (read(ping[0], &v, 8) != 8)
-			bad(s, "read: errno %d", errno);
+			kill_bad(s, "read: errno %d", errno);
 		else if (write(pong[1], &v, 8) != 8)
-			bad(s, "write: errno %d", errno);
+			kill_bad(s, "write: errno %d", errno);
 		atomic_fetch_add(&s->count, 1);
 	}
 	return NULL;
@@ -398,7 +228,7 @@ static void *epoller(void *arg)
 		if (n < 0 && errno == EINTR)
 			atomic_fetch_add(&s->eintr, 1);
 		else if (n != 1 || read(event_fd, &v, 8) != 8)
-			bad(s, "epoll_wait: %d, errno %d", n, errno);
+			kill_bad(s, "epoll_wait: %d, errno %d", n, errno);
 		atomic_fetch_add(&s->count, 1);
 	}
 	return NULL;
@@ -415,7 +245,7 @@ static void *futex_waiter(void *arg)
 		if (ret < 0 && errno == EINTR)
 			atomic_fetch_add(&s->eintr, 1);
 		else if (ret < 0 && errno != EAGAIN)
-			bad(s, "futex: errno %d", errno);
+			kill_bad(s, "futex: errno %d", errno);
 		atomic_fetch_add(&s->count, 1);
 	}
 	return NULL;
@@ -434,9 +264,9 @@ static void *handler_thread(void *arg)
 		unsigned long before = atomic_load(&handled);
 
 		if (pause() == 0 || errno != EINTR)
-			bad(s, "pause: errno %d", errno);
+			kill_bad(s, "pause: errno %d", errno);
 		if (atomic_load(&handled) == before)
-			bad(s, "pause returned and no handler has run");
+			kill_bad(s, "pause returned and no handler has run");
 		atomic_store(&s->count, atomic_load(&handled));
 	}
 	return NULL;
@@ -458,8 +288,8 @@ static void *queue_thread(void *arg)
 			continue;
 		}
 		if (ret != SIGRTMIN || info.si_value.sival_int != want)
-			bad(s, "signal %d with value %d instead of %d", ret,
-			    info.si_value.sival_int, want);
+			kill_bad(s, "signal %d with value %d instead of %d", ret,
+				 info.si_value.sival_int, want);
 		want++;
 		atomic_fetch_add(&s->count, 1);
 	}
@@ -477,18 +307,16 @@ static void *ticker(void *arg)
 		union sigval v = {.sival_int = n};
 
 		nanosleep(&ms, NULL);
-		for (int i = 0; i < 2; i++)
-			if (spinning[i])
-				spinning[i]->stop = 1;
+		kill_end_rounds();
 		if (write(event_fd, &one, 8) != 8)
-			bad(s, "eventfd: errno %d", errno);
+			kill_bad(s, "eventfd: errno %d", errno);
 		__atomic_fetch_add(&futex_word, 1, __ATOMIC_RELEASE);
 		syscall(SYS_futex, &futex_word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 		/* One that is lost is never sent again, and its thread stands still. */
 		if (atomic_load(&handled) == sent && ++sent)
 			pthread_kill(handled_thread, SIGUSR1);
 		if (pthread_sigqueue(queued_thread, SIGRTMIN, v))
-			bad(s, "pthread_sigqueue");
+			kill_bad(s, "pthread_sigqueue");
 		atomic_fetch_add(&s->count, 1);
 	}
 	return NULL;
@@ -546,14 +374,11 @@ void kill_victim(struct kill_shared *s)
 	event_fd = eventfd(0, 0);
 	if (pipe(ping) || pipe(pong) || event_fd < 0)
 		_exit(1);
-	start("registers0", registers);
-	start("registers1", registers);
-	start("red-zone", red_zone);
+	start("registers0", kill_registers);
+	start("registers1", kill_registers);
 	start("memory", memory);
-	if (__rseq_size) {
-		start("sequence0", sequence);
-		start("sequence1", sequence);
-	}
+	for (const struct kill_more *m = kill_more; m->name; m++)
+		start(m->name, m->fn);
 	start("nanosleep", sleeper);
 	start("sleep-until", sleeper_until);
 	start("poll", poller);

@@ -247,7 +247,8 @@ static void test_short(void **state)
 		BINLOG(3, "short %u\n", i);
 	binlog_close();
 	assert_int_equal(stat(path, &st), 0);
-	assert_in_range(st.st_blocks * 512, 0, 65536);
+	/* Where pages are long the first of the ring is stored as a whole. */
+	assert_in_range(st.st_blocks * 512, 0, 65536 + (sysconf(_SC_PAGESIZE) > 4096 ? 131072 : 0));
 	assert_in_range(st.st_size, 0, 262144);
 }
 

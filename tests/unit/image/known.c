@@ -69,8 +69,12 @@ static void file_is(const char *name, const char *hex)
 
 static void same_bytes_as_criu(void **state)
 {
-	struct model *m = known_model();
+	struct model *m;
 
+	/* It writes numbers outside of messages in the byte order of its machine. */
+	if (BYTE_ORDER != LITTLE_ENDIAN)
+		skip();
+	m = known_model();
 	write_known(m);
 	file_is("x/pstree.img", "19435654 30302750 1a000000 08d7d901 1000 18d7d901 20d7d901 "
 				"28d7d901 28d9d901 28dad901");

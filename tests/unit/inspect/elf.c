@@ -253,16 +253,117 @@ static void damaged_anywhere(void **state)
 	tail_free(&t);
 }
 
+/* --- the byte order of another CPU -------------------------------------------------------------
+ */
+
+static uint8_t *put(uint8_t *p, uint64_t v, unsigned size, bool big)
+{
+	for (unsigned i = 0; i < size; i++)
+		p[i] = (uint8_t)(v >> 8 * (big ? size - 1 - i : i));
+	return p + size;
+}
+
+enum { NOTE = 0x200, SYMS = 0x240, STRS = 0x280, SECTIONS = 0x2c0, TINY_LEN = 0x400 };
+
+static void put_section(uint8_t *p, uint32_t type, uint64_t off, uint64_t len, uint32_t link,
+			uint64_t entsize, bool big)
+{
+	p = put(p + 4, type, 4, big);
+	p = put(p + 16, off, 8, big);
+	p = put(p, len, 8, big);
+	p = put(p, link, 4, big);
+	put(p + 12, entsize, 8, big);
+}
+
+/* A program of 0x400 bytes at 0x1000000, with a build id and the function "twice" at +0x120. */
+static void tiny(uint8_t *elf, bool big)
+{
+	uint8_t *p = elf;
+
+	memset(elf, 0, TINY_LEN);
+	memcpy(p,
+	       "\x7f"
+	       "ELF\2",
+	       5);
+	p[EI_DATA] = big ? ELFDATA2MSB : ELFDATA2LSB;
+	p[EI_VERSION] = 1;
+	p = put(p + EI_NIDENT, ET_EXEC, 2, big);
+	p = put(p, EM_S390, 2, big);
+	p = put(p, 1, 4, big);
+	p = put(p + 8, 64, 8, big);
+	p = put(p, SECTIONS, 8, big);
+	p = put(p + 4, 64, 2, big);
+	p = put(p, sizeof(Elf64_Phdr), 2, big);
+	p = put(p, 2, 2, big);
+	p = put(p, sizeof(Elf64_Shdr), 2, big);
+	p = put(p, 3, 2, big);
+
+	p = put(elf + 64, PT_LOAD, 4, big);
+	p = put(p, PF_R | PF_X, 4, big);
+	p = put(p + 8, 0x1000000, 8, big);
+	p = put(p + 8, TINY_LEN, 8, big);
+	put(p, TINY_LEN, 8, big);
+	p = put(elf + 64 + sizeof(Elf64_Phdr), PT_NOTE, 4, big);
+	p = put(p + 4, NOTE, 8, big);
+	put(p + 16, 12 + 4 + 20, 8, big);
+
+	p = put(elf + NOTE, 4, 4, big);
+	p = put(p, 20, 4, big);
+	p = put(p, NT_GNU_BUILD_ID, 4, big);
+	memcpy(p, "GNU", 4);
+	for (uint8_t i = 0; i < 20; i++)
+		p[4 + i] = i + 1;
+	p = put(elf + SYMS + sizeof(Elf64_Sym), 1, 4, big);
+	*p++ = ELF64_ST_INFO(STB_GLOBAL, STT_FUNC);
+	p = put(p + 1, SHN_LORESERVE - 1, 2, big);
+	p = put(p, 0x1000120, 8, big);
+	put(p, 0x20, 8, big);
+	memcpy(elf + STRS + 1, "twice", 6);
+	put_section(elf + SECTIONS + sizeof(Elf64_Shdr), SHT_SYMTAB, SYMS, 2 * sizeof(Elf64_Sym), 2,
+		    sizeof(Elf64_Sym), big);
+	put_section(elf + SECTIONS + 2 * sizeof(Elf64_Shdr), SHT_STRTAB, STRS, 7, 0, 0, big);
+}
+
+static void either_order(void **state)
+{
+	for (int big = 0; big < 2; big++) {
+		uint8_t bytes[TINY_LEN];
+		const char *name = NULL;
+		struct err err = {0};
+		const uint8_t *id;
+		uint64_t at = 0;
+		struct elf *e;
+		size_t len;
+
+		tiny(bytes, big);
+		e = elf_of_bytes(bytes, sizeof(bytes), &err);
+		if (!e)
+			fail_msg("%s: %s", big ? "big" : "little", err.msg);
+		assert_int_equal(elf_machine(e), EM_S390);
+		assert_int_equal(elf_nloads(e), 1);
+		assert_int_equal(elf_load(e, 0)->vaddr, 0x1000000);
+		assert_int_equal(elf_load(e, 0)->memsz, TINY_LEN);
+		assert_int_equal(elf_load(e, 0)->flags, PF_R | PF_X);
+		id = elf_build_id(e, &len);
+		assert_int_equal(len, 20);
+		assert_int_equal(id[19], 20);
+		assert_true(elf_symbol(e, 0x100013f, &name, &at));
+		assert_string_equal(name, "twice");
+		assert_int_equal(at, 0x1000120);
+		assert_false(elf_symbol(e, 0x1000140, &name, &at));
+		assert_true(elf_vaddr_of(e, 0x123, &at));
+		assert_int_equal(at, 0x1000123);
+		elf_close(e);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(own_symbol),
-		cmocka_unit_test(best_name),
-		cmocka_unit_test(walk_equals_linker),
-		cmocka_unit_test(vaddr_of_offset),
-		cmocka_unit_test(refuses),
-		cmocka_unit_test(truncated_anywhere),
-		cmocka_unit_test(damaged_anywhere),
+		cmocka_unit_test(own_symbol),	      cmocka_unit_test(best_name),
+		cmocka_unit_test(walk_equals_linker), cmocka_unit_test(vaddr_of_offset),
+		cmocka_unit_test(either_order),	      cmocka_unit_test(refuses),
+		cmocka_unit_test(truncated_anywhere), cmocka_unit_test(damaged_anywhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

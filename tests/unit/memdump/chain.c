@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/bytes.h"
 #include "memdump/format.h"
 #include "memdump/sum.h"
 #include "tests/unit/memdump/layers.h"
@@ -258,16 +259,14 @@ static void test_every_truncation(void **state)
 /* --- parents that are not what they should be ----------------------------------------------------
  */
 
-static void sum_head(int dirfd, size_t at, const void *bytes, size_t n)
+static void sum_head(int dirfd, size_t at, uint64_t value, unsigned n)
 {
 	uint8_t head[MD_HEAD_LEN];
 	int fd = openat(dirfd, "mem", O_RDWR | O_CLOEXEC);
-	uint64_t sum;
 
 	assert_int_equal(pread(fd, head, sizeof(head), 0), sizeof(head));
-	memcpy(head + at, bytes, n);
-	sum = md_sum(head + 16, sizeof(head) - 16);
-	memcpy(head + 8, &sum, sizeof(sum));
+	bytes_put_uint(head + at, value, n);
+	bytes_put_u64(head + 8, md_sum(head + 16, sizeof(head) - 16));
 	assert_int_equal(pwrite(fd, head, sizeof(head), 0), sizeof(head));
 	close(fd);
 }
@@ -304,11 +303,10 @@ static void test_missing(void **state)
 static void test_changed(void **state)
 {
 	struct two t = make_two();
-	uint32_t page = 16384;
 	char dir[100];
 
 	snprintf(dir, sizeof(dir), "parent 1, %s/0/mem: ", t.d.path);
-	sum_head(t.base, 20, &page, sizeof(page));
+	sum_head(t.base, 20, 16384, 4);
 	refused(t.child, dir, "has pages of 16384 bytes");
 	unlinkat(t.base, "mem", 0);
 	write_dump(t.base, false, 0, base0, 4, base1, 1, NULL, 0);
@@ -350,14 +348,13 @@ static void test_no_parent(void **state)
 static void test_circle(void **state)
 {
 	struct two t = make_two();
-	uint32_t flags = MD_FLAG_PARENT;
 	uint64_t id = id_of(t.child), own = id_of(t.base);
 
-	sum_head(t.base, 28, &flags, sizeof(flags));
-	sum_head(t.base, 40, &id, sizeof(id));
+	sum_head(t.base, 28, MD_FLAG_PARENT, 4);
+	sum_head(t.base, 40, id, 8);
 	assert_int_equal(symlinkat("../1", t.base, "parent"), 0);
 	refused(t.child, "parent", "round in a circle");
-	sum_head(t.base, 40, &own, sizeof(own));
+	sum_head(t.base, 40, own, 8);
 	refused(t.base, "its own parent", "");
 	remove_two(&t);
 }

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/bytes.h"
 #include "memdump/format.h"
 #include "memdump/sum.h"
 #include "tests/unit/memdump/made.h"
@@ -29,15 +30,14 @@ struct lie {
 
 static uint64_t get(const struct lie *l, size_t at)
 {
-	uint64_t v;
+	struct bytes b = bytes_of(l->p + at, 8);
 
-	memcpy(&v, l->p + at, sizeof(v));
-	return v;
+	return bytes_u64(&b);
 }
 
 static void put(struct lie *l, size_t at, uint64_t v)
 {
-	memcpy(l->p + at, &v, sizeof(v));
+	bytes_put_u64(l->p + at, v);
 }
 
 static size_t entry_at(const struct lie *l, unsigned i)
@@ -183,14 +183,12 @@ static void more_extents(struct lie *l)
 
 static void raw_length(struct lie *l)
 {
-	uint32_t v = 2 * MADE_PAGE;
-
-	memcpy(l->p + entry_at(l, 1) + 16, &v, sizeof(v));
+	bytes_put_u32(l->p + entry_at(l, 1) + 16, 2 * MADE_PAGE);
 }
 
 static void put32(struct lie *l, size_t at, uint32_t v)
 {
-	memcpy(l->p + at, &v, sizeof(v));
+	bytes_put_u32(l->p + at, v);
 }
 
 /* Whose pages block @i has, in its head and in the index. */
@@ -225,15 +223,13 @@ static void same_as_none(struct lie *l)
 /* Process 9 says it has those of 11, which has them of 7. */
 static void same_as_same(struct lie *l)
 {
-	const uint16_t codec = MD_CODEC_SAME;
-
 	same_as(l, 2, 11);
 	put(l, extent_at(l, 3), 0x30000);
 	put(l, l->block[2] + MD_HEAD_LEN, 0x30000);
 	for (unsigned at = 0; at < 2; at++) {
 		const size_t codec_at = at ? l->block[2] + 48 : entry_at(l, 2) + 24;
 
-		memcpy(l->p + codec_at, &codec, sizeof(codec));
+		bytes_put_u16(l->p + codec_at, MD_CODEC_SAME);
 		put32(l, at ? l->block[2] + 36 : entry_at(l, 2) + 20, 0);
 	}
 }

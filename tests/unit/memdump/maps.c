@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/bytes.h"
 #include "memdump/format.h"
 #include "memdump/sum.h"
 #include "tests/unit/memdump/layers.h"
@@ -22,15 +23,14 @@ struct lie {
 
 static uint64_t get(const struct lie *l, size_t at, unsigned bytes)
 {
-	uint64_t v = 0;
+	struct bytes b = bytes_of(l->p + at, bytes);
 
-	memcpy(&v, l->p + at, bytes);
-	return v;
+	return bytes_uint(&b, bytes);
 }
 
 static void put(struct lie *l, size_t at, uint64_t v, unsigned bytes)
 {
-	memcpy(l->p + at, &v, bytes);
+	bytes_put_uint(l->p + at, v, bytes);
 }
 
 static size_t entry(const struct lie *l, unsigned i)
@@ -390,9 +390,9 @@ static void test_several_records(void **state)
 
 	/* Torn in the second record: the first alone would drop most of the space. */
 	uint8_t *p = made_slurp(d.fd, "mem", &len);
-	uint64_t index;
+	struct bytes trailer = bytes_of(p + len - MD_HEAD_LEN + 24, 8);
+	uint64_t index = bytes_u64(&trailer);
 
-	memcpy(&index, p + len - MD_HEAD_LEN + 24, 8);
 	for (unsigned records = 3; records + 1; records--) {
 		/* The records are the last before the index, of 100, 16384 and 16384 extents. */
 		size_t cut = index;

@@ -20,7 +20,12 @@
 #include "src/target/files.h"
 #include "tests/unit/target/child.h"
 
+/* A multiple of a page. */
+#ifdef __powerpc64__
+enum { PAGE = 65536 };
+#else
 enum { PAGE = 4096 };
+#endif
 
 /* One child's model. */
 struct view {

@@ -253,10 +253,12 @@ struct tiny_elf {
 	uint8_t id[20];
 };
 
+enum { OWN_DATA = BYTE_ORDER == LITTLE_ENDIAN ? ELFDATA2LSB : ELFDATA2MSB };
+
 static void tiny_elf(struct tiny_elf *e)
 {
 	*e = (struct tiny_elf){
-		.eh = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB},
+		.eh = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, OWN_DATA},
 		       .e_phoff = offsetof(struct tiny_elf, ph),
 		       .e_phentsize = sizeof(Elf64_Phdr),
 		       .e_phnum = 2},

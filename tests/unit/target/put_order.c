@@ -79,7 +79,7 @@ static void child(struct child *c)
 	sigemptyset(&all);
 	sigaddset(&all, SIGRTMIN + 5);
 	if (found[0] == 1 && (sigtimedwait(&all, &info, &long_enough) < 0 ||
-			      info.si_code != SI_TIMER || info.si_value.sival_int != 11))
+			      info.si_code != SI_TIMER || (uintptr_t)info.si_value.sival_ptr != 11))
 		found[0] = __LINE__;
 	for (unsigned i = 1; i < NTHREADS; i++)
 		while (!__atomic_load_n(&found[i], __ATOMIC_ACQUIRE))

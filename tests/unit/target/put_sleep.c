@@ -129,7 +129,7 @@ static const struct wait {
 	long (*wait)(void);
 	enum kind kind;
 	bool signalled;
-	bool anonymous; /* made by code that does not hold the number of the call */
+	bool anonymous; /* made by code that does not hold the number of the call, syscall(2) */
 } waits[] = {
 	{"nanosleep", by_nanosleep, EXACT, false, false},
 	{"nanosleep, one buffer", by_same_buffer, EXACT, false, false},
@@ -226,7 +226,10 @@ static void spoil(struct stub *s)
 
 static void check_wait(const struct wait *w, const struct result *r, uint64_t other_ms, bool again)
 {
-	if (again && w->anonymous) {
+	/* Where a register holds it, and nobody changes that, the number is known all the same. */
+	const bool in_register = arch_host()->elf_machine == EM_S390;
+
+	if (again && w->anonymous && !in_register) {
 		assert_int_equal(r->error, EINTR);
 		return;
 	}
@@ -243,6 +246,7 @@ static void check_wait(const struct wait *w, const struct result *r, uint64_t ot
 static void waits_go_on(void **state)
 {
 	const bool again = *state != NULL;
+	const uint64_t began = now_ms();
 	struct stub stub, *s = &stub;
 
 	results = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -257,6 +261,12 @@ static void waits_go_on(void **state)
 	}
 	usleep(at_ms / 2 * 1000);
 	stub_open(s);
+	/* Where a CPU is emulated the sleeps may be over by now. */
+	if (s->p->nthreads < NWAITS + 2 && now_ms() - began > limit_ms) {
+		stub_thaw(s);
+		child_end(&s->c);
+		skip();
+	}
 	assert_int_equal(s->p->nthreads, NWAITS + 2);
 	for (unsigned i = 0; i < NWAITS; i++)
 		if (waits[i].signalled)

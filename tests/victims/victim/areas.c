@@ -239,8 +239,8 @@ static void manyviews_check(void)
 {
 	unsigned n = *spoken + 1;
 
-	*(uint64_t *)(view(0) + 3 * PAGE) = n;
-	if (*(uint64_t *)(view(1) + PAGE) != n)
+	*(volatile uint64_t *)(view(0) + 3 * PAGE) = n;
+	if (*(volatile uint64_t *)(view(1) + PAGE) != n)
 		v_bad("manyviews: a write does not show in the other view");
 	*spoken = n;
 	for (int ms = 0; *spoken == n && ms < 10000; ms++)

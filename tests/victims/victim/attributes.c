@@ -157,13 +157,16 @@ static void eachuser_setup(void)
 /* --- filters: seccomp filters on filters, other ones in every thread -----------------------------
  */
 
+/* The lower half of args[1] in struct seccomp_data. */
+enum { ARGS1 = 24 + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0) };
+
 /* getpriority(9, @key): nobody asks for that. Answers with @error; @over: only for that key. */
 static void add_filter(uint32_t key, uint16_t error)
 {
 	struct sock_filter code[] = {
 		{BPF_LD | BPF_W | BPF_ABS, 0, 0, 0},
 		{BPF_JMP | BPF_JEQ | BPF_K, 0, 3, SYS_getpriority},
-		{BPF_LD | BPF_W | BPF_ABS, 0, 0, 24}, /* args[1] */
+		{BPF_LD | BPF_W | BPF_ABS, 0, 0, ARGS1},
 		{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, key},
 		{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | error},
 		{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},

@@ -120,7 +120,12 @@ uint64_t random_next(uint64_t *state);
 
 /* --- pattern.c: known contents -------------------------------------------------------------------
  */
+/* A multiple of a page: Debian's kernels for ppc64le have 64 KiB or 4. */
+#ifdef __powerpc64__
+enum { PAGE = 65536 };
+#else
 enum { PAGE = 4096 };
+#endif
 
 /* Scenario number n's home: 4 GiB that nothing else uses. */
 #define HOME(n) (0x200000000000ULL + (uint64_t)(n)*0x100000000ULL)

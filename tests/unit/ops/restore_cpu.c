@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/* Images that this CPU cannot take, and register sets that are none: refused, each with its reason.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <elf.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "arch/arch.h"
+#include "src/ops/restore.h"
+
+enum { XSTATE = 0x202, XCR0_OFF = 464, XSTATE_BV_OFF = 512, NSETS = 80 };
+
+/* One process with one thread that has every register set of this CPU. */
+static uint8_t bytes[ARCH_REGSET_MAX];
+static struct m_regset sets[NSETS];
+static struct m_thread thread;
+static struct m_proc proc;
+static struct model model;
+static uint64_t auxv[4];
+static struct restore_opts opts;
+static struct restore restore;
+static struct err err;
+
+static int fresh(void **state)
+{
+	uint32_t n = 0;
+
+	memset(bytes, 0, sizeof(bytes));
+	for (const struct arch_regset *a = arch_host()->regsets; a->note; a++)
+		sets[n++] = (struct m_regset){a->note, a->size ? a->size : 576, bytes};
+	thread = (struct m_thread){.tid = 77, .nregsets = n, .regsets = sets};
+	memcpy(auxv, (uint64_t[4]){AT_HWCAP, 0, AT_HWCAP2, 0}, sizeof(auxv));
+	proc = (struct m_proc){.pid = 77, .comm = "p", .nthreads = 1, .threads = &thread};
+	proc.mm.nauxv = 4;
+	proc.mm.auxv = auxv;
+	model = (struct model){.elf_machine = arch_host()->elf_machine,
+			       .page_size = (uint32_t)sysconf(_SC_PAGESIZE),
+			       .nprocs = 1,
+			       .procs = &proc};
+	opts = (struct restore_opts){.dir = "i"};
+	restore = (struct restore){.opts = &opts, .model = &model};
+	return 0;
+}
+
+static void refused(const char *why)
+{
+	int ret;
+
+	err = (struct err){0};
+	ret = restore_check_cpu(&restore, &err);
+	if (ret >= 0 || !strstr(err.msg, why))
+		fail_msg("wanted \"%s\", got %d \"%s\"", why, ret, err.msg);
+}
+
+static void taken(void)
+{
+	err = (struct err){0};
+	if (restore_check_cpu(&restore, &err) < 0)
+		fail_msg("%s", err.msg);
+}
+
+static void another_machine(void **state)
+{
+	taken();
+	model.elf_machine = model.elf_machine == EM_S390 ? EM_PPC64 : EM_S390;
+	refused("an image of another CPU");
+	fresh(state);
+	model.page_size = model.page_size == 65536 ? 4096 : 65536;
+	refused(model.page_size == 65536 ? "pages of 65536 bytes, this kernel of"
+					 : "pages of 4096 bytes, this kernel of 65536");
+	fresh(state);
+	model.nprocs = 0;
+	refused("holds no process");
+}
+
+static void hostile_sets(void **state)
+{
+	uint32_t n = thread.nregsets;
+
+	thread.nregsets = 0;
+	taken(); /* a leader that has ended */
+	thread.nregsets = n;
+	thread.regsets = sets + 1;
+	thread.nregsets = n - 1;
+	refused("no general registers");
+	fresh(state);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t len = sets[i].len;
+
+		sets[i].len = 0;
+		refused("has 0 bytes");
+		sets[i].len = arch_host()->regsets[i].size ? len + 8 : ARCH_REGSET_MAX + 1;
+		refused(arch_host()->regsets[i].name);
+		sets[i].len = len;
+	}
+	taken();
+	sets[n] = sets[0];
+	thread.nregsets = n + 1;
+	refused("0x1 twice");
+	sets[n].note = 0x7777; /* not known here: the kernel decides */
+	taken();
+	for (uint32_t i = n; i < NSETS; i++)
+		sets[i] = (struct m_regset){0x8000 + i, 8, bytes};
+	thread.nregsets = NSETS;
+	refused("80 register sets");
+}
+
+/* The whole of what is looked at, also in a second thread and process. */
+static void second_ones(void **state)
+{
+	struct m_thread two[2] = {thread, thread};
+	struct m_proc procs[2] = {proc, proc};
+
+	two[1].tid = 78;
+	two[1].nregsets = 0;
+	proc.threads = two;
+	proc.nthreads = 2;
+	refused("thread 78 has no general registers");
+	fresh(state);
+	procs[1].pid = 79;
+	procs[1].threads = &two[1];
+	two[1] = thread;
+	two[1].tid = 79;
+	two[1].regsets = sets + 1;
+	model.procs = procs;
+	model.nprocs = 2;
+	refused("thread 79 has no general registers");
+	procs[1].state = M_DEAD;
+	taken();
+}
+
+static void told_features(void **state)
+{
+	auxv[3] = 1ull << 63;
+	refused("pid 77 (p) was started on a CPU that has what this one lacks: AT_HWCAP2 0x8000000000000000");
+	assert_non_null(strstr(err.hint, "--cpu-cap ^ins"));
+	opts.cpu_unchecked = RESTORE_CPU_FPU;
+	refused("AT_HWCAP2");
+	opts.cpu_unchecked = RESTORE_CPU_INS;
+	taken();
+}
+
+/* No CPU has bit 40 of XCR0; Linux has no use for bit 8. */
+static void vectors(void **state)
+{
+	uint64_t v = 1ull << 40 | 3;
+
+	if (!arch_inject.cpu_lacks)
+		skip();
+	memcpy(bytes + XCR0_OFF, &v, sizeof(v));
+	refused("thread 77 ran on a CPU with registers that this one lacks: XCR0 0x10000000000");
+	assert_non_null(strstr(err.hint, "--cpu-cap ^fpu"));
+	opts.cpu_unchecked = RESTORE_CPU_INS;
+	refused("XCR0");
+	opts.cpu_unchecked = RESTORE_CPU_FPU;
+	taken();
+	v = 1 << 8;
+	memcpy(bytes + XSTATE_BV_OFF, &v, sizeof(v));
+	refused("thread 77 has registers that this CPU lacks: processor trace, XCR0 0x10000000000");
+	v = 0;
+	memcpy(bytes + XSTATE_BV_OFF, &v, sizeof(v));
+	taken();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(another_machine, fresh),
+		cmocka_unit_test_setup(hostile_sets, fresh),
+		cmocka_unit_test_setup(second_ones, fresh),
+		cmocka_unit_test_setup(told_features, fresh),
+		cmocka_unit_test_setup(vectors, fresh),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
