@@ -90,7 +90,7 @@ struct tree {
 	int stop_fd;		     /* readable when the tool is gone: give up; -1: none */
 	unsigned long options;	     /* PTRACE_O_*, TREE_OPTIONS and what else is wanted */
 	unsigned timeout_ms;
-	bool missed; /* a thread that was listed was gone before it could be seized */
+	bool missed;	     /* a thread that was listed was gone before it could be seized */
 	struct ready *ready; /* files of threads; whoever sets it frees it; NULL: none */
 };
 
