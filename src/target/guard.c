@@ -164,8 +164,9 @@ static int guard_resume(struct guard *g, struct err *err)
 /* While the tree runs: once more what is slow, or for the first time. */
 static int guard_survey_again(struct guard *g, struct err *err)
 {
+	/* Soft-dirty marks are no property of a mapping. */
 	for (uint32_t i = 0; i < g->tracks->n; i++)
-		if (g->tracks->v[i].on)
+		if (g->tracks->v[i].on && dirty_tracks(g->dirty, (pid_t)g->tracks->v[i].pid))
 			gather_tracked(g->gather);
 	if (g->opts->maps_later)
 		return gather_survey_maps(g->gather, err);

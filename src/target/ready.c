@@ -14,7 +14,10 @@
 #include "src/target/idmap.h"
 #include "src/target/procfs.h"
 
-enum { MOST_THREADS = 16384, SPARE = 256 /* descriptors for everything else */ };
+enum {
+	MOST_THREADS = 16384,
+	SPARE = 4352 /* descriptors for everything else, userfaultfds first */
+};
 
 static const char *const names[READY_FILES] = {
 	[READY_CHILDREN] = "children",
@@ -44,8 +47,10 @@ struct ready *ready_new(void)
 	setrlimit(RLIMIT_NOFILE, &lim);
 	if (lim.rlim_cur == RLIM_INFINITY || lim.rlim_cur > READY_FILES * MOST_THREADS + SPARE)
 		r->room = MOST_THREADS;
-	else if (lim.rlim_cur > SPARE)
-		r->room = (uint32_t)(lim.rlim_cur - SPARE) / READY_FILES;
+	else
+		r->room = (uint32_t)(lim.rlim_cur -
+				     (lim.rlim_cur / 2 < SPARE ? lim.rlim_cur / 2 : SPARE)) /
+			  READY_FILES;
 	return r;
 }
 

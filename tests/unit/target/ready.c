@@ -90,6 +90,58 @@ static void test_gone(void **state)
 	ready_free(r);
 }
 
+/* A list of children comes a page at a time. */
+static void test_many_children(void **state)
+{
+	enum { CHILDREN = 900 };
+	static char list[16384];
+	struct ready *r = ready_new();
+	pid_t pid = fork();
+	char *save = NULL;
+	int n;
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (int i = 0; i < CHILDREN; i++) {
+			pid_t me = getpid();
+
+			if (fork() == 0) {
+				prctl(PR_SET_PDEATHSIG, SIGKILL);
+				if (getppid() == me)
+					pause();
+				_exit(0);
+			}
+		}
+		pause();
+	}
+	ready_open(r, pid);
+	for (int i = 0; i < 500; i++) {
+		assert_true(ready_read(r, pid, pid, READY_CHILDREN, list, sizeof(list)) >= 0);
+		n = 0;
+		for (char *s = strtok_r(list, " ", &save); s; s = strtok_r(NULL, " ", &save))
+			n++;
+		if (n == CHILDREN)
+			break;
+		usleep(20000);
+	}
+	assert_int_equal(n, CHILDREN);
+	end(pid);
+	ready_free(r);
+}
+
+/* The list of a thread that has ended is empty; its number may be another's. */
+static void test_gone_children(void **state)
+{
+	struct ready *r = ready_new();
+	pid_t pid = child();
+
+	ready_open(r, pid);
+	end(pid);
+	close(told[1]);
+	assert_true(ready_read(r, pid, pid, READY_CHILDREN, text, sizeof(text)) < 0);
+	ready_free(r);
+}
+
 /* What does not fit is cut, as it is without. */
 static void test_small_room(void **state)
 {
@@ -106,8 +158,8 @@ static void test_small_room(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_reads_now),
-		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_reads_now),     cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_many_children), cmocka_unit_test(test_gone_children),
 		cmocka_unit_test(test_small_room),
 	};
 
