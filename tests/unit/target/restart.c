@@ -123,9 +123,13 @@ static long by_semop(void)
 	return semop(semaphore, &op, 1) ? errno : 0;
 }
 
+/* Begun again it compares first: EAGAIN says that the word has changed, and nobody woke it before. */
 static long by_futex_forever(void)
 {
-	return syscall(SYS_futex, &word, FUTEX_WAIT, 0, NULL, NULL, 0) ? errno : 0;
+	if (syscall(SYS_futex, &word, FUTEX_WAIT, 0, NULL, NULL, 0) == 0 ||
+	    (errno == EAGAIN && __atomic_load_n(&word, __ATOMIC_ACQUIRE)))
+		return 0;
+	return errno;
 }
 
 static volatile sig_atomic_t handled;
