@@ -2,9 +2,7 @@
 /*
  * A log of raw arguments, decoded offline: all a caller includes.
  *
- *	struct err err = {0};
- *
- *	binlog_open("run.blog", NULL, &err);
+ *	binlog_open("run.blog", NULL, NULL);	a struct err of base/err.h says why it failed
  *	BINLOG(BINLOG_INFO, "read %zu bytes of %s in %.3f s\n", n, path, seconds);
  *	...
  *	binlog_close();
@@ -19,8 +17,8 @@
  * shares it (vfork) may log while its parent waits, and speaks with the parent's tid.
  *
  * A call is no cancellation point, and a handler may leave it by longjmp(). Only a handler that
- *both interrupts a call and forks must not return in the child, which would end the call in the
- *ring of its parent. Shared objects with calls of their own may be loaded and unloaded.
+ * both interrupts a call and forks must not return in the child, which would end the call in the
+ * ring of its parent. Shared objects with calls of their own may be loaded and unloaded.
  *
  * A call that has returned is in the file, whatever happens to the process afterwards. What happens
  * to the machine is another matter: binlog_sync().

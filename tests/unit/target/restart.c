@@ -123,7 +123,8 @@ static long by_semop(void)
 	return semop(semaphore, &op, 1) ? errno : 0;
 }
 
-/* Begun again it compares first: EAGAIN says that the word has changed, and nobody woke it before. */
+/* Begun again it compares first: EAGAIN says that the word has changed, and nobody woke it before.
+ */
 static long by_futex_forever(void)
 {
 	if (syscall(SYS_futex, &word, FUTEX_WAIT, 0, NULL, NULL, 0) == 0 ||
