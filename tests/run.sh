@@ -157,7 +157,7 @@ start() { # INDEX
 }
 
 declare -A slot_of=() began=()
-passed=0 failed=0 skipped=0 done_n=0 failures=()
+passed=0 failed=0 skipped=0 done_n=0 failures=() logs=()
 
 finish() { # INDEX
 	local i=$1 rc=1 log sec
@@ -179,7 +179,7 @@ finish() { # INDEX
 		;;
 	*)
 		failed=$((failed + 1))
-		failures+=("${names[i]}")
+		failures+=("$i") logs[i]=$log
 		[ "$rc" = 124 ] || [ "$rc" = 137 ] && rc="$rc, timeout"
 		echo "$at FAIL ${names[i]} (exit $rc, ${sec}s), $log:"
 		tail -n 60 "$log" | sed 's/^/    | /'
@@ -225,6 +225,9 @@ done
 run_all "$slots" "${together[@]}"
 run_all 1 "${alone[@]}"
 
-[ ${#failures[@]} -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
+# Once more where the last lines of a long output are all that is read.
+for i in "${failures[@]}"; do
+	echo "failed: ${names[i]}: $(grep -aE '^(BAD|FATAL|not ok|.*(FAIL|ERROR|error:|timeout))' "${logs[i]}" | head -n 8 | cut -c 1-600)"
+done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

@@ -441,6 +441,7 @@ struct m_finding {
 	uint32_t pid;
 	char text[200]; /* "fd 7: io_uring instance: not supported" */
 	bool fatal;	/* the dump is refused */
+	bool passing;	/* of a moment: may be over when looked at again */
 };
 
 struct model {

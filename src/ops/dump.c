@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "binlog/pr.h"
+#include "src/ops/dump_log.h"
 #include "src/ops/ops.h"
 #include "src/ops/parent.h"
 #include "src/ops/precopy.h"
@@ -106,6 +107,15 @@ static int dump_refuse(struct dump *d, struct err *err)
 		 "`stasis check --pid %d` lists all that is in the way",
 		 d->opts->pid);
 	return -EOPNOTSUPP;
+}
+
+/* A connection that is about to be accepted, a stack that is full for now. */
+static bool in_passing(const struct dump *d)
+{
+	for (uint32_t i = 0; d->model && i < d->model->nfindings; i++)
+		if (d->model->findings[i].passing)
+			return true;
+	return false;
 }
 
 /* Whether memory is to be copied while the tree runs, where that works. */
@@ -207,55 +217,6 @@ static int dump_map_criu(struct dump *d, struct ranges *r, struct err *err)
 	return d->writer ? 0 : -err->errnum;
 }
 
-/* Numbers and names only, stored raw: cheap enough for the freeze window. */
-static void log_model(const struct model *m, const struct ranges *r)
-{
-	for (uint32_t i = 0; i < m->nprocs; i++) {
-		const struct m_proc *p = &m->procs[i];
-
-		pr_info("pid %u (%s): state %d, %u threads, %u mappings\n", p->pid, p->comm,
-			p->state, p->nthreads, p->mm.nvmas);
-		for (uint32_t j = 0; j < p->nthreads; j++)
-			pr_debug("tid %u (%s): pc %#" PRIx64 " sp %#" PRIx64
-				 " in system call: %d\n",
-				 p->threads[j].tid, p->threads[j].comm, p->threads[j].pc,
-				 p->threads[j].sp, p->threads[j].in_syscall);
-	}
-	pr_debug("%zu ranges to read\n", r->n);
-}
-
-/* An image has them; where there is none, this is all that tells. */
-static void log_mappings(const struct model *m)
-{
-	for (uint32_t i = 0; i < m->nprocs; i++)
-		for (uint32_t j = 0; j < m->procs[i].mm.nvmas; j++) {
-			const struct m_vma *v = &m->procs[i].mm.vmas[j];
-
-			pr_debug("pid %u: %" PRIx64 "-%" PRIx64
-				 " prot %u flags %#x kind %d file %u\n",
-				 m->procs[i].pid, v->start, v->end, v->prot, v->flags, v->kind,
-				 v->file_id);
-		}
-}
-
-static void log_result(const struct dump *d, int ret, const struct err *err)
-{
-	const struct dump_result *r = d->res;
-
-	if (ret < 0 && d->model)
-		log_mappings(d->model);
-	for (uint32_t i = 0; i < r->nfindings; i++)
-		pr_warn("pid %u: %s\n", r->findings[i].pid, r->findings[i].text);
-	pr_info("read %" PRIu64 " bytes, wrote %" PRIu64 ", bottleneck %s; frozen %" PRIu64
-		" us, memory %" PRIu64 " us, commit %" PRIu64 " us\n",
-		r->mem.raw_bytes, r->mem.file_bytes, r->mem.bottleneck ? r->mem.bottleneck : "none",
-		r->frozen_ns / 1000, r->memory_ns / 1000, r->commit_ns / 1000);
-	if (ret < 0)
-		pr_err("dump of pid %d into %s failed: %s\n", d->opts->pid, d->opts->dir, err->msg);
-	else
-		pr_info("dump of pid %d into %s done\n", d->opts->pid, d->opts->dir);
-}
-
 /* Without pre-copy: all private memory of the root at a gigabyte per second, at least. */
 static int dump_budget(struct dump *d, struct err *err)
 {
@@ -344,7 +305,7 @@ static int dump_memory(struct dump *d, struct err *err)
 	int ret;
 
 	ret = ranges_collect(&r, d->model, err);
-	log_model(d->model, &r);
+	dump_log_model(d->model, r.n);
 	if (ret == 0 && d->criu)
 		ret = dump_map_criu(d, &r, err);
 	if (ret < 0)
@@ -543,7 +504,9 @@ static void dump_account(struct dump *d)
 	}
 }
 
-int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struct err *err)
+/* *@ret_passing: what is in the way may be gone when it is tried again. */
+static int dump_once(const struct dump_opts *opts, struct dump_result *ret_result,
+		     bool *ret_passing, struct err *err)
 {
 	struct dump d = {.opts = opts, .res = ret_result, .stats_fd = -1};
 	uint64_t t0 = now_ns();
@@ -577,7 +540,8 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 	if (ret == 0 && d.precopy && opts->track_mem)
 		dump_keep(&d);
 	dump_account(&d);
-	log_result(&d, ret, err);
+	*ret_passing = ret == -EOPNOTSUPP && in_passing(&d);
+	dump_log_result(opts, ret_result, d.model, ret, err);
 	if (!d.committed)
 		dump_unlink(&d);
 	if (d.writer)
@@ -591,5 +555,25 @@ int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struc
 	if (d.stats_fd >= 0)
 		close(d.stats_fd);
 	ret_result->total_ns = now_ns() - t0;
+	return ret;
+}
+
+int dump_run(const struct dump_opts *opts, struct dump_result *ret_result, struct err *err)
+{
+	bool passing;
+	int ret = dump_once(opts, ret_result, &passing, err);
+
+	/* A running program leaves a moment's state soon: 10, 20, 40, 80, 160 ms later. */
+	for (long ms = 10; ret < 0 && passing && ms <= 160; ms *= 2) {
+		struct timespec wait = {.tv_nsec = ms * 1000000};
+
+		if (opts->stop && opts->stop(opts->arg))
+			break;
+		pr_info("dump of pid %d: again in %ld ms\n", opts->pid, ms);
+		nanosleep(&wait, NULL);
+		free(ret_result->findings);
+		err_clear(err);
+		ret = dump_once(opts, ret_result, &passing, err);
+	}
 	return ret;
 }

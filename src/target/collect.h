@@ -148,12 +148,15 @@ pid_t proc_viewer(pid_t pid);
 
 /*
  * Notes something that the image does not carry; finding_fatal() that without it the tree cannot be
- * restored to what it was. Control characters, which a target may put into names, become '?'. 0 or
+ * restored to what it was; finding_passing() that it is so at this moment, and a program that goes
+ * on soon leaves it behind. Control characters, which a target may put into names, become '?'. 0 or
  * -ENOMEM.
  */
 __attribute__((format(printf, 3, 4))) int finding_add(struct model *m, uint32_t pid,
 						      const char *fmt, ...);
 __attribute__((format(printf, 3, 4))) int finding_fatal(struct model *m, uint32_t pid,
 							const char *fmt, ...);
+__attribute__((format(printf, 3, 4))) int finding_passing(struct model *m, uint32_t pid,
+							  const char *fmt, ...);
 
 #endif

@@ -6,7 +6,8 @@
 
 #include "src/target/collect.h"
 
-static int finding_push(struct model *m, uint32_t pid, bool fatal, const char *fmt, va_list ap)
+static int finding_push(struct model *m, uint32_t pid, bool fatal, bool passing, const char *fmt,
+			va_list ap)
 {
 	struct m_finding *e = model_push(m, &m->findings, &m->nfindings, sizeof(*e));
 
@@ -14,6 +15,7 @@ static int finding_push(struct model *m, uint32_t pid, bool fatal, const char *f
 		return -ENOMEM;
 	e->pid = pid;
 	e->fatal = fatal;
+	e->passing = passing;
 	vsnprintf(e->text, sizeof(e->text), fmt, ap);
 	for (unsigned char *c = (unsigned char *)e->text; *c; c++)
 		if (*c < ' ' || *c == 0x7f)
@@ -27,7 +29,7 @@ int finding_add(struct model *m, uint32_t pid, const char *fmt, ...)
 	int ret;
 
 	va_start(ap, fmt);
-	ret = finding_push(m, pid, false, fmt, ap);
+	ret = finding_push(m, pid, false, false, fmt, ap);
 	va_end(ap);
 	return ret;
 }
@@ -38,7 +40,18 @@ int finding_fatal(struct model *m, uint32_t pid, const char *fmt, ...)
 	int ret;
 
 	va_start(ap, fmt);
-	ret = finding_push(m, pid, true, fmt, ap);
+	ret = finding_push(m, pid, true, false, fmt, ap);
+	va_end(ap);
+	return ret;
+}
+
+int finding_passing(struct model *m, uint32_t pid, const char *fmt, ...)
+{
+	va_list ap;
+	int ret;
+
+	va_start(ap, fmt);
+	ret = finding_push(m, pid, true, true, fmt, ap);
 	va_end(ap);
 	return ret;
 }

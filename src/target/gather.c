@@ -459,9 +459,10 @@ static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p,
 	if (why.class == ERR_TARGET_GONE || why.class == ERR_TIMEOUT)
 		return err_take(err, &why);
 	proc_collect_slack(p);
-	return finding_fatal(g->m, p->pid,
-			     "its signal actions, timers and limits cannot be asked for: %s",
-			     why.msg) < 0
+	/* EAGAIN: a stack is full, at this moment. */
+	return (why.errnum == EAGAIN ? finding_passing : finding_fatal)(
+		       g->m, p->pid,
+		       "its signal actions, timers and limits cannot be asked for: %s", why.msg) < 0
 		       ? err_set(err, ENOMEM, "findings of pid %u", p->pid)
 		       : 0;
 }

@@ -178,21 +178,24 @@ static int waiting(int sk)
 	return getsockopt(sk, SOL_TCP, TCP_INFO, &info, &len) < 0 ? 0 : (int)info.tcpi_unacked;
 }
 
-static const char *not_supported(const struct m_inet *i, int sk)
+static const char *not_supported(const struct m_inet *i, int sk, bool *ret_passing)
 {
 	char ulp[16] = "";
 	socklen_t len = sizeof(ulp) - 1;
 	int n;
 
+	*ret_passing = false;
 	switch (i->proto) {
 	case IPPROTO_TCP:
 		if (getsockopt(sk, SOL_TCP, ULP, ulp, &len) == 0 && *ulp)
 			return "TCP socket with an upper layer protocol (TLS in the kernel)";
+		*ret_passing = true;
 		return i->state == M_SK_LISTEN && waiting(sk)
 			       ? "listening TCP socket with connections that wait to be accepted"
 			       : NULL;
 	case IPPROTO_UDP:
 	case UDPLITE:
+		*ret_passing = true;
 		return sk_int(sk, IPPROTO_UDP, CORK) && ioctl(sk, SIOCOUTQ, &n) == 0 && n
 			       ? "UDP socket with a datagram that is not complete (UDP_CORK)"
 			       : NULL;
@@ -204,13 +207,15 @@ static const char *not_supported(const struct m_inet *i, int sk)
 static int inet_findings(struct files *f, const struct proc_at *at, uint32_t fd, int sk,
 			 const struct m_inet *i, struct err *err)
 {
-	const char *what = not_supported(i, sk);
+	bool passing;
+	const char *what = not_supported(i, sk, &passing);
 	char src[64];
 	int n = 0, ret = 0;
 
 	if (what)
-		ret = finding_fatal(f->m, at->pid, "fd %u: %s, %s: not supported", fd, what,
-				    inet_printed(i, false, src));
+		ret = (passing ? finding_passing
+			       : finding_fatal)(f->m, at->pid, "fd %u: %s, %s: not supported", fd,
+						what, inet_printed(i, false, src));
 	else if (i->type != SOCK_STREAM && ioctl(sk, SIOCINQ, &n) == 0 && n)
 		ret = finding_add(
 			f->m, at->pid,

@@ -200,7 +200,7 @@ static int put_frame_somewhere(struct remote *r, size_t *ret_len, struct err *er
 			return ret;
 		}
 	}
-	return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+	return err_fail(err, EAGAIN, ERR_UNSUPPORTED,
 			"process %d: no thread has a stack on which a signal frame would be safe",
 			r->proc->pid);
 }

@@ -262,10 +262,10 @@ static int pending_outside(struct files *f, uint32_t pid, uint32_t fd, uint32_t 
 
 	for (uint32_t i = 0; i < f->npending && !f->hands_off; i++)
 		n += f->pending[i].listener == ino && !in_tree(f, f->pending[i].client);
-	return n && finding_fatal(f->m, pid,
-				  "fd %u: listening unix socket: %u connection%s from outside of "
-				  "the tree wait to be accepted: try again later",
-				  fd, n, n > 1 ? "s" : "") < 0
+	return n && finding_passing(f->m, pid,
+				    "fd %u: listening unix socket: %u connection%s from outside of "
+				    "the tree wait to be accepted: try again later",
+				    fd, n, n > 1 ? "s" : "") < 0
 		       ? nomem(pid, fd, err)
 		       : 0;
 }
