@@ -117,8 +117,8 @@ struct dump_result {
 
 /*
  * Dumps the tree below opts->pid into opts->dir. On failure the tree runs on and no image is left.
- * What is in the way of an image at that moment alone (a connection that waits to be accepted) is waited
- * for: up to six tries within half a second. @ret is filled as far as the last one went.
+ * What is in the way of an image at that moment alone (a connection that waits to be accepted) is
+ * waited for: up to six tries within half a second. @ret is filled as far as the last one went.
  */
 int dump_run(const struct dump_opts *opts, struct dump_result *ret, struct err *err);
 
