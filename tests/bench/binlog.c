@@ -12,7 +12,8 @@
  * `ratio` is p50 over the p50 of the bare loop of this run; `bar` is what the project asks for.
  * What two threads take is compared in CPU time: on a busy machine they may have to share a CPU.
  * Beside it stands what the bare loop does in two threads, and two processes with a log each, which
- * share nothing of ours: what those lose as well, the machine takes and not the log.
+ * share nothing of ours: what those lose as well, the machine takes and not the log. The call
+ *alone, without the kernel's writing, is the p50 of the batches of such threads.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +37,8 @@
 #define BATCH	  256
 #define SAMPLES	  40 /* per row and round */
 #define ROUNDS	  50
-#define SUSTAINED 3000000
+#define BATCHES	  11719
+#define SUSTAINED (BATCH * BATCHES) /* 3 million */
 
 static uint64_t now_ns(void)
 {
@@ -234,26 +236,37 @@ static uint64_t thread_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* A thread's work and its CPU time per call. */
+/* A thread's work, its CPU time per call and the p50 of its batches. */
 struct work {
 	void (*run)(unsigned n);
-	double cpu;
+	double cpu, p50;
+	double *batches;
 };
+
+static double work_batches[2][BATCHES];
 
 static void *work(void *arg)
 {
 	struct work *w = arg;
-	uint64_t t = thread_ns();
+	uint64_t t = thread_ns(), b = now_ns();
 
-	w->run(SUSTAINED);
+	for (unsigned i = 0; i < BATCHES; i++) {
+		uint64_t e;
+
+		w->run(BATCH);
+		e = now_ns();
+		w->batches[i] = (double)(e - b) / BATCH;
+		b = e;
+	}
 	w->cpu = (double)(thread_ns() - t) / SUSTAINED;
 	return NULL;
 }
 
-/* CPU time per call of @nthreads that do the same at once, this one among them. */
-static double in_threads(void (*run)(unsigned n), unsigned nthreads)
+/* Time per call of @nthreads that do the same at once, this one among them: CPU time; p50 of
+ * batches. */
+static double in_threads(void (*run)(unsigned n), unsigned nthreads, double *ret_p50)
 {
-	struct work w[2] = {{run, 0}, {run, 0}};
+	struct work w[2] = {{run, 0, 0, work_batches[0]}, {run, 0, 0, work_batches[1]}};
 	pthread_t other;
 
 	if (nthreads == 2)
@@ -261,6 +274,9 @@ static double in_threads(void (*run)(unsigned n), unsigned nthreads)
 	work(&w[0]);
 	if (nthreads == 2)
 		pthread_join(other, NULL);
+	*ret_p50 = 0;
+	for (unsigned i = 0; i < nthreads; i++)
+		*ret_p50 += percentile(w[i].batches, BATCHES, 50) / nthreads;
 	return (w[0].cpu + w[1].cpu) / nthreads;
 }
 
@@ -283,13 +299,13 @@ static void run_bare_alone(unsigned n)
 }
 
 /* Time per call of a thread with everything that follows: open to close, or fopen to fclose. */
-static double sustained(const char *path, unsigned nthreads, double *ret_cpu)
+static double sustained(const char *path, unsigned nthreads, double *ret_cpu, double *ret_p50)
 {
 	uint64_t t;
 
 	open_log(path);
 	t = now_ns();
-	*ret_cpu = in_threads(run_2, nthreads);
+	*ret_cpu = in_threads(run_2, nthreads, ret_p50);
 	binlog_close();
 	t = now_ns() - t;
 	unlink(path);
@@ -302,17 +318,17 @@ static double sustained_apart(const char *path)
 	double *cpu = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	char other[4200];
 	pid_t pid;
-	double ret;
+	double ret, p50;
 
 	if (cpu == MAP_FAILED)
 		abort();
 	snprintf(other, sizeof(other), "%s.other", path);
 	pid = fork();
 	if (pid == 0) {
-		sustained(other, 1, cpu);
+		sustained(other, 1, cpu, &p50);
 		_exit(0);
 	}
-	sustained(path, 1, cpu + 1);
+	sustained(path, 1, cpu + 1, &p50);
 	while (waitpid(pid, NULL, 0) < 0)
 		;
 	ret = (cpu[0] + cpu[1]) / 2;
@@ -356,10 +372,12 @@ static void measure_sustained(const char *path)
 	double bare[TURNS];
 	double alone[2][TURNS];
 	double apart[TURNS];
-	double pairs[3][TURNS];
+	double calls[2][TURNS];
+	double pairs[4][TURNS];
 
 	for (unsigned i = 0; i < TURNS; i++) {
 		uint64_t t = now_ns();
+		double p50;
 
 		run_bare(SUSTAINED);
 		bare[i] = (double)(now_ns() - t) / SUSTAINED;
@@ -367,13 +385,14 @@ static void measure_sustained(const char *path)
 		for (unsigned k = 0; k < 2; k++) {
 			unsigned n = k ^ (i & 1);
 
-			wall[n][i] = sustained(path, n + 1, &cpu[n][i]);
-			alone[n][i] = in_threads(run_bare_alone, n + 1);
+			wall[n][i] = sustained(path, n + 1, &cpu[n][i], &calls[n][i]);
+			alone[n][i] = in_threads(run_bare_alone, n + 1, &p50);
 		}
 		apart[i] = sustained_apart(path);
 		pairs[0][i] = cpu[1][i] / cpu[0][i];
 		pairs[1][i] = apart[i] / cpu[0][i];
 		pairs[2][i] = alone[1][i] / alone[0][i];
+		pairs[3][i] = calls[1][i] / calls[0][i];
 		file[i] = sustained_fprintf(path);
 	}
 	report("bare, sustained", bare, TURNS, 0);
@@ -381,12 +400,16 @@ static void measure_sustained(const char *path)
 	report("sustained, two threads, 2 ints, wall time per call of a thread", wall[1], TURNS, 0);
 	report("sustained, one thread, CPU time", cpu[0], TURNS, 0);
 	report("sustained, two threads, CPU time", cpu[1], TURNS, 0);
+	report("call, 2 ints, one thread, p50 of its batches", calls[0], TURNS, 0);
+	report("call, 2 ints, two threads, p50 of their batches", calls[1], TURNS, 0);
 	report("sustained fprintf, 2 ints, flush included", file, TURNS, 0);
 
 	report("sustained, two processes with a log each, CPU time", apart, TURNS, 0);
 	report("bare, one thread, CPU time", alone[0], TURNS, 0);
 	report("bare, two threads, CPU time", alone[1], TURNS, 0);
 	/* report() has sorted them. */
+	print_ratio("p50 of calls, two threads over one", pairs[3], calls[1][0] / calls[0][0],
+		    true);
 	print_ratio("CPU time per call, two threads over one", pairs[0], cpu[1][0] / cpu[0][0],
 		    true);
 	print_ratio("CPU time per call, two processes with a log each over one", pairs[1],
