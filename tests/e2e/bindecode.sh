@@ -40,11 +40,11 @@ between() { # LOW N HIGH
 between 5 "$info" 50 || bad "$info lines of level info"
 [ "$(lines -l 3 "$b")" = "$info" ] || bad "levels by number"
 [ "$(lines -l error "$b")" = 0 ] || bad "errors in a log of success"
-sum "files" "$all" "$(lines -s dump.c "$b")" "$(lines -s src/target/guard.c "$b")" "$(lines -s phase.c "$b")"
-[ "$(lines -s 'src/*/dump.c' "$b")" = "$(lines -s dump.c "$b")" ] || bad "files by pattern"
-line=$("$BINDECODE" -P '%b:%n|' -s dump.c "$b" | sed -n 's/^dump.c:\([0-9]*\)|.*in system call.*/\1/p' | head -n 1)
-n=$(lines -s "dump.c:$line" "$b")
-between 300 "$n" 400 || bad "$n lines of dump.c:$line"
+sum "files" "$all" "$(lines -s 'dump*.c' "$b")" "$(lines -s src/target/guard.c "$b")" "$(lines -s phase.c "$b")"
+[ "$(lines -s 'src/*/dump_log.c' "$b")" = "$(lines -s dump_log.c "$b")" ] || bad "files by pattern"
+line=$("$BINDECODE" -P '%b:%n|' -s dump_log.c "$b" | sed -n 's/^dump_log.c:\([0-9]*\)|.*in system call.*/\1/p' | head -n 1)
+n=$(lines -s "dump_log.c:$line" "$b")
+between 300 "$n" 400 || bad "$n lines of dump_log.c:$line"
 [ "$(lines -e ' in system call: [0-9]+' "$b")" = "$n" ] || bad "--grep"
 [ "$(lines -i -e ' IN SYSTEM CALL: [0-9]+' "$b")" = "$n" ] || bad "--ignore-case"
 sum "invert" "$all" "$n" "$(lines -v -e ' in system call: [0-9]+' "$b")"
@@ -77,7 +77,7 @@ python3 - "$BINDECODE" "$a" "$b" <<-'X' || bad "forms: see above"
 	objects = [json.loads(line) for line in run("-F", "json").splitlines()]
 	same("json", [o["text"].rstrip("\n") for o in objects])
 	first = next(o for o in objects if "in system call: %d" in o["format"])
-	if first["args"][0] != {"u32": first["args"][0]["u32"]} or first["level"] != "debug" or not first["file"].endswith("dump.c"):
+	if first["args"][0] != {"u32": first["args"][0]["u32"]} or first["level"] != "debug" or not first["file"].endswith("dump_log.c"):
 	    sys.exit(f"json: {first}")
 	age = datetime.datetime.now().timestamp() - first["unix"]
 	if not 0 <= age < 120:
