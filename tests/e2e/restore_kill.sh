@@ -23,6 +23,17 @@ alive() {
 		[ ! -d "/proc/$p" ] || grep -q '^State:.Z' "/proc/$p/status" 2>/dev/null || echo "$p"
 	done
 }
+# settle N...: until one of these numbers of processes is there; sets left.
+settle() {
+	local j n
+	for ((j = 0; j < 100; j++)); do
+		left=$(alive | wc -l)
+		for n in "$@"; do
+			[ "$left" != "$n" ] || return
+		done
+		sleep 0.02
+	done
+}
 kill_all() {
 	local p i
 	for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done
@@ -76,17 +87,18 @@ for ((i = 0; i < rounds || (whole < 4 && i < 2 * rounds); i++)); do
 	wait "$tool" 2>/dev/null
 	RC=$?
 	[ $RC = 137 ] && killed=$((killed + 1))
-	# Dying takes a moment, and so does the worker's last step.
-	for ((j = 0; j < 100; j++)); do
-		left=$(alive | wc -l)
-		case $left in 0 | "${#pids[@]}") break ;; esac
-		sleep 0.02
-	done
+	# Dying takes a moment, and so does the worker's last step: all may be there and none of them stay.
+	answer=
+	settle 0 "${#pids[@]}"
+	if [ "$left" != 0 ] && answer=$("$VICTIM" --check "$TMPDIR/v" 20); then
+		whole=$((whole + 1))
+		kill_all
+		continue
+	fi
+	settle 0
 	if [ "$left" = 0 ]; then
 		nothing=$((nothing + 1))
-		[ $RC != 0 ] || bad "$what: success, and no process"
-	elif answer=$("$VICTIM" --check "$TMPDIR/v" 20); then
-		whole=$((whole + 1))
+		[ $RC != 0 ] || bad "$what: success, and no process: $answer"
 	else
 		bad "$what: exit $RC: $left of ${#pids[@]} processes are left, $answer"
 	fi

@@ -31,14 +31,16 @@ for s in plain "heap --size 8 --pattern half" sparse; do
 	# shellcheck disable=SC2086 # options are words
 	victim_start "$dir" $s || die "$WHY"
 	for way in PAGEMAP_SCAN pagemap criu; do
-		# Pages that are on their way to a list of the kernel's are passed over: once more.
+		# Pages that are on their way to a list of the kernel's are passed over: once more. Asked once: the
+		# victim looks at its memory from time to time, and has it back.
 		for _ in {1..50}; do
 			"$BUILD/tests/lib/pageout" "$VPID" 2>"$TMPDIR/why" ||
 				skip "nothing can be swapped out here: $(<"$TMPDIR/why")"
-			[ "$(swapped "$VPID")" -le 500 ] || break
+			kib=$(swapped "$VPID")
+			[ "$kib" -le 500 ] || break
 			sleep 0.1
 		done
-		[ "$(swapped "$VPID")" -gt 500 ] || die "$s: only $(swapped "$VPID") KiB are swapped out"
+		[ "$kib" -gt 500 ] || die "$s: only $kib KiB are swapped out"
 		options=()
 		real=$STASIS
 		case $way in
