@@ -252,7 +252,7 @@ static void writer_remove(struct binlog_log *log)
 	log->hdr->close.mono_ns = binlog_le64(now.mono_ns);
 	log->hdr->close.real_ns = binlog_le64(now.real_ns);
 	__atomic_store_n(&log->hdr->close.ticks, binlog_le64(now.ticks), __ATOMIC_RELEASE);
-	if (ftruncate(log->fd, (off_t)binlog_le64(log->hdr->next)) == 0)
+	if (binlog_fd_is_ours(log) && ftruncate(log->fd, (off_t)binlog_le64(log->hdr->next)) == 0)
 		log->hdr->preallocated = log->hdr->next;
 	__atomic_store_n(&log->hdr->closed, binlog_le32(1), __ATOMIC_RELEASE);
 	__atomic_store_n(&log->hdr->writers, 0, __ATOMIC_RELEASE);
@@ -486,10 +486,7 @@ void binlog_close(void)
 		if (__atomic_exchange_n(&proc->attached, 0, __ATOMIC_ACQ_REL))
 			writer_remove(log);
 		munmap(log->hdr, sizeof(*log->hdr));
-		struct stat st;
-
-		/* Not if the program closed it and has another file under the number. */
-		if (fstat(log->fd, &st) == 0 && st.st_dev == log->dev && st.st_ino == log->ino)
+		if (binlog_fd_is_ours(log))
 			close(log->fd);
 		free(log);
 	}
@@ -506,7 +503,7 @@ int binlog_sync(void)
 	binlog_shield(&shield);
 	log = binlog_enter();
 	if (log) {
-		r = fdatasync(log->fd) < 0 ? -errno : 0;
+		r = !binlog_fd_is_ours(log) ? -EBADF : fdatasync(log->fd) < 0 ? -errno : 0;
 		binlog_leave();
 	}
 	binlog_unshield(&shield);

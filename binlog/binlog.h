@@ -26,6 +26,12 @@
 #ifndef BINLOG_BINLOG_H
 #define BINLOG_BINLOG_H
 
+#ifdef __cplusplus
+#error "binlog.h is for C: put calls of C++ behind a function that has a va_list, see binlog_vlog()"
+#elif defined(__STRICT_ANSI__)
+#error "binlog.h needs GNU C: -std=gnu99 or later (gnu11, gnu17), not -std=c11"
+#endif
+
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -47,7 +53,9 @@ struct err; /* base/err.h; NULL will do */
  * number. An __int128 goes under %lld, %llu, %llx and is printed in full.
  *
  * Never blocks, allocates or makes a system call, but once per 64 KiB of records, with all signals
- * blocked; every second time 128 KiB are written out. An expression without value.
+ * blocked; every second time 128 KiB are written out. Where a thread begins and the file has no
+ * room for its ring, each lost call takes two (a microsecond), and room is asked for each 10 ms. An
+ * expression without value.
  */
 #define BINLOG(level, ...) BINLOG_CALL(level, __VA_ARGS__)
 
@@ -76,8 +84,9 @@ struct binlog_opts {
  * An existing file is unlinked first, so a process that still writes it is not disturbed. One log
  * per process at a time: -EBUSY. Errors are those of open, write and mmap. The descriptor is
  * CLOEXEC; if the program closes it behind our back, it is noticed before each write, and the log
- * goes on without: the newest records stay in the rings, the rest is counted as lost.
- * The file must not be cut by others while it is open: SIGBUS.
+ * goes on without: the newest records stay in the rings, the rest is counted as lost. Where
+ * RLIMIT_FSIZE ends it goes on likewise; the SIGXFSZ of its own writes reaches nobody. The file
+ * must not be cut by others while it is open: SIGBUS.
  */
 #define binlog_open(path, opts, err) binlog_open_module(path, opts, &binlog_module, err)
 int binlog_open_module(const char *path, const struct binlog_opts *opts, struct binlog_module *mod,
@@ -86,8 +95,9 @@ int binlog_open_module(const char *path, const struct binlog_opts *opts, struct 
 /*
  * Ends recording. The caller's ring, and rings of threads that have ended, are packed; rings of
  * other threads stay in the file as they are, and a call one of them is just making may or may not
- * be recorded. Unused file space is cut off if no other process writes. Does nothing if no log is
- * open. Not for signal handlers.
+ * be recorded. Unused file space (up to 4 MiB) is cut off if no other process writes; one that has
+ * ended without this call counts as writing, so a program that calls daemon() opens its log after
+ * that. Does nothing if no log is open. Not for signal handlers.
  */
 void binlog_close(void);
 

@@ -24,6 +24,9 @@ struct binlog_log {
 	uint32_t tag;
 	uint32_t generation; /* counts the logs of this process, from 1 */
 	uint64_t max_len;
+	/* No room for a ring: until when nobody tries again (CLOCK_MONOTONIC), and why. Atomic. */
+	uint64_t no_ring_until_ns;
+	int no_ring_errnum;
 	/* Shared with other processes; fields by the functions below only. */
 	struct binlog_header *hdr;
 };
@@ -99,6 +102,16 @@ void binlog_space_untake(struct binlog_log *log, uint64_t off, uint64_t len);
 /* @len bytes of the file at @off, shared; safe in a signal handler. -errno. */
 int binlog_space_map(struct binlog_log *log, uint64_t off, size_t len, char **ret);
 void binlog_space_unmap(char *p, size_t len);
+
+/*
+ * Space for a ring, mapped. Who logs all the time where there is none asks each 10 ms, and not for
+ * each call: until then binlog_space_none() says why, -errno.
+ */
+int binlog_space_ring(struct binlog_log *log, uint64_t len, uint64_t *ret_off, char **ret_map);
+int binlog_space_none(const struct binlog_log *log);
+
+/* False: the program has closed it, and may have another file under the number. */
+bool binlog_fd_is_ours(const struct binlog_log *log);
 
 /* Makes sure that storing to mapped [off, off+len) cannot fail for want of space. */
 int binlog_space_back(struct binlog_log *log, uint64_t off, uint64_t len);

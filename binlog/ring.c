@@ -242,18 +242,11 @@ static void open_segment(struct binlog_log *log, struct thread *th, uint64_t pos
 static int new_ring(struct binlog_log *log, struct thread *th)
 {
 	uint64_t off;
-	int r = binlog_space_take(log, RING_BLOCK, BINLOG_ALIGN, &off);
-	char *map = NULL;
+	char *map;
+	int r = binlog_space_ring(log, RING_BLOCK, &off, &map);
 
 	if (r < 0)
 		return r;
-	r = binlog_space_back(log, off, RING_BLOCK);
-	if (r == 0)
-		r = binlog_space_map(log, off, RING_BLOCK, &map);
-	if (r < 0) {
-		binlog_space_untake(log, off, RING_BLOCK);
-		return r;
-	}
 	th->ring_off = off;
 	for (unsigned i = 0; i < BINLOG_NSEGS; i++)
 		th->used[i] = th->stuck[i] = false;
@@ -469,7 +462,12 @@ static struct binlog_place place_in(struct binlog_log *log, const struct binlog_
 
 	if (t != &th->t)
 		pos = binlog_take(&th->t.pos, len);
-	if (th == &nobody || th->magic != MAGIC || th->generation != log->generation || !limit) {
+	if (th->magic == MAGIC && th->generation == log->generation && !limit && !th->t.ring)
+		r = binlog_space_none(log);
+	if (r < 0) {
+		/* Nor does one that has ended lend its own, so soon. */
+	} else if (th == &nobody || th->magic != MAGIC || th->generation != log->generation ||
+		   !limit) {
 		r = attach(log);
 		th = (struct thread *)(void *)binlog_self;
 	} else if (pos > seg && pos + len <= limit) {
@@ -572,8 +570,9 @@ static void pack(struct binlog_log *log, struct thread *th)
 		memset(th->t.ring + i * BINLOG_SEG_LEN, 0, HEAD);
 	binlog_space_unmap(th->t.ring - BINLOG_ALIGN, RING_BLOCK);
 	th->t.ring = NULL;
-	(void)!fallocate(log->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			 (off_t)(th->ring_off + BINLOG_ALIGN), BINLOG_RING_LEN);
+	if (binlog_fd_is_ours(log))
+		(void)!fallocate(log->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 (off_t)(th->ring_off + BINLOG_ALIGN), BINLOG_RING_LEN);
 }
 
 void binlog_rings_close(struct binlog_log *log)

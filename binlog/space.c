@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -162,11 +163,28 @@ void binlog_space_unmap(char *p, size_t len)
 	munmap(p - skip, skip + len);
 }
 
-static bool fd_is_ours(const struct binlog_log *log)
+bool binlog_fd_is_ours(const struct binlog_log *log)
 {
 	struct stat st;
 
 	return fstat(log->fd, &st) == 0 && st.st_dev == log->dev && st.st_ino == log->ino;
+}
+
+/*
+ * At RLIMIT_FSIZE the kernel sends SIGXFSZ beside EFBIG; signals are blocked here, and what waits
+ * is ours. The program is not to end for its log.
+ */
+static int write_failed(int errnum)
+{
+	const struct timespec none = {0, 0};
+	sigset_t set;
+
+	if (errnum == EFBIG) {
+		sigemptyset(&set);
+		sigaddset(&set, SIGXFSZ);
+		(void)!sigtimedwait(&set, NULL, &none);
+	}
+	return -errnum;
 }
 
 /*
@@ -180,7 +198,7 @@ int binlog_space_back(struct binlog_log *log, uint64_t off, uint64_t len)
 	struct iovec iov[64];
 
 	assert(len % sizeof(zero) == 0);
-	if (!fd_is_ours(log))
+	if (!binlog_fd_is_ours(log))
 		return -EBADF;
 	while (len) {
 		int n = 0;
@@ -192,7 +210,7 @@ int binlog_space_back(struct binlog_log *log, uint64_t off, uint64_t len)
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done <= 0)
-			return done < 0 ? -errno : -ENOSPC;
+			return done < 0 ? write_failed(errno) : -ENOSPC;
 		/* A write that ends within a page is repeated from its start. */
 		done &= ~(ssize_t)(sizeof(zero) - 1);
 		if (!done)
@@ -221,7 +239,8 @@ static void back_ahead(struct binlog_log *log, uint64_t end)
 	if (!__atomic_compare_exchange_n(&log->hdr->preallocated, &old, binlog_le64(stop), false,
 					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
-	(void)!fallocate(log->fd, 0, (off_t)start, (off_t)(stop - start));
+	if (fallocate(log->fd, 0, (off_t)start, (off_t)(stop - start)) < 0)
+		(void)write_failed(errno);
 }
 
 /* Part of a block must not be taken for a block that was damaged. */
@@ -245,7 +264,7 @@ int binlog_space_write(struct binlog_log *log, uint64_t off, struct iovec *iov, 
 	uint64_t start = off;
 	uint64_t len = 0;
 
-	if (!fd_is_ours(log))
+	if (!binlog_fd_is_ours(log))
 		return -EBADF;
 	for (unsigned i = 0; i < n; i++)
 		len += iov[i].iov_len;
@@ -256,7 +275,7 @@ int binlog_space_write(struct binlog_log *log, uint64_t off, struct iovec *iov, 
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done <= 0) {
-			int r = done < 0 ? -errno : -ENOSPC;
+			int r = done < 0 ? write_failed(errno) : -ENOSPC;
 
 			unwrite(log->fd, start, off - start);
 			return r;
@@ -281,6 +300,37 @@ static uint64_t now_ns(clockid_t clock)
 
 	clock_gettime(clock, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+int binlog_space_none(const struct binlog_log *log)
+{
+	uint64_t until = __atomic_load_n(&log->no_ring_until_ns, __ATOMIC_ACQUIRE);
+
+	return until && now_ns(CLOCK_MONOTONIC) < until
+		       ? -__atomic_load_n(&log->no_ring_errnum, __ATOMIC_RELAXED)
+		       : 0;
+}
+
+int binlog_space_ring(struct binlog_log *log, uint64_t len, uint64_t *ret_off, char **ret_map)
+{
+	int r = binlog_space_none(log);
+
+	if (r < 0)
+		return r;
+	r = binlog_space_take(log, len, BINLOG_ALIGN, ret_off);
+	if (r == 0) {
+		r = binlog_space_back(log, *ret_off, len);
+		if (r == 0)
+			r = binlog_space_map(log, *ret_off, len, ret_map);
+		if (r < 0)
+			binlog_space_untake(log, *ret_off, len);
+	}
+	if (r < 0) {
+		__atomic_store_n(&log->no_ring_errnum, -r, __ATOMIC_RELAXED);
+		__atomic_store_n(&log->no_ring_until_ns, now_ns(CLOCK_MONOTONIC) + 10000000,
+				 __ATOMIC_RELEASE);
+	}
+	return r;
 }
 
 /* The tightest of a few tries: an interrupt may fall between the clocks. */

@@ -214,6 +214,13 @@ for i in range(40):  # anything at all: an answer, not a crash
     hurt_is(data)
     for options in (["--raw"], ["--check", "--force"], ["--force", "-F", "json"], ["--stats"]):
         decode(*options)
+data = bytearray(sound)
+data[30] ^= 1
+what = "a header that is damaged"
+hurt_is(data)
+for options in (["--check", "--force"], ["--force", "--raw"]):
+    if decode(*options)[0] != 3:
+        bad(f"{options}: no word of it in the exit code")
 hurt_is(rnd.randbytes(500000))
 what = "noise"
 if decode("--raw")[0] != 5:

@@ -14,8 +14,8 @@ enum check_verdict check_verdict(const struct dec_log *log)
 	const struct dec_counts *c = dec_log_counts(log);
 	bool lost = c->lost_records || c->losses;
 
-	if (c->skipped_bytes || c->bad_chunks || c->bad_dicts || c->bad_sites || c->unknown_sites ||
-	    c->broken_fragments || c->cut_bytes || c->missing_chunks ||
+	if (c->bad_header || c->skipped_bytes || c->bad_chunks || c->bad_dicts || c->bad_sites ||
+	    c->unknown_sites || c->broken_fragments || c->cut_bytes || c->missing_chunks ||
 	    (!lost && (c->missing_bytes || c->empty_bytes || c->lost_streams)))
 		return CHECK_DAMAGED;
 	return lost ? CHECK_LOST : CHECK_SOUND;
@@ -33,6 +33,7 @@ static void put_items(struct dec_buf *b, const struct item *items, unsigned n, b
 static void put_damage(const struct dec_counts *c, struct dec_buf *b)
 {
 	const struct item items[] = {
+		{"headers damaged", c->bad_header},
 		{"bytes skipped: neither block nor record", c->skipped_bytes},
 		{"chunks whose sum is wrong, without a copy", c->bad_chunks},
 		{"dictionaries not readable", c->bad_dicts},

@@ -84,6 +84,7 @@ struct dec_counts {
 	/* Damage. */
 	uint64_t skipped_bytes;	   /* no block, no record */
 	uint64_t bad_chunks;	   /* wrong sum, and no copy */
+	uint64_t bad_header;	   /* 1: its sum is wrong, and it was read all the same */
 	uint64_t bad_dicts;	   /* dictionaries not taken */
 	uint64_t bad_sites;	   /* formats that do not fit their types */
 	uint64_t unknown_sites;	   /* calls whose site is in no dictionary */

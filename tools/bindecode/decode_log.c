@@ -115,6 +115,7 @@ static int read_header(struct dec_log *log, struct err *err)
 		return -EBADMSG;
 	} else {
 		dec_log_add_note(log, 0, 512, "the header of the log is damaged");
+		log->counts.bad_header = 1;
 		log->tag = guess_tag(log);
 	}
 	if (!forced && (h->bom != BINLOG_BOM || h->len != sizeof(*h)))

@@ -165,7 +165,7 @@ static void test_write_fails(void **state)
 	struct rlimit limit;
 
 	getrlimit(RLIMIT_FSIZE, &old);
-	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGXFSZ, SIG_DFL); /* which would end us, if it came */
 	reader_open(path, NULL);
 	for (unsigned i = 0; i < 30000; i++)
 		BINLOG(3, "write %u\n", i);
@@ -218,6 +218,86 @@ static void test_descriptor_taken(void **state)
 	assert_int_equal(r->nrecs + r->lost_records, 50000);
 	reader_free(r);
 	unlink(other);
+}
+
+/* What the other file holds stays, to its last byte, though our tail is cut and our ring is
+ * emptied. */
+static void test_descriptor_of_data(void **state)
+{
+	enum { DATA = 1 << 20 };
+	char *data = malloc(DATA), *text = malloc(DATA);
+	char other[600];
+	int fd;
+
+	assert_true(data && text);
+	memset(data, 'd', DATA);
+	snprintf(other, sizeof(other), "%s.other", path);
+	reader_open(path, NULL);
+	BINLOG(3, "data %u\n", 0u);
+	fd = open(other, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(write(fd, data, DATA), DATA);
+	assert_int_equal(dup2(fd, binlog_fd()), binlog_fd());
+	for (unsigned i = 1; i < 50000; i++)
+		BINLOG(3, "data %u\n", i);
+	assert_int_equal(binlog_sync(), -EBADF);
+	binlog_close();
+	assert_int_equal(lseek(fd, 0, SEEK_END), DATA);
+	assert_int_equal(pread(fd, text, DATA, 0), DATA);
+	assert_memory_equal(data, text, DATA);
+	close(fd);
+	unlink(other);
+	free(data);
+	free(text);
+}
+
+/* Calls of write so far. */
+static unsigned long writes(void)
+{
+	char text[512] = "";
+	int fd = open("/proc/self/io", O_RDONLY | O_CLOEXEC);
+	const char *at;
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		skip();
+	close(fd);
+	at = strstr(text, "syscw:");
+	assert_non_null(at);
+	return strtoul(at + 6, NULL, 10);
+}
+
+static void *log_late(void *arg)
+{
+	for (unsigned i = 0; i < 20000; i++)
+		BINLOG(3, "late %u\n", i);
+	return NULL;
+}
+
+/* A thread that begins when the disk is full asks for room from time to time, and not in each call.
+ */
+static void test_full_for_new_threads(void **state)
+{
+	struct rlimit old;
+	struct rlimit limit;
+	unsigned long before;
+	pthread_t t;
+
+	getrlimit(RLIMIT_FSIZE, &old);
+	reader_open(path, NULL);
+	BINLOG(3, "first\n");
+	limit = old;
+	limit.rlim_cur = 200000;
+	setrlimit(RLIMIT_FSIZE, &limit);
+	before = writes();
+	pthread_create(&t, NULL, log_late, NULL);
+	pthread_join(t, NULL);
+	assert_in_range(writes() - before, 0, 1000);
+	setrlimit(RLIMIT_FSIZE, &old);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	assert_int_equal(r->nrecs, 1);
+	assert_int_equal(r->lost_records, 20000);
+	reader_free(r);
 }
 
 /* As above, with a ring: the newest records are there. */
@@ -305,10 +385,19 @@ static int end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_off),		TEST(test_open_errors),	     TEST(test_again),
-		TEST(test_bound),	TEST(test_late_ring),	     TEST(test_no_room),
-		TEST(test_write_fails), TEST(test_descriptor_taken), TEST(test_descriptor_closed),
-		TEST(test_short),	TEST(test_cancelled),
+		TEST(test_off),
+		TEST(test_open_errors),
+		TEST(test_again),
+		TEST(test_bound),
+		TEST(test_late_ring),
+		TEST(test_no_room),
+		TEST(test_write_fails),
+		TEST(test_descriptor_taken),
+		TEST(test_descriptor_of_data),
+		TEST(test_full_for_new_threads),
+		TEST(test_descriptor_closed),
+		TEST(test_short),
+		TEST(test_cancelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
