@@ -245,19 +245,26 @@ static uint32_t count_gone(const struct tree *t)
 	return n;
 }
 
+static bool any_running(const struct tree *t)
+{
+	for (uint32_t i = 0; i < t->ntasks; i++)
+		if (t->tasks[i].state == TASK_RUNNING)
+			return true;
+	return false;
+}
+
 /*
  * One pass: 1 when something new turned up, so that another one is due. So it is when a thread
- * ended meanwhile: the kernel's list of threads stops at one that does, whatever follows
- * (next_tid() in fs/proc/base.c).
+ * ended meanwhile, of a process of which we cannot tell whether we have all: the kernel's list of
+ * threads stops at one that does, whatever follows (next_tid() in fs/proc/base.c).
  */
 static int freeze_pass(struct tree *t, uint64_t deadline, struct err *err)
 {
-	uint32_t ntasks = t->ntasks, nprocs = t->nprocs, gone = count_gone(t);
+	uint32_t gone = count_gone(t), ntasks, nprocs;
 	int ret;
 
 	t->missed = false;
 	ret = tree_scan(t, err);
-
 	if (ret == 0)
 		ret = wait_all(t, deadline, err);
 	/* A thread that nobody had seized may have called exec and become a known one. */
@@ -265,12 +272,16 @@ static int freeze_pass(struct tree *t, uint64_t deadline, struct err *err)
 		ret = sweep(t, err);
 	if (ret < 0)
 		return ret;
-	if (t->ntasks != ntasks || t->nprocs != nprocs || t->missed || count_gone(t) != gone)
+	if (any_running(t))
 		return 1;
-	for (uint32_t i = 0; i < t->ntasks; i++)
-		if (t->tasks[i].state == TASK_RUNNING)
-			return 1;
-	return 0;
+	ntasks = t->ntasks;
+	nprocs = t->nprocs;
+	ret = tree_look(t, err);
+	if (ret < 0)
+		return ret;
+	if (t->ntasks != ntasks || t->nprocs != nprocs)
+		return 1;
+	return !ret && (t->missed || count_gone(t) != gone);
 }
 
 static int freeze_loop(struct tree *t, uint64_t deadline, struct err *err)

@@ -70,6 +70,7 @@ struct proc {
 	pid_t pid;
 	enum proc_state state;
 	bool headless; /* the main thread has exited, others run */
+	bool whole;    /* all of its threads are stopped: there is none that could make another */
 	/* after tree_freeze(): indices in tree.order, the leader first */
 	uint32_t first, ntasks;
 };
@@ -111,8 +112,17 @@ int tree_note_child(struct tree *t, pid_t pid, struct err *err);
  */
 void tree_order(struct tree *t);
 
-/* One look at everything known; what is new is seized and looked at in the same pass. */
+/*
+ * One look at what is known and may run; what is new is seized and looked at in the same pass. A
+ * child of another thread than the main one is left to tree_look().
+ */
 int tree_scan(struct tree *t, struct err *err);
+
+/*
+ * When all that is known stands still: its children, and threads that nobody knew of. 1 when each
+ * process is whole, 0 when that cannot be said; what is new has been noted, so there is more.
+ */
+int tree_look(struct tree *t, struct err *err);
 
 /*
  * Stops every thread of the tree below root. On failure the caller calls tree_thaw(); what was
