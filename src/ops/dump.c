@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/urgent.h"
 #include "binlog/pr.h"
 #include "src/ops/dump_log.h"
 #include "src/ops/ops.h"
@@ -31,6 +32,7 @@ struct dump {
 	struct md_file *parent;	 /* opts->prev_dir; NULL: none */
 	uint64_t memory_id;	 /* of the memory file, for a keeper */
 	int stats_fd;		 /* opts->stats_dir, or -1 */
+	struct urgent urgent;
 };
 
 static uint64_t now_ns(void)
@@ -519,6 +521,9 @@ static int dump_once(const struct dump_opts *opts, struct dump_result *ret_resul
 		ret = dump_precopy(&d, err);
 	if (ret == 0) {
 		dump_phase(&d, DUMP_FREEZE, 0);
+		/* What is left takes no time to speak of. */
+		if (d.precopy)
+			urgent_begin(&d.urgent);
 		ret = dump_frozen(&d, err);
 	}
 	/*
@@ -527,6 +532,7 @@ static int dump_once(const struct dump_opts *opts, struct dump_result *ret_resul
 	 */
 	if (ret == 0 && opts->end == TARGET_RUN)
 		ret = dump_thaw(&d, TARGET_RUN, err);
+	urgent_end(&d.urgent);
 	if (ret == 0 && d.precopy && opts->end == TARGET_RUN && !opts->track_mem)
 		ret = target_untrack(d.target, err);
 	if (ret == 0 && d.precopy)

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/urgent.h"
 #include "binlog/pr.h"
 #include "src/target/collect.h"
 #include "src/target/dirty.h"
@@ -36,6 +37,7 @@ struct guard {
 	struct dirty *dirty; /* NULL: nothing is tracked */
 	struct keeper keeper;
 	bool frozen, paused;
+	struct urgent urgent; /* while anybody stands still because of a call of ours */
 };
 
 static void close_from_to(unsigned first, unsigned last)
@@ -108,6 +110,7 @@ static int guard_freeze(struct guard *g, struct err *err)
 	if (g->frozen || g->paused)
 		return err_set(err, EALREADY, "freeze process %d", g->tree.root);
 	phase_begin(&phase);
+	urgent_begin(&g->urgent);
 	ret = tree_freeze(&g->tree, err);
 	phase_done(&phase, g->tree.root, "stopping");
 	g->frozen = ret == 0;
@@ -126,12 +129,14 @@ static int guard_track(struct guard *g, enum target_way way, struct err *err)
 	if (!g->dirty)
 		return -err->errnum;
 	keeper_take_over(t->root, g->dirty);
+	urgent_begin(&g->urgent);
 	ret = tree_freeze(t, err);
 	/* Those that did not stop would stop later: see what follows a failed freeze. */
 	if (ret < 0)
 		return ret;
 	ret = dirty_arm(g->dirty, t, way, err);
 	tree_thaw(t, TARGET_RUN);
+	urgent_end(&g->urgent);
 	g->tracks->stop_ns = t->thaw_end_ns - t->freeze_begin_ns;
 	g->tracks->nprocs = t->nlive_procs;
 	g->tracks->nthreads = t->nlive;
@@ -146,6 +151,7 @@ static int guard_pause(struct guard *g, struct err *err)
 
 	if (g->frozen || g->paused)
 		return err_set(err, EALREADY, "pause process %d", g->tree.root);
+	urgent_begin(&g->urgent);
 	ret = tree_freeze(&g->tree, err);
 	g->paused = ret == 0;
 	return ret;
@@ -156,6 +162,7 @@ static int guard_resume(struct guard *g, struct err *err)
 	if (!g->paused)
 		return err_set(err, EINVAL, "resume process %d, which is not paused", g->tree.root);
 	tree_thaw(&g->tree, TARGET_RUN);
+	urgent_end(&g->urgent);
 	tree_reset(&g->tree);
 	g->paused = false;
 	return 0;
@@ -225,6 +232,7 @@ static int guard_thaw(struct guard *g, uint32_t end, struct err *err)
 		gather_grasp(g->gather);
 	phase_begin(&phase);
 	tree_thaw(&g->tree, (int)end);
+	urgent_end(&g->urgent);
 	phase_done(&phase, g->tree.root, "letting go");
 	g->frozen = false;
 	if (end == TARGET_KILL)
