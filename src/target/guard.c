@@ -356,6 +356,7 @@ void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tra
 	leave_the_tool(sock);
 	ret = tree_init(&g.tree, root, &err);
 	if (ret == 0) {
+		tree_wait_one(&g.tree);
 		g.tree.stop_fd = SOCK_FD;
 		g.tree.timeout_ms =
 			opts->freeze_timeout_ms ? opts->freeze_timeout_ms : FREEZE_TIMEOUT_MS;

@@ -225,7 +225,7 @@ static int wait_stop(struct remote *r, struct task *task, struct stop *ret_stop,
 			deadline = now + WAIT_MS * 1000000ull;
 			ptrace(PTRACE_INTERRUPT, task->tid, 0, 0);
 		}
-		tree_wait_child(r->tree, 100);
+		tree_wait_task(r->tree, task, 100, false);
 	}
 }
 
@@ -602,7 +602,8 @@ int remote_run(struct remote *r, struct task *const *tasks, struct batch *batche
 		ret = transfer(r, batches, n, controls, err);
 	while (ret == 0 && started < n)
 		ret = run_start(&runs[started++], err);
-	for (unsigned i = 0; i < started; i++) {
+	/* The last one first: when it is done the others are, as a rule. */
+	for (unsigned i = started; i-- > 0;) {
 		int one = run_finish(r, &runs[i], err);
 
 		if (one < 0)

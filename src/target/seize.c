@@ -17,7 +17,8 @@
 
 enum {
 	LAST_WAIT_MS = 200,
-	TICK_MS = 20, /* without progress: look for threads that wait for their vfork child */
+	TICK_MS = 2,  /* of waiting for one: look at the others */
+	IDLE_MS = 20, /* without progress: look for threads that wait for their vfork child */
 };
 
 /* A fork, clone or exec on the way to the stop. The newcomer is attached already. */
@@ -153,41 +154,59 @@ static int wait_timeout(struct tree *t, const struct task *task, struct err *err
 	return -ETIMEDOUT;
 }
 
-/* Until every task that is known stands still. */
-static int wait_all(struct tree *t, uint64_t deadline, struct err *err)
+/* What is to be done while nothing happens. */
+static int wait_tick(struct tree *t, unsigned *idle_ms, struct err *err)
 {
-	uint64_t swept = now_ns();
+	*idle_ms += TICK_MS;
+	if (*idle_ms >= IDLE_MS) {
+		*idle_ms = 0;
+		help_vfork(t);
+	}
+	return sweep(t, err);
+}
 
-	for (uint32_t i = 0; i < t->ntasks;) {
-		struct task *task = &t->tasks[i];
-		uint64_t now;
-		int ret;
+static int wait_task(struct tree *t, struct task *task, uint64_t deadline, struct err *err)
+{
+	unsigned idle_ms = 0;
 
-		if (task->state != TASK_RUNNING) {
-			i++;
-			continue;
-		}
-		now = now_ns();
-		ret = advance(t, task, err);
-		if (ret < 0)
-			return ret;
-		if (task->state != TASK_RUNNING)
-			continue;
+	for (;;) {
+		uint64_t now = now_ns();
+		int ret = advance(t, task, err);
+
+		if (ret < 0 || task->state != TASK_RUNNING)
+			return ret < 0 ? ret : 0;
 		/* Late only if it still runs now: we may have been without a CPU ourselves. */
 		if (now >= deadline)
 			return wait_timeout(t, task, err);
-		ret = tree_wait(t, TICK_MS);
+		ret = tree_wait_task(t, task, TICK_MS, true);
 		if (ret == -EINTR)
 			return err_fail(err, EINTR, ERR_INTERRUPTED, "the tool is gone");
 		if (ret == -ETIMEDOUT)
-			help_vfork(t);
-		if (now - swept > 2000000) {
-			ret = sweep(t, err);
+			ret = wait_tick(t, &idle_ms, err);
+		if (ret < 0)
+			return ret;
+	}
+}
+
+/*
+ * Until every task that is known stands still. The last one that was asked to stop does so last, as
+ * a rule: when it has, there is nobody left to wait for.
+ */
+static int wait_all(struct tree *t, uint64_t deadline, struct err *err)
+{
+	uint32_t n;
+
+	do {
+		n = t->ntasks;
+		for (uint32_t i = n; i > 0; i--) {
+			struct task *task = &t->tasks[i - 1];
+			int ret = task->state == TASK_RUNNING ? wait_task(t, task, deadline, err)
+							      : 0;
+
 			if (ret < 0)
 				return ret;
-			swept = now;
 		}
-	}
+	} while (t->ntasks != n);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/ptrace.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "arch/arch.h"
 #include "base/err.h"
@@ -88,6 +89,8 @@ struct tree {
 	uint64_t freeze_begin_ns, frozen_ns, thaw_end_ns;
 	uint32_t nlive, nlive_procs; /* what was frozen */
 	int wake_fd;		     /* signalfd of SIGCHLD */
+	bool wait_one;
+	timer_t alarm; /* ends a wait for one */
 	int stop_fd;		     /* readable when the tool is gone: give up; -1: none */
 	unsigned long options;	     /* PTRACE_O_*, TREE_OPTIONS and what else is wanted */
 	unsigned timeout_ms;
@@ -168,11 +171,18 @@ struct stop {
 /* Does not wait. */
 struct stop task_poll(struct task *task);
 
-/* Waits on wake_fd for at most @ms. -ETIMEDOUT, -EINTR when stop_fd says the tool is gone, or 0. */
-int tree_wait(struct tree *t, int ms);
-
-/* The same with an eye on wake_fd alone. */
+/* Waits on wake_fd for at most @ms. */
 void tree_wait_child(struct tree *t, int ms);
+
+/*
+ * Waits until @task stops or ends, for about @ms at most: -ETIMEDOUT, -EINTR when stop_fd says the
+ * tool is gone, should that be of interest (@tool), or 0. After tree_wait_one() nobody else's stop wakes us, which is a trip to another
+ * CPU each; without, any does, and 0 says nothing about @task.
+ */
+int tree_wait_task(struct tree *t, const struct task *task, int ms, bool tool);
+
+/* From here on SIGALRM is ours, which a process that others come from must not have. */
+void tree_wait_one(struct tree *t);
 
 uint64_t now_ns(void);
 
