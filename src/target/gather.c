@@ -58,6 +58,12 @@ struct gather *gather_new(struct tree *t, struct model *m, const struct target_o
 	return g;
 }
 
+void gather_undo(struct gather *g)
+{
+	if (g)
+		remote_close(&g->remote);
+}
+
 void gather_close(struct gather *g)
 {
 	if (!g)

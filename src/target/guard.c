@@ -393,9 +393,10 @@ void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tra
 		ret = 0;
 	}
 	pr_info("guardian: the tool has closed its end: letting everything go\n");
-	gather_close(g.gather);
+	gather_undo(g.gather);
 	tree_thaw(&g.tree, TARGET_RUN);
 	guard_untrack(&g);
+	gather_close(g.gather);
 	binlog_close();
 	_exit(0);
 }
