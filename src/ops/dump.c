@@ -13,6 +13,7 @@
 #include "base/urgent.h"
 #include "binlog/pr.h"
 #include "src/ops/dump_log.h"
+#include "src/ops/lost.h"
 #include "src/ops/ops.h"
 #include "src/ops/parent.h"
 #include "src/ops/precopy.h"
@@ -33,6 +34,7 @@ struct dump {
 	uint64_t memory_id;	 /* of the memory file, for a keeper */
 	int stats_fd;		 /* opts->stats_dir, or -1 */
 	struct urgent urgent;
+	struct lost lost;
 };
 
 static uint64_t now_ns(void)
@@ -289,10 +291,11 @@ static int dump_pages(struct dump *d, const struct ranges *r, struct err *err)
 	int ret;
 
 	if (d->precopy)
-		return precopy_frozen(d->precopy, d->model, r, d->writer, &mopts, err);
+		return precopy_frozen(d->precopy, d->model, r, d->writer, &mopts, &d->lost, err);
 	reader = md_reader_vm_new(r->v, r->n, err);
 	if (!reader)
 		return -err->errnum;
+	lost_note(&d->lost, reader);
 	ret = md_run(reader, d->writer, &mopts, &d->res->mem, err);
 	reader->close(reader);
 	return ret;
@@ -478,16 +481,8 @@ static void dump_account(struct dump *d)
 	if (!m)
 		return;
 	r->nprocs = m->nprocs;
-	r->lost_bytes = r->mem.vanished_bytes;
+	r->lost_bytes = lost_bytes(&d->lost, m);
 	for (uint32_t i = 0; i < m->nprocs; i++) {
-		const struct m_mm *mm = &m->procs[i].mm;
-
-		/* Page tables have a mark where MADV_GUARD_INSTALL left nothing to read. */
-		for (uint32_t j = 0; j < mm->nguards && r->lost_bytes; j++) {
-			uint64_t len = mm->guards[j].end - mm->guards[j].start;
-
-			r->lost_bytes -= len < r->lost_bytes ? len : r->lost_bytes;
-		}
 		r->nthreads += m->procs[i].nthreads;
 		r->nvmas += m->procs[i].mm.nvmas;
 	}
@@ -553,6 +548,7 @@ static int dump_once(const struct dump_opts *opts, struct dump_result *ret_resul
 	image_criu_pages_free(d.criu);
 	target_release(d.target);
 	precopy_free(d.precopy);
+	lost_deinit(&d.lost);
 	md_file_close(d.parent);
 	image_close(d.image);
 	model_free(d.model);
