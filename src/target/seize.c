@@ -200,8 +200,8 @@ static int wait_all(struct tree *t, uint64_t deadline, struct err *err)
 		n = t->ntasks;
 		for (uint32_t i = n; i > 0; i--) {
 			struct task *task = &t->tasks[i - 1];
-			int ret = task->state == TASK_RUNNING ? wait_task(t, task, deadline, err)
-							      : 0;
+			int ret =
+				task->state == TASK_RUNNING ? wait_task(t, task, deadline, err) : 0;
 
 			if (ret < 0)
 				return ret;

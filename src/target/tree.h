@@ -90,9 +90,9 @@ struct tree {
 	uint32_t nlive, nlive_procs; /* what was frozen */
 	int wake_fd;		     /* signalfd of SIGCHLD */
 	bool wait_one;
-	timer_t alarm; /* ends a wait for one */
-	int stop_fd;		     /* readable when the tool is gone: give up; -1: none */
-	unsigned long options;	     /* PTRACE_O_*, TREE_OPTIONS and what else is wanted */
+	timer_t alarm;	       /* ends a wait for one */
+	int stop_fd;	       /* readable when the tool is gone: give up; -1: none */
+	unsigned long options; /* PTRACE_O_*, TREE_OPTIONS and what else is wanted */
 	unsigned timeout_ms;
 	bool missed;	     /* a thread that was listed was gone before it could be seized */
 	struct ready *ready; /* files of threads; whoever sets it frees it; NULL: none */
@@ -176,8 +176,8 @@ void tree_wait_child(struct tree *t, int ms);
 
 /*
  * Waits until @task stops or ends, for about @ms at most: -ETIMEDOUT, -EINTR when stop_fd says the
- * tool is gone, should that be of interest (@tool), or 0. After tree_wait_one() nobody else's stop wakes us, which is a trip to another
- * CPU each; without, any does, and 0 says nothing about @task.
+ * tool is gone, should that be of interest (@tool), or 0. After tree_wait_one() nobody else's stop
+ * wakes us, which is a trip to another CPU each; without, any does, and 0 says nothing about @task.
  */
 int tree_wait_task(struct tree *t, const struct task *task, int ms, bool tool);
 
