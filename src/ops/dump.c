@@ -130,6 +130,20 @@ static bool wants_precopy(const struct dump_opts *o)
 		o->end == TARGET_RUN);
 }
 
+/* The way that others have: see docs/INTERNALS.md. */
+static int dump_refuse_fork(const struct dump_opts *o, struct err *err)
+{
+	if (o->tracking != TRACKING_FORK)
+		return 0;
+	err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+		 "no snapshot of pid %d by a fork in it: the child would be one that the program or "
+		 "its parent can wait for, and a zombie of it would stay if the tool were killed",
+		 o->pid);
+	err_hint(err, "--tracking uffd stops it for as short a time, and leaves nothing in it; "
+		      "--tracking soft-dirty where the kernel lacks that (stasis check)");
+	return -EOPNOTSUPP;
+}
+
 /* Everything that may fail or take time without the target standing still. */
 static int dump_prepare(struct dump *d, struct err *err)
 {
@@ -151,7 +165,9 @@ static int dump_prepare(struct dump *d, struct err *err)
 	struct md_file_opts fopts = {.direct = o->direct, .no_uring = o->no_uring};
 	int ret;
 
-	ret = target_precheck(o->pid, err);
+	ret = dump_refuse_fork(o, err);
+	if (ret == 0)
+		ret = target_precheck(o->pid, err);
 	if (ret < 0)
 		return ret;
 	if (o->stats_dir) {

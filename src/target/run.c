@@ -19,8 +19,7 @@
 enum {
 	WAIT_MS = 5000, /* a call takes microseconds; a run of a thousand, a millisecond */
 	MAX_STOPS = 64, /* job control and foreign signals on the way: give up after so many */
-	/* of a slot: control block, calls, buffers, and what is between them; a big batch's are
-	   apart */
+	/* of a slot: control block, calls, buffers, what is between them; big ones lie apart */
 	PARCEL_HERE = 5 * REMOTE_SLOTS + 1,
 	GAP = SLOT_CALLS * sizeof(struct arch_call),
 };
