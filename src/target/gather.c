@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "src/target/aside.h"
 #include "src/target/collect.h"
+#include "src/target/gadget.h"
 #include "src/target/phase.h"
 #include "src/target/procfs.h"
 #include "src/target/ready.h"
@@ -228,6 +229,7 @@ static void survey_ready(struct gather *g, const struct model *m)
 {
 	enum { THREAD_BYTES = 8 << 10, LEAST = 64 << 10, MOST = 64 << 20 };
 	enum { MANY = 16, SPARE = 8 };
+	struct gadgets drop;
 	uint32_t most = 0;
 	uint64_t len = LEAST;
 
@@ -238,6 +240,8 @@ static void survey_ready(struct gather *g, const struct model *m)
 
 		if (procfs_stat((pid_t)m->procs[i].pid, 0, &st) < 0)
 			continue;
+		/* What it remembers of files is the slow part. */
+		gadgets_find((pid_t)m->procs[i].pid, &drop);
 		len += (uint64_t)st.nthreads * THREAD_BYTES + LEAST;
 		most = st.nthreads > most ? st.nthreads : most;
 		if (g->tree->ready)

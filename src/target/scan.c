@@ -158,7 +158,11 @@ static int scan_everybody(struct tree *t, struct err *err)
 
 static bool has_children_files(void)
 {
-	return access("/proc/thread-self/children", R_OK) == 0;
+	static int known; /* 1: yes, -1: no */
+
+	if (!known)
+		known = access("/proc/thread-self/children", R_OK) == 0 ? 1 : -1;
+	return known > 0;
 }
 
 int tree_scan(struct tree *t, struct err *err)
