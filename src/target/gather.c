@@ -248,6 +248,7 @@ static void survey_ready(struct gather *g, const struct model *m)
 			ready_open(g->tree->ready, (pid_t)m->procs[i].pid);
 	}
 	looks_reserve(g, most + SPARE);
+	context_ready(most);
 	if (most >= MANY && !g->aside)
 		g->aside = aside_new();
 	g->ready = len < MOST ? len : MOST;

@@ -69,5 +69,7 @@ int seccomp_collect(struct model *m, const struct m_proc *p, struct m_thread *t,
 
 /* context.c: what only the process itself can be asked, by batch. */
 int context_collect(struct remote *r, struct m_proc *p, struct err *err);
+/* As remote_ready(). */
+void context_ready(unsigned nthreads);
 
 #endif

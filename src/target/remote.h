@@ -122,6 +122,9 @@ int batch_call6(struct batch *b, uint64_t nr, const uint64_t args[6]);
 int remote_run(struct remote *r, struct task *const *tasks, struct batch *batches, unsigned n,
 	       struct err *err);
 
+/* Takes the page faults of our own for runs in @n threads, before anybody stands still for them. */
+void remote_ready(unsigned n);
+
 /* Reads what remote_undo() puts back: registers and signal mask as they are. */
 int remote_save(struct task *task, struct err *err);
 

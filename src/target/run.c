@@ -588,11 +588,20 @@ static int run_prepare(struct remote *r, struct run *run, unsigned slot, struct 
 	return run_sleep_seccomp(r, task, err);
 }
 
+/* The guardian has one thread. */
+static uint8_t controls[REMOTE_SLOTS][ARCH_CONTROL_MAX];
+static struct run runs[REMOTE_SLOTS];
+
+void remote_ready(unsigned n)
+{
+	n = n < REMOTE_SLOTS ? n : REMOTE_SLOTS;
+	memset(controls, 0, n * sizeof(controls[0]));
+	memset(runs, 0, n * sizeof(runs[0]));
+}
+
 int remote_run(struct remote *r, struct task *const *tasks, struct batch *batches, unsigned n,
 	       struct err *err)
 {
-	static uint8_t controls[REMOTE_SLOTS][ARCH_CONTROL_MAX];
-	static struct run runs[REMOTE_SLOTS];
 	unsigned started = 0;
 	int ret = 0;
 
