@@ -135,10 +135,11 @@ static int dump_refuse_fork(const struct dump_opts *o, struct err *err)
 {
 	if (o->tracking != TRACKING_FORK)
 		return 0;
-	err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
-		 "no snapshot of pid %d by a fork in it: the child would be one that the program or "
-		 "its parent can wait for, and a zombie of it would stay if the tool were killed",
-		 o->pid);
+	err_fail(
+		err, EOPNOTSUPP, ERR_UNSUPPORTED,
+		"no snapshot of pid %d by a fork in it: the child would be one that the program or "
+		"its parent can wait for, and a zombie of it would stay if the tool were killed",
+		o->pid);
 	err_hint(err, "--tracking uffd stops it for as short a time, and leaves nothing in it; "
 		      "--tracking soft-dirty where the kernel lacks that (stasis check)");
 	return -EOPNOTSUPP;
@@ -184,6 +185,10 @@ static int dump_prepare(struct dump *d, struct err *err)
 	d->target = target_open(o->pid, d->model, &topts, err);
 	if (!d->target)
 		return -err->errnum;
+	/* It takes as long as to read the index of a parent. */
+	ret = target_survey_begin(d->target, err);
+	if (ret < 0)
+		return ret;
 	d->image = o->into ? image_create_into(o->dir, o->format, err)
 			   : image_create(o->dir, o->format, err);
 	if (!d->image)
@@ -212,7 +217,7 @@ static int dump_prepare(struct dump *d, struct err *err)
 	}
 	if (FAULT("dump.prepared"))
 		return err_set(err, EIO, "fault injected at dump.prepared");
-	ret = target_survey(d->target, err);
+	ret = target_survey_end(d->target, err);
 	return ret < 0 ? ret : dump_refuse(d, err);
 }
 
