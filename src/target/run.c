@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "base/fault.h"
+#include "src/target/parcel.h"
 #include "src/target/remote.h"
 
 #ifndef PTRACE_O_SUSPEND_SECCOMP
@@ -21,7 +22,6 @@ enum {
 	MAX_STOPS = 64, /* job control and foreign signals on the way: give up after so many */
 	/* of a slot: control block, calls, buffers, what is between them; big ones lie apart */
 	PARCEL_HERE = 5 * REMOTE_SLOTS + 1,
-	GAP = SLOT_CALLS * sizeof(struct arch_call),
 };
 
 #define COOKIE	    0x5374617369730000ull /* comes with the closing signal */
@@ -516,60 +516,22 @@ int run_boot(struct remote *r, struct task *task, uint64_t nr, const uint64_t ar
 
 /* --- a batch in each of several threads ------------------------------------------------------- */
 
-/*
- * What goes over at once. The kernel pins pages piece by piece, so what lies close together in the
- * target is one piece there, whatever it is made of here.
- */
-struct parcel {
-	struct iovec here[PARCEL_HERE], there[REMOTE_SLOTS + 1];
-	unsigned nhere, nthere;
-	uint64_t end; /* of the last piece there */
-	size_t len;
-	uint8_t *gaps; /* stands for what is between them */
-};
-
-static void parcel_here(struct parcel *p, void *at, size_t len)
-{
-	p->here[p->nhere++] = (struct iovec){at, len};
-	p->len += len;
-}
-
-static void parcel_add(struct parcel *p, void *at, uint64_t addr, size_t len)
-{
-	uint64_t gap = addr - p->end;
-
-	if (!len)
-		return;
-	if (p->nthere && gap < GAP) {
-		if (gap)
-			parcel_here(p, p->gaps, gap);
-		p->there[p->nthere - 1].iov_len += gap + len;
-	} else {
-		p->there[p->nthere++] = (struct iovec){(void *)(uintptr_t)addr, len};
-	}
-	parcel_here(p, at, len);
-	p->end = addr + len;
-}
-
 /* Control blocks, calls and buffers go in, calls and buffers come out. */
 static int transfer(struct remote *r, struct batch *b, unsigned n,
 		    uint8_t (*controls)[ARCH_CONTROL_MAX], struct err *err)
 {
-	uint8_t gaps[GAP] = {0};
-	struct parcel p;
+	struct iovec here[PARCEL_HERE], there[REMOTE_SLOTS + 1];
+	struct parcel p = {.here = here, .there = there};
 	ssize_t done;
 
-	p.nhere = p.nthere = 0;
-	p.end = p.len = 0;
-	p.gaps = gaps;
 	for (unsigned i = 0; i < n; i++) {
 		if (controls)
 			parcel_add(&p, controls[i], slot_control(r, i), arch_inject.control_len);
 		parcel_add(&p, b[i].calls, b[i].calls_addr, b[i].ncalls * sizeof(b[i].calls[0]));
 		parcel_add(&p, b[i].data, b[i].data_addr, b[i].ndata);
 	}
-	done = controls ? process_vm_writev(r->proc->pid, p.here, p.nhere, p.there, p.nthere, 0)
-			: process_vm_readv(r->proc->pid, p.here, p.nhere, p.there, p.nthere, 0);
+	done = controls ? process_vm_writev(r->proc->pid, here, p.nhere, there, p.nthere, 0)
+			: process_vm_readv(r->proc->pid, here, p.nhere, there, p.nthere, 0);
 	if (done == (ssize_t)p.len)
 		return 0;
 	return err_set(err, done < 0 ? errno : EIO, "%s a batch of process %d",
