@@ -259,15 +259,18 @@ struct component {
 };
 
 /*
- * Asked once, and of none that nobody has: in a virtual machine each CPUID is a trip to the
- * hypervisor, tens of microseconds, and the first one may be asked while the target stands still.
+ * Of one in @bits, else none. Asked once, and of none that nobody has: in a virtual machine each
+ * CPUID is a trip to the hypervisor, tens of microseconds, and the first one may be asked while the
+ * target stands still.
  */
-static struct component component(unsigned i)
+static struct component component_of(uint64_t bits, unsigned i)
 {
 	static struct component table[63];
 	static uint64_t known;
 	unsigned a, b, c, d;
 
+	if (!(bits >> i & 1))
+		return (struct component){0};
 	if (!(known & 1ull << i) && __get_cpuid_count(0xd, i, &a, &b, &c, &d))
 		table[i] = (struct component){b, a};
 	known |= 1ull << i;
@@ -284,17 +287,12 @@ static uint32_t xstate_frame_len(uint64_t bv, size_t xstate_len)
 	uint32_t len = FX_LEN + XHDR_LEN;
 
 	for (unsigned i = 2; i < 63; i++) {
-		struct component c;
-		uint32_t end;
+		struct component c = component_of(bv, i);
 
-		if (!(bv & 1ULL << i))
-			continue;
-		c = component(i);
-		end = c.off + c.len;
-		if (!c.len || end > xstate_len)
+		if (bv >> i & 1 && (!c.len || c.off + c.len > xstate_len))
 			return 0;
-		if (end > len)
-			len = end;
+		if (c.off + c.len > len)
+			len = c.off + c.len;
 	}
 	return len;
 }
@@ -342,11 +340,8 @@ static bool is_wide(const uint8_t *data, size_t len)
 
 	memcpy(&xcr0, data + XCR0_OFF, sizeof(xcr0));
 	for (unsigned i = 0; i < NPLACES; i++) {
-		struct component c;
+		struct component c = component_of(xcr0, wide_places[i].bit);
 
-		if (!(xcr0 >> wide_places[i].bit & 1))
-			continue;
-		c = component(wide_places[i].bit);
 		if (!c.len)
 			continue;
 		end = wide_places[i].off + c.len;
@@ -361,11 +356,8 @@ static void move_components(uint64_t bv, const uint8_t *data, uint8_t *ret, size
 	memset(ret, 0, room);
 	memcpy(ret, data, FX_LEN + XHDR_LEN);
 	for (unsigned i = 0; i < NPLACES; i++) {
-		struct component c;
+		struct component c = component_of(bv, wide_places[i].bit);
 
-		if (!(bv >> wide_places[i].bit & 1))
-			continue;
-		c = component(wide_places[i].bit);
 		memcpy(ret + c.off, data + wide_places[i].off, c.len);
 	}
 }
