@@ -264,9 +264,10 @@ static uint32_t count_gone(const struct tree *t)
 	return n;
 }
 
-static bool any_running(const struct tree *t)
+/* Of the first @n, which all stood still. */
+static bool any_stirred(const struct tree *t, uint32_t n)
 {
-	for (uint32_t i = 0; i < t->ntasks; i++)
+	for (uint32_t i = 0; i < n; i++)
 		if (t->tasks[i].state == TASK_RUNNING)
 			return true;
 	return false;
@@ -279,28 +280,35 @@ static bool any_running(const struct tree *t)
  */
 static int freeze_pass(struct tree *t, uint64_t deadline, struct err *err)
 {
-	uint32_t gone = count_gone(t), ntasks, nprocs;
-	int ret;
+	uint32_t gone = count_gone(t), stopped_gone, ntasks, nprocs;
+	int ret, whole;
 
 	t->missed = false;
 	ret = tree_scan(t, err);
 	if (ret == 0)
 		ret = wait_all(t, deadline, err);
-	/* A thread that nobody had seized may have called exec and become a known one. */
-	if (ret == 0)
+	if (ret < 0)
+		return ret;
+	ntasks = t->ntasks;
+	nprocs = t->nprocs;
+	stopped_gone = count_gone(t);
+	ret = whole = tree_look(t, err);
+	/*
+	 * A thread that nobody had seized may have called exec and become a known one: only if
+	 * those that were counted still stand there they are the ones that were.
+	 */
+	if (ret >= 0)
 		ret = sweep(t, err);
 	if (ret < 0)
 		return ret;
-	if (any_running(t))
+	if (any_stirred(t, ntasks) || count_gone(t) != stopped_gone) {
+		for (uint32_t i = 0; i < t->nprocs; i++)
+			t->procs[i].whole = false;
 		return 1;
-	ntasks = t->ntasks;
-	nprocs = t->nprocs;
-	ret = tree_look(t, err);
-	if (ret < 0)
-		return ret;
+	}
 	if (t->ntasks != ntasks || t->nprocs != nprocs)
 		return 1;
-	return !ret && (t->missed || count_gone(t) != gone);
+	return !whole && (t->missed || count_gone(t) != gone);
 }
 
 static int freeze_loop(struct tree *t, uint64_t deadline, struct err *err)
