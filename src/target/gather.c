@@ -229,7 +229,6 @@ static void survey_ready(struct gather *g, const struct model *m)
 {
 	enum { THREAD_BYTES = 8 << 10, LEAST = 64 << 10, MOST = 64 << 20 };
 	enum { MANY = 16, SPARE = 8 };
-	struct gadgets drop;
 	uint32_t most = 0;
 	uint64_t len = LEAST;
 
@@ -240,8 +239,7 @@ static void survey_ready(struct gather *g, const struct model *m)
 
 		if (procfs_stat((pid_t)m->procs[i].pid, 0, &st) < 0)
 			continue;
-		/* What it remembers of files is the slow part. */
-		gadgets_find((pid_t)m->procs[i].pid, &drop);
+		gadgets_learn((pid_t)m->procs[i].pid);
 		len += (uint64_t)st.nthreads * THREAD_BYTES + LEAST;
 		most = st.nthreads > most ? st.nthreads : most;
 		if (g->tree->ready)

@@ -232,8 +232,8 @@ static int guard_thaw(struct guard *g, uint32_t end, struct err *err)
 		gather_grasp(g->gather);
 	phase_begin(&phase);
 	tree_thaw(&g->tree, (int)end);
-	urgent_end(&g->urgent);
 	phase_done(&phase, g->tree.root, "letting go");
+	urgent_end(&g->urgent);
 	g->frozen = false;
 	if (end == TARGET_KILL)
 		gather_hold_end(g->gather);
