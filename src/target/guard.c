@@ -27,7 +27,7 @@
 #define CLOSE_RANGE_SYSCALL 436 /* close_range, Linux 5.9: the same number on every CPU */
 #endif
 
-enum { SOCK_FD = 3, FREEZE_TIMEOUT_MS = 10000 };
+enum { SOCK_FD = 3, FREEZE_TIMEOUT_MS = 10000, SOON_MS = 20 };
 
 struct guard {
 	struct tree tree;
@@ -277,6 +277,14 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 /* True with a command; false when the tool is gone or has closed its end. */
 static bool next_command(struct guard *g, struct guard_cmd *cmd)
 {
+	struct pollfd soon = {.fd = SOCK_FD, .events = POLLIN};
+
+	/*
+	 * In a freeze one follows the other, and each of the stops before has left its SIGCHLD: to
+	 * look at all threads for that would be part of the freeze.
+	 */
+	if (poll(&soon, 1, SOON_MS) < 0)
+		errno = 0;
 	for (;;) {
 		struct pollfd fds[2] = {
 			{.fd = SOCK_FD, .events = POLLIN},

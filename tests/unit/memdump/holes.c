@@ -28,6 +28,7 @@ static uint64_t reserve(uint64_t len, uint64_t far, uint64_t own)
 
 	assert_ptr_not_equal(p, MAP_FAILED);
 	assert_int_equal(mprotect(p + far - own, 2 * own, PROT_READ | PROT_WRITE), 0);
+	madvise(p, len, MADV_NOHUGEPAGE);
 	p[far] = 1;
 	return (uintptr_t)p;
 }
