@@ -231,9 +231,10 @@ static int guard_thaw(struct guard *g, uint32_t end, struct err *err)
 	if (end == TARGET_KILL)
 		gather_grasp(g->gather);
 	phase_begin(&phase);
+	/* Who is let go first is not to wait for us to let go of the others. */
+	urgent_end(&g->urgent);
 	tree_thaw(&g->tree, (int)end);
 	phase_done(&phase, g->tree.root, "letting go");
-	urgent_end(&g->urgent);
 	g->frozen = false;
 	if (end == TARGET_KILL)
 		gather_hold_end(g->gather);
