@@ -229,7 +229,7 @@ static void survey_ready(struct gather *g, const struct model *m)
 {
 	enum { THREAD_BYTES = 8 << 10, LEAST = 64 << 10, MOST = 64 << 20 };
 	enum { MANY = 16, SPARE = 8 };
-	uint32_t most = 0;
+	uint32_t most = 0, sum = 0;
 	uint64_t len = LEAST;
 
 	if (!g->tree->ready)
@@ -242,11 +242,13 @@ static void survey_ready(struct gather *g, const struct model *m)
 		gadgets_learn((pid_t)m->procs[i].pid);
 		len += (uint64_t)st.nthreads * THREAD_BYTES + LEAST;
 		most = st.nthreads > most ? st.nthreads : most;
+		sum += st.nthreads;
 		if (g->tree->ready)
 			ready_open(g->tree->ready, (pid_t)m->procs[i].pid);
 	}
 	looks_reserve(g, most + SPARE);
 	context_ready(most);
+	g->tree->many = sum >= MANY;
 	if (most >= MANY && !g->aside)
 		g->aside = aside_new();
 	g->ready = len < MOST ? len : MOST;

@@ -102,6 +102,16 @@ static void leave_the_tool(int sock)
 		errno = 0;
 }
 
+/*
+ * Not for a few threads: from a CPU with such a priority on it work goes to another one, which has
+ * to be woken for each call that one thread makes.
+ */
+static void hurry(struct guard *g)
+{
+	if (g->tree.many)
+		urgent_begin(&g->urgent);
+}
+
 static int guard_freeze(struct guard *g, struct err *err)
 {
 	struct phase phase;
@@ -110,7 +120,7 @@ static int guard_freeze(struct guard *g, struct err *err)
 	if (g->frozen || g->paused)
 		return err_set(err, EALREADY, "freeze process %d", g->tree.root);
 	phase_begin(&phase);
-	urgent_begin(&g->urgent);
+	hurry(g);
 	ret = tree_freeze(&g->tree, err);
 	phase_done(&phase, g->tree.root, "stopping");
 	g->frozen = ret == 0;
@@ -129,7 +139,7 @@ static int guard_track(struct guard *g, enum target_way way, struct err *err)
 	if (!g->dirty)
 		return -err->errnum;
 	keeper_take_over(t->root, g->dirty);
-	urgent_begin(&g->urgent);
+	hurry(g);
 	ret = tree_freeze(t, err);
 	/* Those that did not stop would stop later: see what follows a failed freeze. */
 	if (ret < 0)
@@ -151,7 +161,7 @@ static int guard_pause(struct guard *g, struct err *err)
 
 	if (g->frozen || g->paused)
 		return err_set(err, EALREADY, "pause process %d", g->tree.root);
-	urgent_begin(&g->urgent);
+	hurry(g);
 	ret = tree_freeze(&g->tree, err);
 	g->paused = ret == 0;
 	return ret;
