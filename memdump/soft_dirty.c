@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "memdump/holes.h"
 
 /* Documentation/admin-guide/mm/pagemap.rst, Documentation/admin-guide/mm/soft-dirty.rst */
 #define PM_PRESENT (1ULL << 63)
@@ -54,6 +55,7 @@ struct md_soft {
 	uint64_t page_size, zero_frame;
 	struct proc *procs;
 	size_t n;
+	struct md_holes holes;
 	uint64_t entries[ENTRIES];
 };
 
@@ -267,14 +269,19 @@ static int one_range(struct scan *c, const struct md_range *range, int fd)
 
 	while (ret == 0 && addr < end) {
 		uint64_t n = (end - addr) / s->page_size;
+		bool any = false;
 		ssize_t got = io_pread(fd, s->entries, (n < ENTRIES ? n : ENTRIES) * 8,
 				       addr / s->page_size * 8);
 
 		if (got < 8) /* 0: it has no memory any more */
 			return got < 0 ? (int)got : flush(c, range);
 		for (size_t i = 0; ret == 0 && i < (size_t)got / 8; i++, addr += s->page_size)
-			if (is_there(s, s->entries[i]))
+			if (is_there(s, s->entries[i])) {
+				any = true;
 				ret = one_page(c, range, addr, s->entries[i]);
+			}
+		if (!any && addr < end)
+			addr = md_holes_end(&s->holes, range->pid, fd, addr, end);
 	}
 	return ret == 0 ? flush(c, range) : ret;
 }
@@ -358,6 +365,7 @@ int md_soft_scan(struct md_soft *s, const struct md_range *ranges, size_t n, enu
 		ret = clear_marks(s, err);
 	if (ret == -ESTALE)
 		forget(s);
+	md_holes_forget(&s->holes);
 	return ret;
 }
 

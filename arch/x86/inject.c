@@ -258,20 +258,23 @@ struct component {
 	uint32_t off, len;
 };
 
-/* Asked once: in a virtual machine each CPUID is a trip to the hypervisor, tens of microseconds. */
-static const struct component *components(void)
+/*
+ * Of one in @bits, else none. Asked once, and of none that nobody has: in a virtual machine each
+ * CPUID is a trip to the hypervisor, tens of microseconds, and the first one may be asked while the
+ * target stands still.
+ */
+static struct component component_of(uint64_t bits, unsigned i)
 {
 	static struct component table[63];
-	static bool known;
+	static uint64_t known;
+	unsigned a, b, c, d;
 
-	for (unsigned i = 2; !known && i < 63; i++) {
-		unsigned a, b, c, d;
-
-		if (__get_cpuid_count(0xd, i, &a, &b, &c, &d))
-			table[i] = (struct component){b, a};
-	}
-	known = true;
-	return table;
+	if (!(bits >> i & 1))
+		return (struct component){0};
+	if (!(known & 1ull << i) && __get_cpuid_count(0xd, i, &a, &b, &c, &d))
+		table[i] = (struct component){b, a};
+	known |= 1ull << i;
+	return table[i];
 }
 
 /*
@@ -281,18 +284,15 @@ static const struct component *components(void)
  */
 static uint32_t xstate_frame_len(uint64_t bv, size_t xstate_len)
 {
-	const struct component *table = components();
 	uint32_t len = FX_LEN + XHDR_LEN;
 
 	for (unsigned i = 2; i < 63; i++) {
-		uint32_t end = table[i].off + table[i].len;
+		struct component c = component_of(bv, i);
 
-		if (!(bv & 1ULL << i))
-			continue;
-		if (!table[i].len || end > xstate_len)
+		if (bv >> i & 1 && (!c.len || c.off + c.len > xstate_len))
 			return 0;
-		if (end > len)
-			len = end;
+		if (c.off + c.len > len)
+			len = c.off + c.len;
 	}
 	return len;
 }
@@ -340,12 +340,12 @@ static bool is_wide(const uint8_t *data, size_t len)
 
 	memcpy(&xcr0, data + XCR0_OFF, sizeof(xcr0));
 	for (unsigned i = 0; i < NPLACES; i++) {
-		const struct component *c = &components()[wide_places[i].bit];
+		struct component c = component_of(xcr0, wide_places[i].bit);
 
-		if (!(xcr0 >> wide_places[i].bit & 1) || !c->len)
+		if (!c.len)
 			continue;
-		end = wide_places[i].off + c->len;
-		same = same && c->off == wide_places[i].off;
+		end = wide_places[i].off + c.len;
+		same = same && c.off == wide_places[i].off;
 	}
 	return !same && end == len;
 }
@@ -356,10 +356,9 @@ static void move_components(uint64_t bv, const uint8_t *data, uint8_t *ret, size
 	memset(ret, 0, room);
 	memcpy(ret, data, FX_LEN + XHDR_LEN);
 	for (unsigned i = 0; i < NPLACES; i++) {
-		const struct component *c = &components()[wide_places[i].bit];
+		struct component c = component_of(bv, wide_places[i].bit);
 
-		if (bv >> wide_places[i].bit & 1)
-			memcpy(ret + c->off, data + wide_places[i].off, c->len);
+		memcpy(ret + c.off, data + wide_places[i].off, c.len);
 	}
 }
 

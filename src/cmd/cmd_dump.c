@@ -66,7 +66,8 @@ static const struct argp_option options[] = {
 	 1},
 	{"tracking", OPT_TRACKING, "HOW", 0,
 	 "Copy memory while the tree runs and track what it writes meanwhile: uffd, "
-	 "soft-dirty, or none (stop and copy); default with -R: the first of them that works",
+	 "soft-dirty, or none (stop and copy); default with -R: the first of them that works; fork "
+	 "is refused, with the reason",
 	 1},
 	{"prev-images-dir", OPT_PREV, "DIR", 0,
 	 "An earlier image of the tree, as seen from the new one (../NAME for one beside it): store "
@@ -142,8 +143,10 @@ static void parse_tracking(struct argp_state *state, struct dump_opts *o, const 
 		o->tracking = TRACKING_SOFT;
 	else if (!strcmp(arg, "none"))
 		o->tracking = TRACKING_NONE;
+	else if (!strcmp(arg, "fork"))
+		o->tracking = TRACKING_FORK;
 	else
-		argp_error(state, "--tracking: '%s' is none of uffd, soft-dirty, none", arg);
+		argp_error(state, "--tracking: '%s' is none of uffd, soft-dirty, none, fork", arg);
 }
 
 static void parse_net_lock(struct argp_state *state, struct dump_opts *o, const char *arg)

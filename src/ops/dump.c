@@ -8,9 +8,12 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fault.h"
+#include "base/urgent.h"
 #include "binlog/pr.h"
 #include "src/ops/dump_log.h"
+#include "src/ops/lost.h"
 #include "src/ops/ops.h"
 #include "src/ops/parent.h"
 #include "src/ops/precopy.h"
@@ -30,14 +33,13 @@ struct dump {
 	struct md_file *parent;	 /* opts->prev_dir; NULL: none */
 	uint64_t memory_id;	 /* of the memory file, for a keeper */
 	int stats_fd;		 /* opts->stats_dir, or -1 */
+	struct urgent urgent;
+	struct lost lost;
 };
 
 static uint64_t now_ns(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 static void dump_phase(struct dump *d, enum dump_phase phase, uint64_t estimate)
@@ -128,6 +130,21 @@ static bool wants_precopy(const struct dump_opts *o)
 		o->end == TARGET_RUN);
 }
 
+/* The way that others have: see docs/INTERNALS.md. */
+static int dump_refuse_fork(const struct dump_opts *o, struct err *err)
+{
+	if (o->tracking != TRACKING_FORK)
+		return 0;
+	err_fail(
+		err, EOPNOTSUPP, ERR_UNSUPPORTED,
+		"no snapshot of pid %d by a fork in it: the child would be one that the program or "
+		"its parent can wait for, and a zombie of it would stay if the tool were killed",
+		o->pid);
+	err_hint(err, "--tracking uffd stops it for as short a time, and leaves nothing in it; "
+		      "--tracking soft-dirty where the kernel lacks that (stasis check)");
+	return -EOPNOTSUPP;
+}
+
 /* Everything that may fail or take time without the target standing still. */
 static int dump_prepare(struct dump *d, struct err *err)
 {
@@ -149,7 +166,9 @@ static int dump_prepare(struct dump *d, struct err *err)
 	struct md_file_opts fopts = {.direct = o->direct, .no_uring = o->no_uring};
 	int ret;
 
-	ret = target_precheck(o->pid, err);
+	ret = dump_refuse_fork(o, err);
+	if (ret == 0)
+		ret = target_precheck(o->pid, err);
 	if (ret < 0)
 		return ret;
 	if (o->stats_dir) {
@@ -166,6 +185,10 @@ static int dump_prepare(struct dump *d, struct err *err)
 	d->target = target_open(o->pid, d->model, &topts, err);
 	if (!d->target)
 		return -err->errnum;
+	/* It takes as long as to read the index of a parent. */
+	ret = target_survey_begin(d->target, err);
+	if (ret < 0)
+		return ret;
 	d->image = o->into ? image_create_into(o->dir, o->format, err)
 			   : image_create(o->dir, o->format, err);
 	if (!d->image)
@@ -194,7 +217,7 @@ static int dump_prepare(struct dump *d, struct err *err)
 	}
 	if (FAULT("dump.prepared"))
 		return err_set(err, EIO, "fault injected at dump.prepared");
-	ret = target_survey(d->target, err);
+	ret = target_survey_end(d->target, err);
 	return ret < 0 ? ret : dump_refuse(d, err);
 }
 
@@ -289,10 +312,11 @@ static int dump_pages(struct dump *d, const struct ranges *r, struct err *err)
 	int ret;
 
 	if (d->precopy)
-		return precopy_frozen(d->precopy, d->model, r, d->writer, &mopts, err);
+		return precopy_frozen(d->precopy, d->model, r, d->writer, &mopts, &d->lost, err);
 	reader = md_reader_vm_new(r->v, r->n, err);
 	if (!reader)
 		return -err->errnum;
+	lost_note(&d->lost, reader);
 	ret = md_run(reader, d->writer, &mopts, &d->res->mem, err);
 	reader->close(reader);
 	return ret;
@@ -478,16 +502,8 @@ static void dump_account(struct dump *d)
 	if (!m)
 		return;
 	r->nprocs = m->nprocs;
-	r->lost_bytes = r->mem.vanished_bytes;
+	r->lost_bytes = lost_bytes(&d->lost, m);
 	for (uint32_t i = 0; i < m->nprocs; i++) {
-		const struct m_mm *mm = &m->procs[i].mm;
-
-		/* Page tables have a mark where MADV_GUARD_INSTALL left nothing to read. */
-		for (uint32_t j = 0; j < mm->nguards && r->lost_bytes; j++) {
-			uint64_t len = mm->guards[j].end - mm->guards[j].start;
-
-			r->lost_bytes -= len < r->lost_bytes ? len : r->lost_bytes;
-		}
 		r->nthreads += m->procs[i].nthreads;
 		r->nvmas += m->procs[i].mm.nvmas;
 	}
@@ -521,6 +537,9 @@ static int dump_once(const struct dump_opts *opts, struct dump_result *ret_resul
 		ret = dump_precopy(&d, err);
 	if (ret == 0) {
 		dump_phase(&d, DUMP_FREEZE, 0);
+		/* What is left takes no time to speak of. */
+		if (d.precopy)
+			urgent_begin(&d.urgent);
 		ret = dump_frozen(&d, err);
 	}
 	/*
@@ -529,6 +548,7 @@ static int dump_once(const struct dump_opts *opts, struct dump_result *ret_resul
 	 */
 	if (ret == 0 && opts->end == TARGET_RUN)
 		ret = dump_thaw(&d, TARGET_RUN, err);
+	urgent_end(&d.urgent);
 	if (ret == 0 && d.precopy && opts->end == TARGET_RUN && !opts->track_mem)
 		ret = target_untrack(d.target, err);
 	if (ret == 0 && d.precopy)
@@ -549,6 +569,7 @@ static int dump_once(const struct dump_opts *opts, struct dump_result *ret_resul
 	image_criu_pages_free(d.criu);
 	target_release(d.target);
 	precopy_free(d.precopy);
+	lost_deinit(&d.lost);
 	md_file_close(d.parent);
 	image_close(d.image);
 	model_free(d.model);

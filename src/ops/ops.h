@@ -33,6 +33,7 @@ enum tracking {
 	TRACKING_NONE, /* stop and copy */
 	TRACKING_UFFD, /* must work */
 	TRACKING_SOFT, /* by soft-dirty marks, must work */
+	TRACKING_FORK, /* not to be had, with the reason */
 };
 
 enum { PRECOPY_ROUNDS = 16 };

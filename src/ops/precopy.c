@@ -5,8 +5,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "binlog/pr.h"
 #include "memdump/soft_dirty.h"
@@ -44,10 +44,7 @@ static const uint64_t MOST_STEP = 64ull << 30;
 
 uint64_t precopy_now_ns(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 /* --- beginning -------------------------------------------------------------------------------- */

@@ -23,6 +23,7 @@
 
 #include "memdump/memdump.h"
 #include "src/image/model.h"
+#include "src/ops/lost.h"
 #include "src/ops/ops.h"
 #include "src/ops/ranges.h"
 #include "src/target/target.h"
@@ -49,10 +50,11 @@ void precopy_look(struct precopy *p);
 
 /*
  * Frozen, and @m collected; by userfaultfd without guard regions, which are added. What does not
- * fit in the memory made ready is written at once.
+ * fit in the memory made ready is written at once; what could not be read goes to @lost.
  */
 int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
-		   struct md_writer *writer, const struct md_opts *mopts, struct err *err);
+		   struct md_writer *writer, const struct md_opts *mopts, struct lost *lost,
+		   struct err *err);
 
 /* The image is there, number @image: the next dump can tell what was written since. */
 int precopy_keep(struct precopy *p, uint64_t image, struct err *err);

@@ -148,7 +148,7 @@ static int list_todo(struct precopy *p, const struct ranges *r, size_t ntracked,
 }
 
 static int read_todo(struct precopy *p, size_t n, struct md_writer *writer,
-		     const struct md_opts *mopts, struct err *err)
+		     const struct md_opts *mopts, struct lost *lost, struct err *err)
 {
 	struct md_reader *reader = md_reader_vm_new(p->todo_ranges, n, err);
 	struct noting_reader noting;
@@ -156,6 +156,7 @@ static int read_todo(struct precopy *p, size_t n, struct md_writer *writer,
 
 	if (!reader)
 		return -err->errnum;
+	lost_note(lost, reader);
 	noting_reader_init(&noting, reader, &p->taken);
 	ret = md_capture_fill(p->capture, &noting.r, err);
 	/* More than was made ready for: it goes through the pipe, and the tree waits for it. */
@@ -194,7 +195,8 @@ void precopy_look(struct precopy *p)
 }
 
 int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
-		   struct md_writer *writer, const struct md_opts *mopts, struct err *err)
+		   struct md_writer *writer, const struct md_opts *mopts, struct lost *lost,
+		   struct err *err)
 {
 	uint64_t t0 = precopy_now_ns();
 	size_t ntracked = 0, n = 0;
@@ -216,7 +218,7 @@ int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
 	if (ret == 0 && !p->soft)
 		ret = precopy_guards(p, m, ntracked, err);
 	p->res->scan_ns = precopy_now_ns() - t0;
-	return ret < 0 ? ret : read_todo(p, n, writer, mopts, err);
+	return ret < 0 ? ret : read_todo(p, n, writer, mopts, lost, err);
 }
 
 /* --- finish ----------------------------------------------------------------------------------- */

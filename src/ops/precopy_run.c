@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "binlog/pr.h"
 #include "src/ops/precopy_priv.h"
 
@@ -49,14 +50,6 @@ struct pacing_reader {
 	const struct dump_opts *opts;
 	uint64_t wall_ns, cpu_ns; /* when it began */
 };
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts = {0};
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* What it is ahead of its share, in time to wait. */
 static uint64_t ahead_ns(const struct pacing_reader *p)

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "base/urgent.h"
+
 enum { MOST_HELPERS = 3 };
 
 struct aside {
@@ -39,7 +41,10 @@ static void do_next(struct aside *a)
 static void *helper_main(void *arg)
 {
 	struct aside *a = arg;
+	struct urgent urgent = {0};
 
+	/* What it does is waited for; else it sleeps. */
+	urgent_begin(&urgent);
 	pthread_mutex_lock(&a->lock);
 	while (!a->over) {
 		if (a->next < a->n)

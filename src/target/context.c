@@ -215,13 +215,13 @@ static int collect_timers(struct remote *r, struct m_proc *p, uint32_t from, uin
 /* --- alternate stack, death signal...: once for each thread ------------------------------------
  */
 
-struct thread_questions {
+static struct thread_questions {
 	struct arch_call calls[SLOT_CALLS];
 	uint8_t data[SLOT_DATA];
 	uint64_t stack, tid_addr, death, tsc, mode, nodes;
 	int i_stack, i_tid, i_death, i_bits, i_slack;
 	int i_tsc, i_policy, i_mce, i_flusher, i_spec[M_NSPEC];
-};
+} questions[REMOTE_SLOTS];
 
 static void ask_thread(struct thread_questions *q, struct batch *b)
 {
@@ -300,7 +300,6 @@ static void answer_thread(const struct thread_questions *q, struct batch *b, str
 static int collect_threads(struct remote *r, struct m_proc *p, uint32_t from, uint32_t n,
 			   struct err *err)
 {
-	static struct thread_questions questions[REMOTE_SLOTS];
 	struct batch batches[REMOTE_SLOTS];
 	struct task *tasks[REMOTE_SLOTS] = {NULL};
 	int ret;
@@ -316,6 +315,16 @@ static int collect_threads(struct remote *r, struct m_proc *p, uint32_t from, ui
 	for (uint32_t i = 0; ret == 0 && i < n; i++)
 		answer_thread(&questions[i], &batches[i], &p->threads[from + i]);
 	return ret;
+}
+
+void context_ready(unsigned nthreads)
+{
+	unsigned n = nthreads < REMOTE_SLOTS ? nthreads : REMOTE_SLOTS;
+
+	memset(calls, 0, sizeof(calls));
+	memset(data, 0, sizeof(data));
+	memset(questions, 0, n * sizeof(questions[0]));
+	remote_ready(n);
 }
 
 int context_collect(struct remote *r, struct m_proc *p, struct err *err)

@@ -19,7 +19,7 @@
 #include "src/target/target.h"
 
 /* Reading smaps twice is exact: below this it is done. */
-enum { SURVEY_WORTH_NS = 1000000 };
+enum { SURVEY_WORTH_NS = 400000 };
 
 static const char deleted_mark[] = " (deleted)";
 

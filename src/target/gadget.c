@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -80,18 +82,32 @@ static void search(const uint8_t *buf, size_t len, uint64_t off, const struct ar
 	}
 }
 
-/* The code as the file has it; a mapping without a file (the vDSO) as memory has it. */
-static void search_mapping(pid_t pid, const struct mapping *m, struct known *k)
+/* It may have been another program's mapping that was listed. */
+static bool is_of(int fd, const struct mapping *m)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_ino == m->ino &&
+	       ((uint64_t)major(st.st_dev) << 32 | minor(st.st_dev)) == m->dev;
+}
+
+/*
+ * The code as the file has it; a mapping without a file (the vDSO) as memory has it. Whether that
+ * is true of the file, whatever the process has done meanwhile.
+ */
+static bool search_mapping(pid_t pid, const struct mapping *m, struct known *k)
 {
 	static uint8_t buf[CHUNK + GADGET_MAX];
 	uint64_t len = m->end - m->start < SCAN_MAX ? m->end - m->start : SCAN_MAX;
 	cleanup_fd int fd = -1;
 	char path[96];
+	bool ret;
 
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, pid, m->start,
 		 m->end);
 	if (m->ino)
 		fd = open(path, O_RDONLY | O_CLOEXEC);
+	ret = is_of(fd, m);
 	for (uint64_t off = 0; off < len; off += CHUNK) {
 		size_t want = len - off < sizeof(buf) ? len - off : sizeof(buf);
 		ssize_t n = fd >= 0 ? io_pread(fd, buf, want, m->pgoff + off)
@@ -104,9 +120,10 @@ static void search_mapping(pid_t pid, const struct mapping *m, struct known *k)
 		if (k->syscall_off != UINT64_MAX && k->sigreturn_off != UINT64_MAX)
 			break;
 	}
+	return ret;
 }
 
-static const struct known *look_up(pid_t pid, const struct mapping *m)
+static const struct known *look_up(pid_t pid, const struct mapping *m, bool still)
 {
 	struct known *k;
 
@@ -125,7 +142,8 @@ static const struct known *look_up(pid_t pid, const struct mapping *m)
 		.syscall_off = UINT64_MAX,
 		.sigreturn_off = UINT64_MAX,
 	};
-	search_mapping(pid, m, k);
+	if (!search_mapping(pid, m, k) && !still)
+		nknown = (unsigned)(k - known);
 	return k;
 }
 
@@ -141,9 +159,9 @@ static bool verify(pid_t pid, uint64_t addr, const struct arch_gadget *g)
 	return false;
 }
 
-static void try_mapping(pid_t pid, const struct mapping *m, struct gadgets *g)
+static void try_mapping(pid_t pid, const struct mapping *m, bool still, struct gadgets *g)
 {
-	const struct known *k = look_up(pid, m);
+	const struct known *k = look_up(pid, m, still);
 
 	if (!g->syscall_pc && k->syscall_off != UINT64_MAX &&
 	    verify(pid, m->start + k->syscall_off, arch_inject.syscall_ret))
@@ -159,7 +177,7 @@ static bool likely(const struct mapping *m)
 	return strstr(m->name, "/libc") || strstr(m->name, "/ld-");
 }
 
-bool gadgets_find(pid_t pid, struct gadgets *ret)
+static bool find(pid_t pid, bool still, struct gadgets *ret)
 {
 	struct gadgets g = {0};
 	struct procfs_lines l;
@@ -173,13 +191,25 @@ bool gadgets_find(pid_t pid, struct gadgets *ret)
 		while ((!g.syscall_pc || !g.sigreturn_pc) && (line = procfs_lines_next(&l)))
 			if (parse_mapping(line, &m) && m.exec && m.read &&
 			    strcmp(m.name, "[vsyscall]") != 0 && likely(&m) == (pass == 0))
-				try_mapping(pid, &m, &g);
+				try_mapping(pid, &m, still, &g);
 		procfs_lines_close(&l);
 	}
 	if (!g.syscall_pc || !g.sigreturn_pc)
 		return false;
 	*ret = g;
 	return true;
+}
+
+bool gadgets_find(pid_t pid, struct gadgets *ret)
+{
+	return find(pid, true, ret);
+}
+
+void gadgets_learn(pid_t pid)
+{
+	struct gadgets drop;
+
+	find(pid, false, &drop);
 }
 
 /* A thread's own stack: the main stack, or one that has the thread's pointer at its upper end. */

@@ -16,8 +16,11 @@ struct gadgets {
 	uint64_t sigreturn_pc; /* rt_sigreturn */
 };
 
-/* False when the process has no such code. Remembers where files have it. */
+/* False when the process, which stands still, has no such code. Remembers where files have it. */
 bool gadgets_find(pid_t pid, struct gadgets *ret);
+
+/* While it runs, and may call exec: what its files have, for gadgets_find(). */
+void gadgets_learn(pid_t pid);
 
 /*
  * A place for @len bytes, a multiple of 64, that no thread of @pid will miss, judged from the

@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "src/target/aside.h"
 #include "src/target/collect.h"
+#include "src/target/gadget.h"
 #include "src/target/phase.h"
 #include "src/target/procfs.h"
 #include "src/target/ready.h"
@@ -56,6 +57,12 @@ struct gather *gather_new(struct tree *t, struct model *m, const struct target_o
 	}
 	files_options(g->files, opts);
 	return g;
+}
+
+void gather_undo(struct gather *g)
+{
+	if (g)
+		remote_close(&g->remote);
 }
 
 void gather_close(struct gather *g)
@@ -222,7 +229,7 @@ static void survey_ready(struct gather *g, const struct model *m)
 {
 	enum { THREAD_BYTES = 8 << 10, LEAST = 64 << 10, MOST = 64 << 20 };
 	enum { MANY = 16, SPARE = 8 };
-	uint32_t most = 0;
+	uint32_t most = 0, sum = 0;
 	uint64_t len = LEAST;
 
 	if (!g->tree->ready)
@@ -232,12 +239,16 @@ static void survey_ready(struct gather *g, const struct model *m)
 
 		if (procfs_stat((pid_t)m->procs[i].pid, 0, &st) < 0)
 			continue;
+		gadgets_learn((pid_t)m->procs[i].pid);
 		len += (uint64_t)st.nthreads * THREAD_BYTES + LEAST;
 		most = st.nthreads > most ? st.nthreads : most;
+		sum += st.nthreads;
 		if (g->tree->ready)
 			ready_open(g->tree->ready, (pid_t)m->procs[i].pid);
 	}
 	looks_reserve(g, most + SPARE);
+	context_ready(most);
+	g->tree->many = sum >= MANY;
 	if (most >= MANY && !g->aside)
 		g->aside = aside_new();
 	g->ready = len < MOST ? len : MOST;

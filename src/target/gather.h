@@ -30,7 +30,9 @@ void gather_grasp(struct gather *g);
 void gather_hold_end(struct gather *g);
 /* Puts the counters of batches into @ret. */
 void gather_times(const struct gather *g, struct target_times *ret);
-/* NULL is allowed. */
+/* What has been done to the tree for it, should anything be left of that: before it is let go. */
+void gather_undo(struct gather *g);
+/* Takes a while: after the tree has been let go. NULL is allowed, of both. */
 void gather_close(struct gather *g);
 
 /*
@@ -67,5 +69,7 @@ int seccomp_collect(struct model *m, const struct m_proc *p, struct m_thread *t,
 
 /* context.c: what only the process itself can be asked, by batch. */
 int context_collect(struct remote *r, struct m_proc *p, struct err *err);
+/* As remote_ready(). */
+void context_ready(unsigned nthreads);
 
 #endif

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/urgent.h"
 #include "binlog/pr.h"
 #include "src/target/collect.h"
 #include "src/target/dirty.h"
@@ -26,7 +27,7 @@
 #define CLOSE_RANGE_SYSCALL 436 /* close_range, Linux 5.9: the same number on every CPU */
 #endif
 
-enum { SOCK_FD = 3, FREEZE_TIMEOUT_MS = 10000 };
+enum { SOCK_FD = 3, FREEZE_TIMEOUT_MS = 10000, SOON_MS = 20 };
 
 struct guard {
 	struct tree tree;
@@ -36,6 +37,7 @@ struct guard {
 	struct dirty *dirty; /* NULL: nothing is tracked */
 	struct keeper keeper;
 	bool frozen, paused;
+	struct urgent urgent; /* while anybody stands still because of a call of ours */
 };
 
 static void close_from_to(unsigned first, unsigned last)
@@ -100,6 +102,16 @@ static void leave_the_tool(int sock)
 		errno = 0;
 }
 
+/*
+ * Not for a few threads: from a CPU with such a priority on it work goes to another one, which has
+ * to be woken for each call that one thread makes.
+ */
+static void hurry(struct guard *g)
+{
+	if (g->tree.many)
+		urgent_begin(&g->urgent);
+}
+
 static int guard_freeze(struct guard *g, struct err *err)
 {
 	struct phase phase;
@@ -108,6 +120,7 @@ static int guard_freeze(struct guard *g, struct err *err)
 	if (g->frozen || g->paused)
 		return err_set(err, EALREADY, "freeze process %d", g->tree.root);
 	phase_begin(&phase);
+	hurry(g);
 	ret = tree_freeze(&g->tree, err);
 	phase_done(&phase, g->tree.root, "stopping");
 	g->frozen = ret == 0;
@@ -126,12 +139,14 @@ static int guard_track(struct guard *g, enum target_way way, struct err *err)
 	if (!g->dirty)
 		return -err->errnum;
 	keeper_take_over(t->root, g->dirty);
+	hurry(g);
 	ret = tree_freeze(t, err);
 	/* Those that did not stop would stop later: see what follows a failed freeze. */
 	if (ret < 0)
 		return ret;
 	ret = dirty_arm(g->dirty, t, way, err);
 	tree_thaw(t, TARGET_RUN);
+	urgent_end(&g->urgent);
 	g->tracks->stop_ns = t->thaw_end_ns - t->freeze_begin_ns;
 	g->tracks->nprocs = t->nlive_procs;
 	g->tracks->nthreads = t->nlive;
@@ -146,6 +161,7 @@ static int guard_pause(struct guard *g, struct err *err)
 
 	if (g->frozen || g->paused)
 		return err_set(err, EALREADY, "pause process %d", g->tree.root);
+	hurry(g);
 	ret = tree_freeze(&g->tree, err);
 	g->paused = ret == 0;
 	return ret;
@@ -156,6 +172,7 @@ static int guard_resume(struct guard *g, struct err *err)
 	if (!g->paused)
 		return err_set(err, EINVAL, "resume process %d, which is not paused", g->tree.root);
 	tree_thaw(&g->tree, TARGET_RUN);
+	urgent_end(&g->urgent);
 	tree_reset(&g->tree);
 	g->paused = false;
 	return 0;
@@ -224,6 +241,8 @@ static int guard_thaw(struct guard *g, uint32_t end, struct err *err)
 	if (end == TARGET_KILL)
 		gather_grasp(g->gather);
 	phase_begin(&phase);
+	/* Who is let go first is not to wait for us to let go of the others. */
+	urgent_end(&g->urgent);
 	tree_thaw(&g->tree, (int)end);
 	phase_done(&phase, g->tree.root, "letting go");
 	g->frozen = false;
@@ -269,6 +288,14 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 /* True with a command; false when the tool is gone or has closed its end. */
 static bool next_command(struct guard *g, struct guard_cmd *cmd)
 {
+	struct pollfd soon = {.fd = SOCK_FD, .events = POLLIN};
+
+	/*
+	 * In a freeze one follows the other, and each of the stops before has left its SIGCHLD: to
+	 * look at all threads for that would be part of the freeze.
+	 */
+	if (poll(&soon, 1, SOON_MS) < 0)
+		errno = 0;
 	for (;;) {
 		struct pollfd fds[2] = {
 			{.fd = SOCK_FD, .events = POLLIN},
@@ -348,6 +375,7 @@ void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tra
 	leave_the_tool(sock);
 	ret = tree_init(&g.tree, root, &err);
 	if (ret == 0) {
+		tree_wait_one(&g.tree);
 		g.tree.stop_fd = SOCK_FD;
 		g.tree.timeout_ms =
 			opts->freeze_timeout_ms ? opts->freeze_timeout_ms : FREEZE_TIMEOUT_MS;
@@ -384,9 +412,10 @@ void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tra
 		ret = 0;
 	}
 	pr_info("guardian: the tool has closed its end: letting everything go\n");
-	gather_close(g.gather);
+	gather_undo(g.gather);
 	tree_thaw(&g.tree, TARGET_RUN);
 	guard_untrack(&g);
+	gather_close(g.gather);
 	binlog_close();
 	_exit(0);
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "src/target/make_row.h"
 
 /* Linux 3.17, with CONFIG_CHECKPOINT_RESTORE */
@@ -68,16 +69,12 @@ static struct timespec timespec_of(uint64_t ns)
 	return (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
 }
 
-/* What is left until an alarm is counted on the clock without one. */
-static uint64_t clock_ns(uint32_t clockid)
+/* An alarm is counted on the clock without one. */
+static uint64_t timerfd_now_ns(uint32_t clockid)
 {
-	struct timespec ts = {0};
-
-	clock_gettime(clockid == CLOCK_REALTIME_ALARM	? CLOCK_REALTIME
-		      : clockid == CLOCK_BOOTTIME_ALARM ? CLOCK_BOOTTIME
-							: (clockid_t)clockid,
-		      &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return clock_ns(clockid == CLOCK_REALTIME_ALARM	  ? CLOCK_REALTIME
+			: clockid == CLOCK_BOOTTIME_ALARM ? CLOCK_BOOTTIME
+							  : (clockid_t)clockid);
 }
 
 /* The value is the time that is left, of timers for a point in time, too. */
@@ -90,7 +87,7 @@ static int timerfd_arm(struct make *mk, const struct m_file *f, int fd, struct e
 	if (!value && f->timerfd.interval_ns)
 		value = 1;
 	if (value && flags & TFD_TIMER_ABSTIME)
-		value += clock_ns(f->timerfd.clockid);
+		value += timerfd_now_ns(f->timerfd.clockid);
 	it.it_value = timespec_of(value);
 	if (value && timerfd_settime(fd, flags, &it, NULL) < 0)
 		return err_set(err, errno, "arm %s", make_name(f));

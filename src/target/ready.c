@@ -23,6 +23,8 @@ static const char *const names[READY_FILES] = {
 	[READY_CHILDREN] = "children",
 	[READY_STAT] = "stat",
 	[READY_STATUS] = "status",
+	/* what takes the kernel least to tell of a thread, if there is one */
+	[READY_ALIVE] = "oom_score_adj",
 };
 
 struct thread {
@@ -108,7 +110,7 @@ void ready_open(struct ready *r, pid_t pid)
 
 /*
  * One read gives at most a page of a list of children. An empty one may be that of a thread that
- * has ended, whose number is another's now; its stat is ESRCH then. -1: to be read by its path.
+ * has ended, whose number is another's now; other files say ESRCH then. -1: to be read by its path.
  */
 static ssize_t read_whole(const struct thread *t, enum ready_file file, char *buf, size_t room)
 {
@@ -123,7 +125,7 @@ static ssize_t read_whole(const struct thread *t, enum ready_file file, char *bu
 		got += (size_t)n;
 	if (n < 0 || got == room - 1)
 		return -1;
-	if (!got && (t->fds[READY_STAT] < 0 || pread(t->fds[READY_STAT], &c, 1, 0) != 1))
+	if (!got && (t->fds[READY_ALIVE] < 0 || pread(t->fds[READY_ALIVE], &c, 1, 0) != 1))
 		return -1;
 	buf[got] = '\0';
 	return (ssize_t)got;

@@ -13,7 +13,7 @@
 
 struct ready;
 
-enum ready_file { READY_CHILDREN, READY_STAT, READY_STATUS, READY_FILES };
+enum ready_file { READY_CHILDREN, READY_STAT, READY_STATUS, READY_ALIVE, READY_FILES };
 
 struct ready *ready_new(void); /* NULL: no memory */
 void ready_free(struct ready *r);

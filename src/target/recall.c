@@ -90,17 +90,23 @@ int recall_look(struct tree *t, struct task *task, struct err *err)
 	return ret;
 }
 
-void recall_again(struct tree *t, struct task *task)
+/* A function of its own for the room that it takes, which is cleared for every thread otherwise. */
+static __attribute__((noinline)) void make_it_again(struct tree *t, struct task *task)
 {
 	struct remote r = {.tree = t};
 	struct err drop = {0};
 
-	if (!arch_host()->steps_back || !task->at_call || !task->recall ||
-	    arch_inject.sleep(task->prstatus) == ARCH_ENDS || !threads_signal_due(task))
-		return;
 	if (task_set_mask(task->tid, ALL_SIGNALS) == 0)
 		run_to_syscall(&r, task, &drop);
 	task_set_mask(task->tid, task->sigmask);
+}
+
+void recall_again(struct tree *t, struct task *task)
+{
+	if (!arch_host()->steps_back || !task->at_call || !task->recall ||
+	    arch_inject.sleep(task->prstatus) == ARCH_ENDS || !threads_signal_due(task))
+		return;
+	make_it_again(t, task);
 }
 
 bool recall_argument(const struct task *task, uint64_t *ret)

@@ -26,8 +26,8 @@ enum {
 	PAGE_MAX = 65536,
 	CODE_LEN = (REMOTE_SLOTS * CODE_STRIDE + PAGE_MAX - 1) / PAGE_MAX * PAGE_MAX,
 	SLOT_LEN = 0x12000,
-	SLOT_CONTROL = 0x10000,
-	SLOT_TABLE = SLOT_CONTROL + ARCH_CONTROL_MAX,
+	SLOT_STACK = 0x10000, /* at least */
+	SLOT_TABLE = SLOT_STACK + ARCH_CONTROL_MAX,
 	SLOT_BUFFERS = SLOT_TABLE + SLOT_CALLS * sizeof(struct arch_call),
 };
 
@@ -47,9 +47,10 @@ static uint64_t slot_start(const struct remote *r, unsigned slot)
 	return r->base + CODE_LEN + (uint64_t)slot * SLOT_LEN;
 }
 
+/* Right before the calls: where it is short all of a slot is one page that has to be there. */
 uint64_t slot_control(const struct remote *r, unsigned slot)
 {
-	return slot_start(r, slot) + SLOT_CONTROL;
+	return slot_start(r, slot) + SLOT_TABLE - ((arch_inject.control_len + 63) & ~(size_t)63);
 }
 
 static uint64_t big_start(const struct remote *r)

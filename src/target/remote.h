@@ -22,12 +22,12 @@
  * The scratch area, one mapping (slot 0 of a process with 2 threads at base = 0x10000000):
  *
  *	0x10000000  code of all slots, 256 bytes each     read, execute
- *	0x10002000  slot 0: 64 KiB of stack room          read, write from here on
- *	0x10012000          control block: true registers and mask, closing signal
- *	0x10013200          up to 16 calls
- *	0x10013600          2560 bytes for their buffers
- *	0x10014000  slot 1
- *	0x10026000  up to 1024 calls, then 128 KiB for their buffers: one big batch at a time
+ *	0x10010000  slot 0: 64 KiB of stack room, or more  read, write from here on
+ *	0x100210c0          control block: true registers and mask, closing signal
+ *	0x10021200          up to 16 calls
+ *	0x10021600          2560 bytes for their buffers
+ *	0x10022000  slot 1
+ *	0x10034000  up to 1024 calls, then 128 KiB for their buffers: one big batch at a time
  *
  * Guardian only, one thread. The target's threads must be in a stop on their way to user mode
  * (signal or PTRACE_EVENT_STOP), and are in one afterwards.
@@ -121,6 +121,9 @@ int batch_call6(struct batch *b, uint64_t nr, const uint64_t args[6]);
  */
 int remote_run(struct remote *r, struct task *const *tasks, struct batch *batches, unsigned n,
 	       struct err *err);
+
+/* Takes the page faults of our own for runs in @n threads, before anybody stands still for them. */
+void remote_ready(unsigned n);
 
 /* Reads what remote_undo() puts back: registers and signal mask as they are. */
 int remote_save(struct task *task, struct err *err);

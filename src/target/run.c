@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "base/fault.h"
+#include "src/target/parcel.h"
 #include "src/target/remote.h"
 
 #ifndef PTRACE_O_SUSPEND_SECCOMP
@@ -19,6 +20,8 @@
 enum {
 	WAIT_MS = 5000, /* a call takes microseconds; a run of a thousand, a millisecond */
 	MAX_STOPS = 64, /* job control and foreign signals on the way: give up after so many */
+	/* of a slot: control block, calls, buffers, what is between them; big ones lie apart */
+	PARCEL_HERE = 5 * REMOTE_SLOTS + 1,
 };
 
 #define COOKIE	    0x5374617369730000ull /* comes with the closing signal */
@@ -222,7 +225,7 @@ static int wait_stop(struct remote *r, struct task *task, struct stop *ret_stop,
 			deadline = now + WAIT_MS * 1000000ull;
 			ptrace(PTRACE_INTERRUPT, task->tid, 0, 0);
 		}
-		tree_wait_child(r->tree, 100);
+		tree_wait_task(r->tree, task, 100, false);
 	}
 }
 
@@ -513,38 +516,23 @@ int run_boot(struct remote *r, struct task *task, uint64_t nr, const uint64_t ar
 
 /* --- a batch in each of several threads ------------------------------------------------------- */
 
-static int add_iov(struct iovec *l, struct iovec *rem, int n, void *local, uint64_t addr,
-		   size_t len)
-{
-	l[n] = (struct iovec){local, len};
-	rem[n] = (struct iovec){(void *)(uintptr_t)addr, len};
-	return len ? n + 1 : n;
-}
-
 /* Control blocks, calls and buffers go in, calls and buffers come out. */
 static int transfer(struct remote *r, struct batch *b, unsigned n,
 		    uint8_t (*controls)[ARCH_CONTROL_MAX], struct err *err)
 {
-	struct iovec l[3 * REMOTE_SLOTS], rem[3 * REMOTE_SLOTS];
-	size_t sum = 0;
+	struct iovec here[PARCEL_HERE], there[REMOTE_SLOTS + 1];
+	struct parcel p = {.here = here, .there = there};
 	ssize_t done;
-	int k = 0;
 
 	for (unsigned i = 0; i < n; i++) {
 		if (controls)
-			k = add_iov(l, rem, k, controls[i], slot_control(r, i),
-				    arch_inject.control_len);
-		k = add_iov(l, rem, k, b[i].calls, b[i].calls_addr,
-			    b[i].ncalls * sizeof(b[i].calls[0]));
-		k = add_iov(l, rem, k, b[i].data, b[i].data_addr, b[i].ndata);
+			parcel_add(&p, controls[i], slot_control(r, i), arch_inject.control_len);
+		parcel_add(&p, b[i].calls, b[i].calls_addr, b[i].ncalls * sizeof(b[i].calls[0]));
+		parcel_add(&p, b[i].data, b[i].data_addr, b[i].ndata);
 	}
-	for (int i = 0; i < k; i++)
-		sum += l[i].iov_len;
-	done = controls ? process_vm_writev(r->proc->pid, l, (unsigned long)k, rem,
-					    (unsigned long)k, 0)
-			: process_vm_readv(r->proc->pid, l, (unsigned long)k, rem, (unsigned long)k,
-					   0);
-	if (done == (ssize_t)sum)
+	done = controls ? process_vm_writev(r->proc->pid, here, p.nhere, there, p.nthere, 0)
+			: process_vm_readv(r->proc->pid, here, p.nhere, there, p.nthere, 0);
+	if (done == (ssize_t)p.len)
 		return 0;
 	return err_set(err, done < 0 ? errno : EIO, "%s a batch of process %d",
 		       controls ? "write" : "read", r->proc->pid);
@@ -562,11 +550,20 @@ static int run_prepare(struct remote *r, struct run *run, unsigned slot, struct 
 	return run_sleep_seccomp(r, task, err);
 }
 
+/* The guardian has one thread. */
+static uint8_t controls[REMOTE_SLOTS][ARCH_CONTROL_MAX];
+static struct run runs[REMOTE_SLOTS];
+
+void remote_ready(unsigned n)
+{
+	n = n < REMOTE_SLOTS ? n : REMOTE_SLOTS;
+	memset(controls, 0, n * sizeof(controls[0]));
+	memset(runs, 0, n * sizeof(runs[0]));
+}
+
 int remote_run(struct remote *r, struct task *const *tasks, struct batch *batches, unsigned n,
 	       struct err *err)
 {
-	static uint8_t controls[REMOTE_SLOTS][ARCH_CONTROL_MAX];
-	static struct run runs[REMOTE_SLOTS];
 	unsigned started = 0;
 	int ret = 0;
 
@@ -576,7 +573,8 @@ int remote_run(struct remote *r, struct task *const *tasks, struct batch *batche
 		ret = transfer(r, batches, n, controls, err);
 	while (ret == 0 && started < n)
 		ret = run_start(&runs[started++], err);
-	for (unsigned i = 0; i < started; i++) {
+	/* The last one first: when it is done the others are, as a rule. */
+	for (unsigned i = started; i-- > 0;) {
 		int one = run_finish(r, &runs[i], err);
 
 		if (one < 0)

@@ -156,33 +156,87 @@ static int scan_everybody(struct tree *t, struct err *err)
 	return 0;
 }
 
+static bool has_children_files(void)
+{
+	static int known; /* 1: yes, -1: no */
+
+	if (!known)
+		known = access("/proc/thread-self/children", R_OK) == 0 ? 1 : -1;
+	return known > 0;
+}
+
 int tree_scan(struct tree *t, struct err *err)
 {
-	bool everybody = access("/proc/thread-self/children", R_OK) < 0;
-	uint32_t next_task = 0;
+	bool files = has_children_files();
 	int ret;
 
 	for (uint32_t i = 0; i < t->nprocs; i++) {
-		if (t->procs[i].state != PROC_LIVE)
+		if (t->procs[i].state != PROC_LIVE || t->procs[i].whole)
 			continue;
 		ret = scan_threads(t, i, err);
 		if (ret < 0)
 			return ret;
-		/* After seizing: a child born from now on is reported by its parent. */
-		for (; !everybody && next_task < t->ntasks; next_task++) {
-			struct task *task = &t->tasks[next_task];
-
-			if (task->state == TASK_GONE)
-				continue;
-			ret = scan_children(t, t->procs[task->proc].pid, task->tid, err);
-			if (ret < 0 && ret != -ENOENT)
-				return ret;
-		}
-		if (everybody && i + 1 == t->nprocs) {
+		if (files)
+			ret = scan_children(t, t->procs[i].pid, t->procs[i].pid, err);
+		else if (i + 1 == t->nprocs)
 			ret = scan_everybody(t, err);
-			if (ret < 0)
-				return ret;
-		}
+		if (ret < 0 && ret != -ENOENT)
+			return ret;
 	}
 	return 0;
+}
+
+/* What it has is ours: the kernel counts as many threads as stand still. */
+static bool is_whole(struct tree *t, const struct proc *p)
+{
+	struct procfs_stat st;
+
+	return p->ntasks &&
+	       ready_read(t->ready, p->pid, p->pid, READY_STAT, t->text, TREE_TEXT) > 0 &&
+	       procfs_parse_stat(t->text, &st) == 0 && st.nthreads == p->ntasks;
+}
+
+static int look_at_children(struct tree *t, struct err *err)
+{
+	if (!has_children_files())
+		return scan_everybody(t, err);
+	for (uint32_t i = 0; i < t->ntasks; i++) {
+		const struct task *task = &t->tasks[i];
+		int ret;
+
+		if (task->state != TASK_STOPPED)
+			continue;
+		ret = scan_children(t, t->procs[task->proc].pid, task->tid, err);
+		if (ret < 0 && ret != -ENOENT)
+			return ret;
+	}
+	return 0;
+}
+
+int tree_look(struct tree *t, struct err *err)
+{
+	uint32_t nprocs = t->nprocs;
+	int ret = look_at_children(t, err), whole = 1;
+
+	if (ret < 0)
+		return ret;
+	for (uint32_t i = 0; i < t->nprocs; i++)
+		t->procs[i].ntasks = 0;
+	for (uint32_t i = 0; i < t->ntasks; i++)
+		if (t->tasks[i].state == TASK_STOPPED)
+			t->procs[t->tasks[i].proc].ntasks++;
+	for (uint32_t i = 0; i < nprocs; i++) {
+		struct proc *p = &t->procs[i];
+
+		if (p->state != PROC_LIVE || p->whole)
+			continue;
+		p->whole = is_whole(t, p);
+		if (p->whole)
+			continue;
+		whole = 0;
+		ret = scan_threads(t, i, err);
+		if (ret < 0)
+			return ret;
+	}
+	return whole;
 }

@@ -17,7 +17,8 @@
 
 enum {
 	LAST_WAIT_MS = 200,
-	TICK_MS = 20, /* without progress: look for threads that wait for their vfork child */
+	TICK_MS = 2,  /* of waiting for one: look at the others */
+	IDLE_MS = 20, /* without progress: look for threads that wait for their vfork child */
 };
 
 /* A fork, clone or exec on the way to the stop. The newcomer is attached already. */
@@ -153,41 +154,59 @@ static int wait_timeout(struct tree *t, const struct task *task, struct err *err
 	return -ETIMEDOUT;
 }
 
-/* Until every task that is known stands still. */
-static int wait_all(struct tree *t, uint64_t deadline, struct err *err)
+/* What is to be done while nothing happens. */
+static int wait_tick(struct tree *t, unsigned *idle_ms, struct err *err)
 {
-	uint64_t swept = now_ns();
+	*idle_ms += TICK_MS;
+	if (*idle_ms >= IDLE_MS) {
+		*idle_ms = 0;
+		help_vfork(t);
+	}
+	return sweep(t, err);
+}
 
-	for (uint32_t i = 0; i < t->ntasks;) {
-		struct task *task = &t->tasks[i];
-		uint64_t now;
-		int ret;
+static int wait_task(struct tree *t, struct task *task, uint64_t deadline, struct err *err)
+{
+	unsigned idle_ms = 0;
 
-		if (task->state != TASK_RUNNING) {
-			i++;
-			continue;
-		}
-		now = now_ns();
-		ret = advance(t, task, err);
-		if (ret < 0)
-			return ret;
-		if (task->state != TASK_RUNNING)
-			continue;
+	for (;;) {
+		uint64_t now = now_ns();
+		int ret = advance(t, task, err);
+
+		if (ret < 0 || task->state != TASK_RUNNING)
+			return ret < 0 ? ret : 0;
 		/* Late only if it still runs now: we may have been without a CPU ourselves. */
 		if (now >= deadline)
 			return wait_timeout(t, task, err);
-		ret = tree_wait(t, TICK_MS);
+		ret = tree_wait_task(t, task, TICK_MS, true);
 		if (ret == -EINTR)
 			return err_fail(err, EINTR, ERR_INTERRUPTED, "the tool is gone");
 		if (ret == -ETIMEDOUT)
-			help_vfork(t);
-		if (now - swept > 2000000) {
-			ret = sweep(t, err);
+			ret = wait_tick(t, &idle_ms, err);
+		if (ret < 0)
+			return ret;
+	}
+}
+
+/*
+ * Until every task that is known stands still. The last one that was asked to stop does so last, as
+ * a rule: when it has, there is nobody left to wait for.
+ */
+static int wait_all(struct tree *t, uint64_t deadline, struct err *err)
+{
+	uint32_t n;
+
+	do {
+		n = t->ntasks;
+		for (uint32_t i = n; i > 0; i--) {
+			struct task *task = &t->tasks[i - 1];
+			int ret =
+				task->state == TASK_RUNNING ? wait_task(t, task, deadline, err) : 0;
+
 			if (ret < 0)
 				return ret;
-			swept = now;
 		}
-	}
+	} while (t->ntasks != n);
 	return 0;
 }
 
@@ -245,32 +264,51 @@ static uint32_t count_gone(const struct tree *t)
 	return n;
 }
 
+/* Of the first @n, which all stood still. */
+static bool any_stirred(const struct tree *t, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (t->tasks[i].state == TASK_RUNNING)
+			return true;
+	return false;
+}
+
 /*
  * One pass: 1 when something new turned up, so that another one is due. So it is when a thread
- * ended meanwhile: the kernel's list of threads stops at one that does, whatever follows
- * (next_tid() in fs/proc/base.c).
+ * ended meanwhile, of a process of which we cannot tell whether we have all: the kernel's list of
+ * threads stops at one that does, whatever follows (next_tid() in fs/proc/base.c).
  */
 static int freeze_pass(struct tree *t, uint64_t deadline, struct err *err)
 {
-	uint32_t ntasks = t->ntasks, nprocs = t->nprocs, gone = count_gone(t);
-	int ret;
+	uint32_t gone = count_gone(t), stopped_gone, ntasks, nprocs;
+	int ret, whole;
 
 	t->missed = false;
 	ret = tree_scan(t, err);
-
 	if (ret == 0)
 		ret = wait_all(t, deadline, err);
-	/* A thread that nobody had seized may have called exec and become a known one. */
-	if (ret == 0)
+	if (ret < 0)
+		return ret;
+	ntasks = t->ntasks;
+	nprocs = t->nprocs;
+	stopped_gone = count_gone(t);
+	ret = whole = tree_look(t, err);
+	/*
+	 * A thread that nobody had seized may have called exec and become a known one: only if
+	 * those that were counted still stand there they are the ones that were.
+	 */
+	if (ret >= 0)
 		ret = sweep(t, err);
 	if (ret < 0)
 		return ret;
-	if (t->ntasks != ntasks || t->nprocs != nprocs || t->missed || count_gone(t) != gone)
+	if (any_stirred(t, ntasks) || count_gone(t) != stopped_gone) {
+		for (uint32_t i = 0; i < t->nprocs; i++)
+			t->procs[i].whole = false;
 		return 1;
-	for (uint32_t i = 0; i < t->ntasks; i++)
-		if (t->tasks[i].state == TASK_RUNNING)
-			return 1;
-	return 0;
+	}
+	if (t->ntasks != ntasks || t->nprocs != nprocs)
+		return 1;
+	return !whole && (t->missed || count_gone(t) != gone);
 }
 
 static int freeze_loop(struct tree *t, uint64_t deadline, struct err *err)

@@ -190,6 +190,18 @@ int target_survey(struct target *t, struct err *err)
 	return command(t, GUARD_SURVEY, 0, err);
 }
 
+int target_survey_begin(struct target *t, struct err *err)
+{
+	return begin(t, GUARD_SURVEY, 0, err);
+}
+
+int target_survey_end(struct target *t, struct err *err)
+{
+	if (await_reply(t, err) < 0)
+		return -EINTR;
+	return take_reply(t, err);
+}
+
 /* The guardian ends after a freeze that failed; when it has, everything runs again. */
 static int freeze_command(struct target *t, enum guard_op op, uint32_t arg, struct err *err)
 {
@@ -247,9 +259,7 @@ int target_survey_again_begin(struct target *t, struct err *err)
 
 int target_survey_again_end(struct target *t, struct err *err)
 {
-	if (await_reply(t, err) < 0)
-		return -EINTR;
-	return take_reply(t, err);
+	return target_survey_end(t, err);
 }
 
 int target_track_keep(struct target *t, uint64_t image, int notes_fd, struct err *err)

@@ -100,6 +100,9 @@ struct target *target_open(pid_t root, struct model *m, const struct target_opts
  * freeze. Optional. Findings (unsupported state) are appended to the model.
  */
 int target_survey(struct target *t, struct err *err);
+/* The same, beside something else; @m is not to be touched until it has ended. */
+int target_survey_begin(struct target *t, struct err *err);
+int target_survey_end(struct target *t, struct err *err);
 
 /*
  * Pre-copy: stops the tree for a moment and arms write tracking in every process that has memory

@@ -248,6 +248,14 @@ static void rseq_abort(struct task *task, const struct m_rseq *rseq)
 	task->altered = true;
 }
 
+/* In a call that will be made again; there is none in a restartable sequence, see rseq(2). */
+static bool in_call(const struct task *task)
+{
+	const struct arch_desc *arch = arch_host();
+
+	return arch->restart_code ? arch->restart_code(task->prstatus) != 0 : task->at_call;
+}
+
 static void rseq_read(struct task *task, struct m_thread *t)
 {
 	struct __ptrace_rseq_configuration conf = {0};
@@ -262,7 +270,8 @@ static void rseq_read(struct task *task, struct m_thread *t)
 		.signature = conf.signature,
 		.flags = conf.flags,
 	};
-	rseq_abort(task, &t->rseq);
+	if (!in_call(task))
+		rseq_abort(task, &t->rseq);
 }
 
 /* Where it is on, a call that is injected would be answered by a signal. */

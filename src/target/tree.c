@@ -10,17 +10,15 @@
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 enum { MAX_TASKS = 1 << 18 /* address space, not memory */ };
 
 uint64_t now_ns(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return clock_ns(CLOCK_MONOTONIC);
 }
 
 static void *reserve(size_t len)
@@ -186,6 +184,13 @@ struct stop task_poll(struct task *task)
 	return (struct stop){.kind = STOP_DEAD, .status = info.si_status};
 }
 
+static bool tool_is_gone(const struct tree *t)
+{
+	struct pollfd fd = {.fd = t->stop_fd, .events = POLLRDHUP};
+
+	return t->stop_fd >= 0 && poll(&fd, 1, 0) > 0;
+}
+
 static int wait_fds(struct tree *t, int stop_fd, int ms)
 {
 	struct pollfd fds[2] = {
@@ -205,12 +210,47 @@ static int wait_fds(struct tree *t, int stop_fd, int ms)
 	return 0;
 }
 
-int tree_wait(struct tree *t, int ms)
-{
-	return wait_fds(t, t->stop_fd, ms);
-}
-
 void tree_wait_child(struct tree *t, int ms)
 {
 	wait_fds(t, -1, ms);
+}
+
+static void alarm_rings(int signo)
+{
+}
+
+void tree_wait_one(struct tree *t)
+{
+	struct sigaction sa = {.sa_handler = alarm_rings};
+	struct sigevent ev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM};
+
+	t->wait_one = sigaction(SIGALRM, &sa, NULL) == 0 &&
+		      timer_create(CLOCK_MONOTONIC, &ev, &t->alarm) == 0;
+}
+
+/* It rings again: the first time may be before the wait has begun. */
+static void set_alarm(const struct tree *t, int ms)
+{
+	const struct timespec ts = {ms / 1000, ms % 1000 * 1000000L};
+	const struct itimerspec it = {ts, ts};
+
+	timer_settime(t->alarm, 0, &it, NULL);
+}
+
+int tree_wait_task(struct tree *t, const struct task *task, int ms, bool tool)
+{
+	siginfo_t info;
+	int ret;
+
+	if (!t->wait_one)
+		return wait_fds(t, tool ? t->stop_fd : -1, ms);
+	set_alarm(t, ms);
+	ret = waitid(P_PID, (id_t)task->tid, &info, WSTOPPED | WEXITED | WNOWAIT | __WALL);
+	if (ret < 0)
+		ret = -errno;
+	set_alarm(t, 0);
+	/* ECHILD: nobody's to wait for, which task_poll() understands. */
+	if (ret != -EINTR)
+		return 0;
+	return tool && tool_is_gone(t) ? -EINTR : -ETIMEDOUT;
 }

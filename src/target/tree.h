@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/ptrace.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "arch/arch.h"
 #include "base/err.h"
@@ -70,6 +71,7 @@ struct proc {
 	pid_t pid;
 	enum proc_state state;
 	bool headless; /* the main thread has exited, others run */
+	bool whole;    /* all of its threads are stopped: there is none that could make another */
 	/* after tree_freeze(): indices in tree.order, the leader first */
 	uint32_t first, ntasks;
 };
@@ -87,9 +89,12 @@ struct tree {
 	uint64_t freeze_begin_ns, frozen_ns, thaw_end_ns;
 	uint32_t nlive, nlive_procs; /* what was frozen */
 	int wake_fd;		     /* signalfd of SIGCHLD */
-	int stop_fd;		     /* readable when the tool is gone: give up; -1: none */
-	unsigned long options;	     /* PTRACE_O_*, TREE_OPTIONS and what else is wanted */
+	bool wait_one;
+	timer_t alarm;	       /* ends a wait for one */
+	int stop_fd;	       /* readable when the tool is gone: give up; -1: none */
+	unsigned long options; /* PTRACE_O_*, TREE_OPTIONS and what else is wanted */
 	unsigned timeout_ms;
+	bool many;	     /* it has had many threads when it was last looked at */
 	bool missed;	     /* a thread that was listed was gone before it could be seized */
 	struct ready *ready; /* files of threads; whoever sets it frees it; NULL: none */
 };
@@ -111,8 +116,17 @@ int tree_note_child(struct tree *t, pid_t pid, struct err *err);
  */
 void tree_order(struct tree *t);
 
-/* One look at everything known; what is new is seized and looked at in the same pass. */
+/*
+ * One look at what is known and may run; what is new is seized and looked at in the same pass. A
+ * child of another thread than the main one is left to tree_look().
+ */
 int tree_scan(struct tree *t, struct err *err);
+
+/*
+ * When all that is known stands still: its children, and threads that nobody knew of. 1 when each
+ * process is whole, 0 when that cannot be said; what is new has been noted, so there is more.
+ */
+int tree_look(struct tree *t, struct err *err);
 
 /*
  * Stops every thread of the tree below root. On failure the caller calls tree_thaw(); what was
@@ -158,11 +172,18 @@ struct stop {
 /* Does not wait. */
 struct stop task_poll(struct task *task);
 
-/* Waits on wake_fd for at most @ms. -ETIMEDOUT, -EINTR when stop_fd says the tool is gone, or 0. */
-int tree_wait(struct tree *t, int ms);
-
-/* The same with an eye on wake_fd alone. */
+/* Waits on wake_fd for at most @ms. */
 void tree_wait_child(struct tree *t, int ms);
+
+/*
+ * Waits until @task stops or ends, for about @ms at most: -ETIMEDOUT, -EINTR when stop_fd says the
+ * tool is gone, should that be of interest (@tool), or 0. After tree_wait_one() nobody else's stop
+ * wakes us, which is a trip to another CPU each; without, any does, and 0 says nothing about @task.
+ */
+int tree_wait_task(struct tree *t, const struct task *task, int ms, bool tool);
+
+/* From here on SIGALRM is ours, which a process that others come from must not have. */
+void tree_wait_one(struct tree *t);
 
 uint64_t now_ns(void);
 

@@ -18,6 +18,10 @@ refused 3 "no such process" $free
 for text in 0 -1 abc '' 99999999999; do
 	expect_refusal 2 "pid '$text'" dump -t "$text" -D "$image" -R
 done
+expect_refusal 16 "--tracking fork" dump -t $$ -D "$image" -R --tracking fork
+[[ $ERR = *"by a fork"*"--tracking uffd"* ]] || bad "--tracking fork: no reason, or no other way: $ERR"
+nothing_left "$image" "--tracking fork"
+expect_refusal 2 "--tracking what" dump -t $$ -D "$image" -R --tracking what
 expect_refusal 2 "no pid" dump -D "$image"
 expect_refusal 2 "no directory" dump -t $$
 expect_refusal 2 "unknown option" dump -t $$ -D "$image" --frobnicate

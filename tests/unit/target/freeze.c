@@ -147,6 +147,50 @@ static void whole_tree(void **state)
 	child_end(&c);
 }
 
+static void *bears(void *arg)
+{
+	uint64_t *words = arg;
+
+	if (fork() == 0) {
+		if (fork() == 0)
+			count_for_ever(&words[2]);
+		count_for_ever(&words[1]);
+	}
+	for (;;)
+		pause();
+	return NULL;
+}
+
+static void child_of_a_thread(struct child *c)
+{
+	pthread_t t;
+
+	pthread_create(&t, NULL, bears, c->shared);
+	while (!c->shared[1] || !c->shared[2])
+		usleep(1000);
+}
+
+/* Each thread has children of its own, and is asked for them when it has stopped. */
+static void born_of_threads(void **state)
+{
+	struct child c;
+	uint64_t words[3];
+
+	child_start(&c, child_of_a_thread);
+	open_target(c.pid, 0);
+	ok(target_freeze(target, &err));
+	memcpy(words, c.shared, sizeof(words));
+	ok(target_collect(target, &err));
+	usleep(20000);
+	assert_memory_equal(words, c.shared, sizeof(words));
+	assert_int_equal(target_times(target)->nprocs, 3);
+	ok(target_thaw(target, TARGET_RUN, &err));
+	assert_runs(&c, 1);
+	assert_runs(&c, 2);
+	release();
+	child_end(&c);
+}
+
 static void child_counter(struct child *c)
 {
 	if (fork() == 0)
@@ -478,12 +522,19 @@ static void signals_during_freeze(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(whole_tree),	    cmocka_unit_test(left_stopped),
-		cmocka_unit_test(killed),	    cmocka_unit_test(killed_by_others),
-		cmocka_unit_test(guardian_dies),    cmocka_unit_test(guardian_ignores_signals),
-		cmocka_unit_test(traced_by_others), cmocka_unit_test(no_such_process),
-		cmocka_unit_test(vfork_short),	    cmocka_unit_test(vfork_long),
-		cmocka_unit_test(storms),	    cmocka_unit_test(signals_during_freeze),
+		cmocka_unit_test(whole_tree),
+		cmocka_unit_test(born_of_threads),
+		cmocka_unit_test(left_stopped),
+		cmocka_unit_test(killed),
+		cmocka_unit_test(killed_by_others),
+		cmocka_unit_test(guardian_dies),
+		cmocka_unit_test(guardian_ignores_signals),
+		cmocka_unit_test(traced_by_others),
+		cmocka_unit_test(no_such_process),
+		cmocka_unit_test(vfork_short),
+		cmocka_unit_test(vfork_long),
+		cmocka_unit_test(storms),
+		cmocka_unit_test(signals_during_freeze),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
