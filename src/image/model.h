@@ -291,6 +291,13 @@ struct m_extent {
 	uint8_t *data;
 };
 
+/* An extended attribute of a file; access control lists are such. */
+struct m_xattr {
+	char *name;
+	uint32_t len;
+	uint8_t *value;
+};
+
 /* An inode that no path leads to any more. */
 struct m_ghost {
 	uint32_t id; /* from 1 */
@@ -301,6 +308,8 @@ struct m_ghost {
 	uint32_t nextents;
 	struct m_extent *extents; /* ascending */
 	char *target;		  /* of a symbolic link, else NULL */
+	uint32_t nxattrs;
+	struct m_xattr *xattrs;
 };
 
 /* Numbers are CRIU's. */
@@ -428,7 +437,7 @@ struct m_proc {
 	bool memory_merge;		  /* PR_SET_MEMORY_MERGE */
 	bool mlock_future, mlock_onfault; /* MCL_FUTURE, MCL_ONFAULT */
 	bool keyrings;			  /* while dumping only: it has some of its own */
-	uint32_t exit_signal;		  /* while dumping only: what its end tells the parent */
+	uint32_t exit_signal;		  /* what its end tells the parent, 0: nothing */
 	uint32_t oddities;		  /* while dumping only: bits of arch_inject.oddities */
 	uint64_t membarrier;		  /* MEMBARRIER_CMD_REGISTER_* bits */
 	char *cgroups;			  /* /proc/PID/cgroup verbatim, NULL: not read */

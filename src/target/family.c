@@ -82,11 +82,13 @@ static int add_stub(struct family *f, pid_t pid, uint32_t *ret_index, struct err
 	return stub_await(f->s, &t->tasks[t->ntasks - 1], err);
 }
 
-/* A child of tree.procs[@parent]. @pid 0: whatever number comes. */
+/* A child of tree.procs[@parent], which @exit_signal tells of its end. @pid 0: whatever number
+ * comes. */
 static int fork_stub(struct family *f, uint32_t parent, uint32_t pid, uint64_t flags,
-		     uint32_t *ret_index, struct err *err)
+		     uint32_t exit_signal, uint32_t *ret_index, struct err *err)
 {
-	struct clone_args args = {.flags = flags, .exit_signal = SIGCHLD, .set_tid_size = pid != 0};
+	struct clone_args args = {
+		.flags = flags, .exit_signal = exit_signal, .set_tid_size = pid != 0};
 	struct script script;
 	int64_t got;
 	int ret = enter(f, parent, err);
@@ -130,11 +132,22 @@ static uint64_t share_flags(const struct m_proc *p, const struct m_proc *parent)
 	return flags;
 }
 
+/*
+ * One that has ended ends again, and its parent must not be killed or stopped by that: it has been
+ * told before. Any number but SIGCHLD means the same to wait4().
+ */
+static uint32_t exit_signal(const struct m_proc *p)
+{
+	bool again = p->state == M_DEAD && (p->exit_signal == SIGKILL || p->exit_signal == SIGSTOP);
+
+	return again ? 0 : p->exit_signal;
+}
+
 static int make_process(struct family *f, const struct m_proc *p, uint32_t from, struct err *err)
 {
 	const struct m_proc *parent = parent_of(f->s->m, p);
 	uint32_t index;
-	int ret = fork_stub(f, from, p->pid, share_flags(p, parent), &index, err);
+	int ret = fork_stub(f, from, p->pid, share_flags(p, parent), exit_signal(p), &index, err);
 
 	if (ret < 0)
 		return ret;
@@ -210,7 +223,7 @@ static int adopt_orphans(struct family *f, const struct m_proc *p, uint32_t sid,
 	ret = one(f, parent, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, "become a subreaper", err);
 	if (ret == 0)
 		/* With the tables that a child may have in common with its parent. */
-		ret = fork_stub(f, parent, sid, CLONE_FILES | CLONE_FS, &helper, err);
+		ret = fork_stub(f, parent, sid, CLONE_FILES | CLONE_FS, SIGCHLD, &helper, err);
 	if (ret == 0)
 		ret = one(f, helper, SYS_setsid, 0, 0, 0, "begin a session", err);
 	for (uint32_t i = 1; ret == 0 && i < m->nprocs; i++) {
@@ -279,7 +292,7 @@ static int bring_home(struct family *f, const struct m_proc *p, const bool *sett
 	home = f->s->order[up - m->procs];
 	from = f->s->order[leader - m->procs];
 	do {
-		ret = fork_stub(f, from, 0, 0, &helper, err);
+		ret = fork_stub(f, from, 0, 0, SIGCHLD, &helper, err);
 		wanted = ret == 0 && is_wanted(m, (uint32_t)f->s->tree.procs[helper].pid);
 		if (wanted)
 			ret = end_helper(f, helper, from, err);
@@ -413,7 +426,7 @@ static int make_groups(struct family *f, struct err *err)
 				parent = UINT32_MAX; /* with the first of them */
 		if (parent == UINT32_MAX)
 			continue;
-		ret = fork_stub(f, parent, p->pgid, 0, &helper, err);
+		ret = fork_stub(f, parent, p->pgid, 0, SIGCHLD, &helper, err);
 		if (ret == 0)
 			ret = one(f, helper, SYS_setpgid, 0, 0, 0, "begin a process group", err);
 		for (uint32_t j = i; ret == 0 && j < m->nprocs; j++)
