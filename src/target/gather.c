@@ -17,6 +17,7 @@
 #include "src/target/procfs.h"
 #include "src/target/ready.h"
 #include "src/target/remote.h"
+#include "src/target/sessions.h"
 
 struct gather {
 	struct tree *tree;
@@ -581,6 +582,8 @@ int gather_run(struct gather *g, bool leave_guards, struct err *err)
 			return ret;
 	}
 	ret = files_finish(g->files, err);
+	if (ret == 0)
+		ret = sessions_collect(m, err);
 	phase_done(&g->phase, g->tree->root, "all of them together");
 	return ret;
 }
