@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "src/target/aside.h"
 #include "src/target/collect.h"
+#include "src/target/deadline.h"
 #include "src/target/phase.h"
 #include "src/target/procfs.h"
 #include "src/target/ready.h"
@@ -34,7 +35,8 @@ struct gather {
 	uint32_t looks_room;
 	struct aside *aside; /* NULL: nobody else is there */
 	struct proc *looked_at;
-	uint64_t ready; /* bytes of the model that threads and processes may take */
+	struct deadlines *deadlines; /* NULL: not to be had */
+	uint64_t ready;		     /* bytes of the model that threads and processes may take */
 };
 
 struct gather *gather_new(struct tree *t, struct model *m, const struct target_opts *opts,
@@ -56,6 +58,7 @@ struct gather *gather_new(struct tree *t, struct model *m, const struct target_o
 		return NULL;
 	}
 	files_options(g->files, opts);
+	g->deadlines = deadlines_new();
 	return g;
 }
 
@@ -68,6 +71,7 @@ void gather_close(struct gather *g)
 	g->tree->ready = NULL;
 	remote_close(&g->remote);
 	files_free(g->files);
+	deadlines_free(g->deadlines);
 	free(g->looks);
 	free(g->order);
 	free(g);
@@ -257,6 +261,7 @@ int gather_survey(struct gather *g, struct err *err)
 		ret = survey_keep(g->m, m, again, err);
 	if (ret == 0)
 		survey_ready(g, m);
+	deadlines_look(g->deadlines, g->tree->root);
 	model_free(m);
 	model_free(again);
 	return ret;
@@ -269,6 +274,8 @@ void gather_tracked(struct gather *g)
 
 int gather_survey_again(struct gather *g, pid_t pid, struct err *err)
 {
+	if (pid == g->tree->root)
+		deadlines_look(g->deadlines, pid);
 	return maps_survey(g->files, pid, err);
 }
 
@@ -294,6 +301,7 @@ int gather_survey_maps(struct gather *g, struct err *err)
 	int ret = survey_maps(g, g->tree->root, 0, err);
 
 	survey_ready_maps(g);
+	deadlines_look(g->deadlines, g->tree->root);
 	return ret;
 }
 
@@ -359,6 +367,8 @@ static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p,
 		if (ret == 0)
 			ret = take_look(g, tree_proc_task(g->tree, proc, i), p, &p->threads[i], l,
 					err);
+		if (ret == 0)
+			deadlines_tell(g->deadlines, proc->pid, g->m->monotonic_ns, &p->threads[i]);
 		thread_look_deinit(l);
 	}
 	return ret;
