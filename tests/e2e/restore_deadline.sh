@@ -26,7 +26,7 @@ os.rename(here + "new", here + "took")
 END
 for options in "" "-R"; do
 	mkdir "$TMPDIR/v"
-	setsid python3 "$TMPDIR/sleeper.py" "$TMPDIR/v" $limit </dev/null >"$TMPDIR/out" 2>&1 &
+	setsid python3 "$TMPDIR/sleeper.py" "$TMPDIR/v" "$limit" </dev/null >"$TMPDIR/out" 2>&1 &
 	pid=$!
 	living sleeper $pid
 	for ((i = 0; i < 500; i++)); do

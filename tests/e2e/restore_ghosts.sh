@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Deleted files come back with their extended attributes; a directory that has become a file is told.
+# builds: plain faults
 . "$(dirname "$0")/../lib/e2e.sh"
 need_root
 need_program python3
@@ -94,6 +95,12 @@ start() { # WHAT
 }
 
 start attributes
+if [[ $BUILD == *-faults ]]; then
+	# What was made for the deleted directory is not what it should be.
+	STASIS_FAULT=restore.special expect_refusal 20 "a special file of another" restore -D "$image" -d
+	[[ $ERR == *"/attributes/d is another one already"* ]] || bad "not told: $ERR"
+	[ ! -e "$dir/d" ] || bad "$dir/d is left"
+fi
 stasis restore -D "$image" -d --no-log || die "restore: $RC $ERR"
 : >"$dir/go"
 for ((i = 0; i < 500; i++)); do
