@@ -60,12 +60,12 @@ struct m_thread {
 	uint32_t tid;
 	char comm[16];
 	uint32_t nregsets;
-	struct m_regset *regsets; /* the first is NT_PRSTATUS, made ready for restart */
-	bool in_syscall;	  /* stopped inside a system call that was to be restarted */
-	int64_t syscall_ret;	  /* the ERESTART code then, negative */
-	uint64_t
-		poll_left_ns; /* of the time limit of a poll() that was interrupted, 0: not known */
-	uint64_t sigmask;     /* bit n-1: signal n blocked */
+	struct m_regset *regsets;  /* the first is NT_PRSTATUS, made ready for restart */
+	bool in_syscall;	   /* stopped inside a system call that was to be restarted */
+	int64_t syscall_ret;	   /* the ERESTART code then, negative */
+	uint64_t sleep_left_ns;	   /* of an interrupted sleep's time, where the kernel tells the
+				      program nothing; 0: not known */
+	uint64_t sigmask;	   /* bit n-1: signal n blocked */
 	struct m_sigqueue pending; /* thread-directed */
 	uint64_t altstack_addr, altstack_len;
 	uint32_t altstack_flags;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How long a thread has yet to sleep in poll(). */
+/* How long a thread has yet to sleep. */
 #include "src/target/deadline.h"
 
 #include <dirent.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -25,14 +26,14 @@ enum {
 	MOST = 4096,	/* threads */
 	MAX_DEPTH = 64, /* of a tree */
 	MAX_CHILDREN = 4096,
-	LEAST_MS = 100, /* shorter ones begin again */
-	EARLY_MS = 2,	/* a call takes so long until it sleeps */
-	LOOKS = 2,	/* the list misses some while others expire */
+	LEAST_NS = 100000000, /* shorter ones begin again */
+	EARLY_NS = 2000000,   /* a call takes so long until it sleeps */
+	LOOKS = 2,	      /* the list misses some while others expire */
 	CEILING_NS = 100000000,
 	RESTART_BLOCK = -516,
 };
 
-/* A thread asleep in poll(). */
+/* A thread asleep in poll(), or in nanosleep() without room for the time left. */
 struct sleeper {
 	pid_t pid, tid;
 	uint64_t slept;		    /* how often until now, this time included */
@@ -56,7 +57,7 @@ struct deadlines {
 
 struct deadlines *deadlines_new(void)
 {
-	return POLL < 0 ? NULL : calloc(1, sizeof(struct deadlines));
+	return calloc(1, sizeof(struct deadlines));
 }
 
 void deadlines_free(struct deadlines *d)
@@ -85,33 +86,62 @@ static bool sleeps_of(pid_t pid, pid_t tid, uint64_t *ret)
 	return procfs_dec(&p, ret);
 }
 
-/* Its time in ms when it is asleep in poll(), or perhaps in the rest of one; 0: not, or for ever.
- */
-static int asleep_for(pid_t pid, pid_t tid, bool *ret_again)
+/* A time of its memory in ns; 0: none. */
+static uint64_t time_at(pid_t pid, uint64_t addr)
 {
-	uint64_t nr, args[3];
+	struct timespec ts;
+	struct iovec l = {&ts, sizeof(ts)}, r = {(void *)(uintptr_t)addr, sizeof(ts)};
+
+	if (process_vm_readv(pid, &l, 1, &r, 1, 0) != (ssize_t)sizeof(ts) || ts.tv_sec < 0 ||
+	    ts.tv_sec > INT32_MAX || ts.tv_nsec < 0 || ts.tv_nsec >= 1000000000)
+		return 0;
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* Who has room for the time that is left is told it by the kernel. */
+static uint64_t without_room(pid_t pid, uint64_t request, uint64_t remain)
+{
+	return remain ? 0 : time_at(pid, request);
+}
+
+/*
+ * The time limit of a thread that is asleep in one of the calls that are known here, or perhaps in
+ * the rest of a poll(); 0: not, or for ever.
+ */
+static uint64_t asleep_for(pid_t pid, pid_t tid, bool *ret_again, bool *ret_poll)
+{
+	uint64_t nr, a[4];
 	char text[256];
 	const char *p = text;
 
 	if (procfs_read(text, sizeof(text), "/proc/%d/task/%d/syscall", pid, tid) <= 0 ||
-	    !procfs_dec(&p, &nr) || ((int)nr != POLL && nr != SYS_restart_syscall))
+	    !procfs_dec(&p, &nr))
 		return 0;
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		p += strspn(p, " ");
 		if (strncmp(p, "0x", 2) != 0)
 			return 0;
 		p += 2;
-		if (!procfs_hex(&p, &args[i]))
+		if (!procfs_hex(&p, &a[i]))
 			return 0;
 	}
 	*ret_again = nr == SYS_restart_syscall;
-	return (int)args[2];
+	*ret_poll = *ret_again || (POLL >= 0 && nr == (uint64_t)POLL);
+	if (*ret_poll)
+		return POLL >= 0 && (int)a[2] > 0 ? (uint64_t)(int)a[2] * 1000000 : 0;
+	if (nr == SYS_nanosleep)
+		return without_room(pid, a[0], a[1]);
+	if (nr == SYS_clock_nanosleep && !(a[1] & TIMER_ABSTIME) &&
+	    ((int)a[0] == CLOCK_REALTIME || (int)a[0] == CLOCK_MONOTONIC))
+		return without_room(pid, a[2], a[3]);
+	return 0;
 }
 
-static bool limits_of(struct sleeper *s, int ms)
+/* poll() may be late by a part of its time, other sleeps by what the thread has asked for. */
+static bool limits_of(struct sleeper *s, bool poll)
 {
-	uint64_t slack = 0, per_ms = getpriority(PRIO_PROCESS, (id_t)s->tid) > 0 ? 5000 : 1000;
 	int policy = sched_getscheduler(s->tid);
+	uint64_t slack = 0;
 	char text[64];
 	const char *p = text;
 
@@ -120,23 +150,27 @@ static bool limits_of(struct sleeper *s, int ms)
 	    procfs_read(text, sizeof(text), "/proc/%d/timerslack_ns", s->tid) <= 0 ||
 	    !procfs_dec(&p, &slack))
 		return false;
-	s->least_ns = (uint64_t)(ms - EARLY_MS) * per_ms;
-	s->most_ns = (uint64_t)ms * per_ms;
+	s->least_ns = s->most_ns = slack;
+	if (!poll)
+		return true;
+	s->part = getpriority(PRIO_PROCESS, (id_t)s->tid) > 0 ? 200 : 1000;
+	s->least_ns = (s->timeout_ns - EARLY_NS) / s->part;
+	s->most_ns = s->timeout_ns / s->part;
 	s->least_ns = s->least_ns < CEILING_NS ? s->least_ns : CEILING_NS;
 	s->most_ns = s->most_ns < CEILING_NS ? s->most_ns : CEILING_NS;
 	s->least_ns = s->again || s->least_ns < slack ? slack : s->least_ns;
 	s->most_ns = s->most_ns < slack ? slack : s->most_ns;
-	s->timeout_ns = (uint64_t)ms * 1000000;
-	s->part = 1000000 / per_ms;
 	return true;
 }
 
 static void look_at(struct deadlines *d, pid_t pid, pid_t tid)
 {
 	struct sleeper s = {.pid = pid, .tid = tid};
-	int ms = asleep_for(pid, tid, &s.again);
+	bool poll = false;
 
-	if (d->n < MOST && ms >= LEAST_MS && sleeps_of(pid, tid, &s.slept) && limits_of(&s, ms))
+	s.timeout_ns = asleep_for(pid, tid, &s.again, &poll);
+	if (d->n < MOST && s.timeout_ns >= LEAST_NS && sleeps_of(pid, tid, &s.slept) &&
+	    limits_of(&s, poll))
 		d->v[d->n++] = s;
 }
 
@@ -260,9 +294,9 @@ static uint64_t monotonic_ns(void)
 static bool still(const struct sleeper *s)
 {
 	uint64_t slept;
-	bool again;
+	bool again, poll;
 
-	return asleep_for(s->pid, s->tid, &again) > 0 && again == s->again &&
+	return asleep_for(s->pid, s->tid, &again, &poll) > 0 && again == s->again &&
 	       sleeps_of(s->pid, s->tid, &slept) && slept == s->slept;
 }
 
@@ -298,6 +332,6 @@ void deadlines_tell(const struct deadlines *d, pid_t pid, uint64_t now_ns, struc
 			continue;
 		/* The stop is one more. */
 		if (sleeps_of(pid, s->tid, &slept) && slept - s->slept <= 1)
-			t->poll_left_ns = s->at_ns > now_ns ? s->at_ns - now_ns : 1;
+			t->sleep_left_ns = s->at_ns > now_ns ? s->at_ns - now_ns : 1;
 	}
 }

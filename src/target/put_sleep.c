@@ -31,16 +31,27 @@ static bool peek(const struct remote *r, uint64_t addr, void *buf, size_t len)
 	return io_pread(r->mem_fd, buf, len, addr) == (ssize_t)len;
 }
 
+static bool is_longer(const struct timespec *ts, uint64_t ns)
+{
+	return ts->tv_sec > INT32_MAX ||
+	       (ts->tv_sec >= 0 && (uint64_t)ts->tv_sec * 1000000000 + (uint64_t)ts->tv_nsec > ns);
+}
+
 /*
  * What the kernel wrote for the program at the stop is the time left then, to the nanosecond. Who
- * gave no room for it is let sleep the whole time again: longer is allowed, shorter is not.
+ * gave no room for it is let sleep as long as the dump has found out, or the whole time again:
+ * longer is allowed, shorter is not.
  */
-static bool sleep_left(const struct remote *r, struct sleep *s, unsigned request, unsigned remain)
+static bool sleep_left(const struct remote *r, const struct m_thread *t, struct sleep *s,
+		       unsigned request, unsigned remain)
 {
 	uint64_t addr = s->call.args[remain] ? s->call.args[remain] : s->call.args[request];
+	const uint64_t left = t->sleep_left_ns;
 
 	s->at = request;
 	s->anew = s->timed = peek(r, addr, &s->left, sizeof(s->left));
+	if (s->timed && !s->call.args[remain] && t->sleep_left_ns && is_longer(&s->left, left))
+		s->left = (struct timespec){(time_t)(left / 1000000000), (long)(left % 1000000000)};
 	return s->timed;
 }
 
@@ -99,9 +110,9 @@ static bool code_tells(const struct remote *r, const struct m_thread *t)
 static void poll_left(const struct remote *r, const struct m_thread *t, struct sleep *s)
 {
 	const int all = (int)s->call.args[2];
-	const uint64_t left = (t->poll_left_ns + 999999) / 1000000;
+	const uint64_t left = (t->sleep_left_ns + 999999) / 1000000;
 
-	if (!t->poll_left_ns || all <= 0 || left >= (uint64_t)all || !code_tells(r, t))
+	if (!t->sleep_left_ns || all <= 0 || left >= (uint64_t)all || !code_tells(r, t))
 		return;
 	s->call.args[2] = left;
 	s->anew = true;
@@ -113,9 +124,9 @@ static bool sleep_again(const struct remote *r, const struct m_thread *t, struct
 {
 	switch (s->call.nr) {
 	case SYS_nanosleep:
-		return sleep_left(r, s, 0, 1);
+		return sleep_left(r, t, s, 0, 1);
 	case SYS_clock_nanosleep:
-		return sleep_left(r, s, 2, 3);
+		return sleep_left(r, t, s, 2, 3);
 #ifdef SYS_poll
 	case SYS_poll:
 		poll_left(r, t, s);

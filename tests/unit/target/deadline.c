@@ -57,7 +57,7 @@ static uint64_t told(const struct deadlines *d, pid_t pid, int64_t ret, uint64_t
 	struct m_thread t = {.tid = (uint32_t)pid, .syscall_ret = ret};
 
 	deadlines_tell(d, pid, now, &t);
-	return t.poll_left_ns;
+	return t.sleep_left_ns;
 }
 
 static void needed(struct deadlines *d)

@@ -145,6 +145,8 @@ static const struct wait {
 	{"poll with data", by_poll_data, AT_ONCE, false, false},
 	{"pause and a signal", by_pause, AT_ONCE, true, false},
 	{"read and a signal", by_read, AT_ONCE, true, false},
+	{"nanosleep without room of which is known what is left", by_plain_nanosleep, EXACT, false,
+	 false},
 };
 
 /* PLAIN: nanosleep without room, which starts again. */
@@ -275,8 +277,9 @@ static void waits_go_on(void **state)
 		if (waits[i].signalled)
 			add_usr1(s, stub_thread(s->p, results[i].tid));
 	assert_int_equal(write(data[1], "x", 1), 1);
+	stub_thread(s->p, results[NWAITS - 1].tid)->sleep_left_ns = (limit_ms - at_ms) * 1000000ull;
 #ifdef SYS_poll
-	stub_thread(s->p, results[KNOWN].tid)->poll_left_ns = (limit_ms - at_ms) * 1000000ull;
+	stub_thread(s->p, results[KNOWN].tid)->sleep_left_ns = (limit_ms - at_ms) * 1000000ull;
 #endif
 	spoil(s);
 	OK(put_pending(&s->r, s->p, &s->err));
