@@ -97,7 +97,7 @@ start() { # WHAT
 start attributes
 if [[ $BUILD == *-faults ]]; then
 	# What was made for the deleted directory is not what it should be.
-	STASIS_FAULT=restore.special expect_refusal 20 "a special file of another" restore -D "$image" -d
+	STASIS_FAULT=restore.special:error expect_refusal 20 "a special file of another" restore -D "$image" -d
 	[[ $ERR == *"/attributes/d is another one already"* ]] || bad "not told: $ERR"
 	[ ! -e "$dir/d" ] || bad "$dir/d is left"
 fi
