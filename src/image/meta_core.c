@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Core files: a thread and, with the leader, its process. */
+#include <signal.h>
 #include <string.h>
 
 #include "src/image/core_msg.h"
@@ -202,6 +203,8 @@ static void put_task_more(struct core_msg *c, const struct model *m, const struc
 	META_SET_NZ(to, mlock_future, p->mlock_future);
 	META_SET_NZ(to, mlock_onfault, p->mlock_onfault);
 	META_SET_NZ(to, thp_except_advised, p->mm.thp_except_advised);
+	META_SET(to, exit_signal, p->exit_signal);
+	to->has_exit_signal = p->exit_signal != SIGCHLD;
 	if (p == m->procs)
 		META_SET_NZ(to, ppid, p->ppid);
 	if (p->state == M_DEAD) {
@@ -287,6 +290,12 @@ static int get_task_more(struct meta_in *in, const Im__TaskMore *from, struct m_
 	p->mlock_future = META_GET(from, mlock_future);
 	p->mlock_onfault = META_GET(from, mlock_onfault);
 	p->mm.thp_except_advised = META_GET(from, thp_except_advised);
+	if (from->has_exit_signal)
+		p->exit_signal = from->exit_signal;
+	if (p->exit_signal > M_NSIG)
+		return err_fail(in->err, EBADMSG, ERR_IMAGE,
+				"core-%u.img: the end of the process is told by signal %u", p->pid,
+				p->exit_signal);
 	if (p == in->m->procs)
 		p->ppid = META_GET(from, ppid);
 	if (p->state == M_DEAD) {
@@ -318,6 +327,7 @@ static int get_task(struct meta_in *in, const char *name, const Im__TaskState *f
 	p->oom_score_adj = META_GET(from, oom_score_adj);
 	p->child_subreaper = META_GET(from, child_subreaper);
 	p->stop_signo = META_GET(from, stop_signo);
+	p->exit_signal = SIGCHLD;
 	p->membarrier = META_GET(from, membarrier_registration_mask);
 	get_rlimits(from->rlimits, p);
 	ret = get_sigactions(in, name, from, p);

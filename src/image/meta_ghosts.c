@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Files whose path is gone: remap-fpath.img, and a ghost-file for each inode without a name. */
+#include <linux/limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -53,6 +54,22 @@ static void put_time(Im__Timeval *to, int64_t ns)
 	to->tv_usec = (uint64_t)ns % 1000000000 / 1000;
 }
 
+static bool put_xattrs(struct meta_out *o, const struct m_ghost *g, Im__GhostFile *to)
+{
+	Im__Xattr *items;
+
+	to->n_xattrs = g->nxattrs;
+	if (!meta_array(o->scratch, g->nxattrs, sizeof(*items), &items, &to->xattrs))
+		return false;
+	for (uint32_t i = 0; i < g->nxattrs; i++) {
+		im__xattr__init(&items[i]);
+		items[i].name = g->xattrs[i].name;
+		items[i].value.data = g->xattrs[i].value;
+		items[i].value.len = g->xattrs[i].len;
+	}
+	return true;
+}
+
 static int put_ghost(struct meta_out *o, const struct m_ghost *g)
 {
 	Im__GhostFile to = IM__GHOST_FILE__INIT;
@@ -76,6 +93,8 @@ static int put_ghost(struct meta_out *o, const struct m_ghost *g)
 	META_SET(&to, mtime_ns, g->mtime_ns);
 	META_SET(&to, st_dev, g->dev);
 	META_SET_NZ(&to, st_rdev, g->rdev);
+	if (!put_xattrs(o, g, &to))
+		return meta_nomem(o->err, "ghost-file");
 	frame_begin(&o->img->out, FRAME_GHOST);
 	frame_add(&o->img->out, &to.base);
 	for (uint32_t i = 0; i < g->nextents; i++) {
@@ -125,6 +144,28 @@ static int get_extent(struct meta_in *in, const char *name, struct m_ghost *g, u
 	return meta_get_bytes(in, &bytes, &e->data, &len);
 }
 
+static int get_xattrs(struct meta_in *in, const char *name, const Im__GhostFile *from,
+		      struct m_ghost *g)
+{
+	int ret = 0;
+
+	for (size_t i = 0; ret == 0 && i < from->n_xattrs; i++) {
+		const Im__Xattr *x = from->xattrs[i];
+		struct m_xattr *to = model_push(in->m, &g->xattrs, &g->nxattrs, sizeof(*g->xattrs));
+
+		if (!to)
+			return meta_nomem(in->err, name);
+		if (!*x->name || strlen(x->name) > XATTR_NAME_MAX || x->value.len > XATTR_SIZE_MAX)
+			return err_fail(in->err, EBADMSG, ERR_IMAGE,
+					"%s: an extended attribute whose name or value is none",
+					name);
+		ret = meta_get_str(in, x->name, &to->name);
+		if (ret == 0)
+			ret = meta_get_bytes(in, &x->value, &to->value, &to->len);
+	}
+	return ret;
+}
+
 static int get_head(struct meta_in *in, const char *name, const Im__GhostFile *from,
 		    const struct bytes *data, struct m_ghost *g)
 {
@@ -139,6 +180,8 @@ static int get_head(struct meta_in *in, const char *name, const Im__GhostFile *f
 	g->size = from->has_size ? from->size : data->len;
 	g->atime_ns = from->has_atime_ns ? from->atime_ns : get_time(from->atim);
 	g->mtime_ns = from->has_mtime_ns ? from->mtime_ns : get_time(from->mtim);
+	if (!ret)
+		ret = get_xattrs(in, name, from, g);
 	if (!ret && data->len)
 		ret = get_extent(in, name, g, 0, data);
 	return ret;

@@ -103,6 +103,7 @@ static bool put_more(struct core_msg *c, struct arena *a, const struct model *m,
 	}
 	META_SET_NZ(to, in_syscall, t->in_syscall);
 	META_SET_NZ(to, syscall_ret, t->syscall_ret);
+	META_SET_NZ(to, sleep_left_ns, t->sleep_left_ns);
 	to->has_affinity = t->affinity_len != 0;
 	to->affinity.data = t->affinity;
 	to->affinity.len = t->affinity_len;
@@ -270,6 +271,7 @@ static int get_more(struct meta_in *in, const char *name, struct m_thread *t,
 		return ret;
 	t->in_syscall = META_GET(from, in_syscall);
 	t->syscall_ret = META_GET(from, syscall_ret);
+	t->sleep_left_ns = META_GET(from, sleep_left_ns);
 	t->sched_runtime_ns = META_GET(from, sched_runtime_ns);
 	t->sched_deadline_ns = META_GET(from, sched_deadline_ns);
 	t->sched_period_ns = META_GET(from, sched_period_ns);

@@ -63,6 +63,8 @@ struct m_thread {
 	struct m_regset *regsets;  /* the first is NT_PRSTATUS, made ready for restart */
 	bool in_syscall;	   /* stopped inside a system call that was to be restarted */
 	int64_t syscall_ret;	   /* the ERESTART code then, negative */
+	uint64_t sleep_left_ns;	   /* of an interrupted sleep's time, where the kernel tells the
+				      program nothing; 0: not known */
 	uint64_t sigmask;	   /* bit n-1: signal n blocked */
 	struct m_sigqueue pending; /* thread-directed */
 	uint64_t altstack_addr, altstack_len;
@@ -291,6 +293,13 @@ struct m_extent {
 	uint8_t *data;
 };
 
+/* An extended attribute of a file; access control lists are such. */
+struct m_xattr {
+	char *name;
+	uint32_t len;
+	uint8_t *value;
+};
+
 /* An inode that no path leads to any more. */
 struct m_ghost {
 	uint32_t id; /* from 1 */
@@ -301,6 +310,8 @@ struct m_ghost {
 	uint32_t nextents;
 	struct m_extent *extents; /* ascending */
 	char *target;		  /* of a symbolic link, else NULL */
+	uint32_t nxattrs;
+	struct m_xattr *xattrs;
 };
 
 /* Numbers are CRIU's. */
@@ -428,7 +439,7 @@ struct m_proc {
 	bool memory_merge;		  /* PR_SET_MEMORY_MERGE */
 	bool mlock_future, mlock_onfault; /* MCL_FUTURE, MCL_ONFAULT */
 	bool keyrings;			  /* while dumping only: it has some of its own */
-	uint32_t exit_signal;		  /* while dumping only: what its end tells the parent */
+	uint32_t exit_signal;		  /* what its end tells the parent, 0: nothing */
 	uint32_t oddities;		  /* while dumping only: bits of arch_inject.oddities */
 	uint64_t membarrier;		  /* MEMBARRIER_CMD_REGISTER_* bits */
 	char *cgroups;			  /* /proc/PID/cgroup verbatim, NULL: not read */

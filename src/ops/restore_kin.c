@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "src/ops/restore.h"
+#include "src/target/sessions.h"
 
 /*
  * A parent with such children is filled before it has them; they are forked from it, and keep what
@@ -350,6 +351,22 @@ static bool several_live(const struct model *m)
 	return n > 1;
 }
 
+/*
+ * Whose memory a new process has: that of the one it is forked from if it was filled by then, else
+ * of the one that was forked from. NULL: nothing but what every stub has.
+ */
+static const struct m_proc *born_with(const struct restore *r, const struct m_proc *p)
+{
+	const struct m_proc *from = p;
+
+	for (uint32_t depth = 0; depth < r->model->nprocs; depth++) {
+		from = session_forker(r->model, from);
+		if (!from || r->kin[from - r->model->procs].parent)
+			return from;
+	}
+	return NULL;
+}
+
 static int plan_all(struct restore *r, struct err *err)
 {
 	const struct model *m = r->model;
@@ -365,13 +382,13 @@ static int plan_all(struct restore *r, struct err *err)
 		bool shares = false;
 		int ret = 0;
 
-		if (!parent)
-			continue;
-		of = &r->kin[parent - m->procs];
 		r->kin[i].kin.keep = calloc(m->procs[i].mm.nvmas + 1, 1);
 		if (!r->kin[i].kin.keep)
 			return err_set(err, ENOMEM, "%u mappings of process %u",
 				       m->procs[i].mm.nvmas, m->procs[i].pid);
+		if (!parent || parent != session_forker(m, &m->procs[i]))
+			continue;
+		of = &r->kin[parent - m->procs];
 		if (!of->npages)
 			ret = count_pages(r, parent, &of->npages, err);
 		if (ret == 0)
@@ -381,12 +398,9 @@ static int plan_all(struct restore *r, struct err *err)
 		of->parent |= shares;
 	}
 	/* Those that keep nothing have to be rid of it all the same. */
-	for (uint32_t i = 1; i < m->nprocs; i++) {
-		const struct m_proc *parent = living_parent(r, i);
-
-		if (parent && r->kin[parent - m->procs].parent)
-			r->kin[i].kin.from = parent;
-	}
+	for (uint32_t i = 1; i < m->nprocs; i++)
+		if (m->procs[i].state != M_DEAD)
+			r->kin[i].kin.from = born_with(r, &m->procs[i]);
 	return 0;
 }
 

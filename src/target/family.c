@@ -14,23 +14,12 @@
 #include "base/cleanup.h"
 #include "base/fault.h"
 #include "src/target/script.h"
+#include "src/target/sessions.h"
 #include "src/target/stub.h"
 
 enum { WAIT_MS = 10000, CLONES_AT_ONCE = 512 };
 
-/*
- * A process whose parent is the root's outside of the tree comes into sessions and groups like
- * this:
- *
- *	root of another session than its own	the tool's (--shell-job), else refused
- *	child of its parent's session		forked behind the parent's setsid()
- *	child of the session before that	forked ahead of it
- *	child of a session whose leader died	forked by a helper that leads it, and then dies
- *						while the parent is a subreaper: the orphan comes
- *						home
- *	child of a descendant's session		in the same way, when that one is there: by a helper
- *						that the leader forks, alive or a zombie
- */
+/* How, and why so: sessions.h. */
 struct family {
 	struct spawn *s;
 	struct remote r;
@@ -82,11 +71,13 @@ static int add_stub(struct family *f, pid_t pid, uint32_t *ret_index, struct err
 	return stub_await(f->s, &t->tasks[t->ntasks - 1], err);
 }
 
-/* A child of tree.procs[@parent]. @pid 0: whatever number comes. */
+/* A child of tree.procs[@parent], which @exit_signal tells of its end. @pid 0: whatever number
+ * comes. */
 static int fork_stub(struct family *f, uint32_t parent, uint32_t pid, uint64_t flags,
-		     uint32_t *ret_index, struct err *err)
+		     uint32_t exit_signal, uint32_t *ret_index, struct err *err)
 {
-	struct clone_args args = {.flags = flags, .exit_signal = SIGCHLD, .set_tid_size = pid != 0};
+	struct clone_args args = {
+		.flags = flags, .exit_signal = exit_signal, .set_tid_size = pid != 0};
 	struct script script;
 	int64_t got;
 	int ret = enter(f, parent, err);
@@ -111,30 +102,23 @@ static int fork_stub(struct family *f, uint32_t parent, uint32_t pid, uint64_t f
 	return add_stub(f, (pid_t)got, ret_index, err);
 }
 
-static const struct m_proc *parent_of(const struct model *m, const struct m_proc *p)
+/*
+ * One that has ended ends again, and its parent must not be killed or stopped by that: it has been
+ * told before. Any number but SIGCHLD means the same to wait4().
+ */
+static uint32_t exit_signal(const struct m_proc *p)
 {
-	return p == &m->procs[0] ? NULL : model_proc(m, p->ppid);
-}
+	bool again = p->state == M_DEAD && (p->exit_signal == SIGKILL || p->exit_signal == SIGSTOP);
 
-/* What a child has in common with its parent's tables. */
-static uint64_t share_flags(const struct m_proc *p, const struct m_proc *parent)
-{
-	uint64_t flags = 0;
-
-	if (p->state == M_DEAD)
-		return 0;
-	if (p->fdtable_id && p->fdtable_id == parent->fdtable_id)
-		flags |= CLONE_FILES;
-	if (p->fs_id && p->fs_id == parent->fs_id)
-		flags |= CLONE_FS;
-	return flags;
+	return again ? 0 : p->exit_signal;
 }
 
 static int make_process(struct family *f, const struct m_proc *p, uint32_t from, struct err *err)
 {
-	const struct m_proc *parent = parent_of(f->s->m, p);
+	const struct m_proc *forker = session_forker(f->s->m, p);
 	uint32_t index;
-	int ret = fork_stub(f, from, p->pid, share_flags(p, parent), &index, err);
+	int ret =
+		fork_stub(f, from, p->pid, session_shares(p, forker), exit_signal(p), &index, err);
 
 	if (ret < 0)
 		return ret;
@@ -169,35 +153,10 @@ static int end_helper(struct family *f, uint32_t index, uint32_t parent, struct 
 /* --- sessions ------------------------------------------------------------------------------------
  */
 
-static bool leads_session(const struct m_proc *p)
+static int set_subreaper(struct family *f, uint32_t index, bool on, struct err *err)
 {
-	return p->sid == p->pid;
-}
-
-/* The session that @p had before its own setsid(): its parent's at that time, if there is a choice.
- */
-static uint32_t first_session(const struct model *m, const struct m_proc *p)
-{
-	const struct m_proc *up = parent_of(m, p);
-
-	if (!leads_session(p))
-		return p->sid;
-	return up ? up->sid : 0;
-}
-
-static bool before_setsid(const struct model *m, const struct m_proc *child,
-			  const struct m_proc *parent)
-{
-	return leads_session(parent) && !leads_session(child) && child->sid != parent->sid &&
-	       child->sid == first_session(m, parent);
-}
-
-/* Neither its own, nor one that its parent has or had: a leader that has ended. */
-static bool orphan_session(const struct model *m, const struct m_proc *child,
-			   const struct m_proc *parent)
-{
-	return !leads_session(child) && child->sid != parent->sid &&
-	       !before_setsid(m, child, parent);
+	return one(f, index, SYS_prctl, PR_SET_CHILD_SUBREAPER, on, 0,
+		   on ? "become a subreaper" : "end as a subreaper", err);
 }
 
 /* All children of @p that belong to the dead leader @sid, by one helper. */
@@ -207,41 +166,21 @@ static int adopt_orphans(struct family *f, const struct m_proc *p, uint32_t sid,
 	uint32_t parent = f->s->order[p - m->procs], helper;
 	int ret;
 
-	ret = one(f, parent, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, "become a subreaper", err);
+	ret = set_subreaper(f, parent, true, err);
 	if (ret == 0)
 		/* With the tables that a child may have in common with its parent. */
-		ret = fork_stub(f, parent, sid, CLONE_FILES | CLONE_FS, &helper, err);
+		ret = fork_stub(f, parent, sid, CLONE_FILES | CLONE_FS, SIGCHLD, &helper, err);
 	if (ret == 0)
 		ret = one(f, helper, SYS_setsid, 0, 0, 0, "begin a session", err);
 	for (uint32_t i = 1; ret == 0 && i < m->nprocs; i++) {
 		const struct m_proc *c = &m->procs[i];
 
-		if (c->ppid == p->pid && c->sid == sid && orphan_session(m, c, p))
+		if (c->ppid == p->pid && c->sid == sid && session_orphan(m, c, p))
 			ret = make_process(f, c, helper, err);
 	}
 	if (ret == 0)
 		ret = end_helper(f, helper, parent, err);
-	if (ret < 0)
-		return ret;
-	return one(f, parent, SYS_prctl, PR_SET_CHILD_SUBREAPER, 0, 0, "end as a subreaper", err);
-}
-
-/* In the session of one that is in the tree: it left that one's family when its parent died. */
-static bool comes_home(const struct model *m, const struct m_proc *p)
-{
-	const struct m_proc *up = parent_of(m, p);
-
-	return up && orphan_session(m, p, up) && model_proc(m, p->sid);
-}
-
-static bool is_below(const struct model *m, const struct m_proc *p, const struct m_proc *above)
-{
-	for (uint32_t depth = 0; p && depth < m->nprocs; depth++) {
-		if (p == above)
-			return true;
-		p = parent_of(m, p);
-	}
-	return false;
+	return ret < 0 ? ret : set_subreaper(f, parent, false, err);
 }
 
 /* A number that somebody is still to have. */
@@ -259,41 +198,77 @@ static bool is_wanted(const struct model *m, uint32_t id)
 	return false;
 }
 
-/* @p by a helper that the leader of its session forks: 1, 0 when that is not there yet. */
-static int bring_home(struct family *f, const struct m_proc *p, const bool *settled,
-		      struct err *err)
+/* A child of tree.procs[@from] with a number that nobody is to have. */
+static int fork_helper(struct family *f, uint32_t from, uint32_t *ret_helper, struct err *err)
 {
-	const struct model *m = f->s->m;
-	const struct m_proc *up = parent_of(m, p), *leader = model_proc(m, p->sid);
-	uint32_t home, from, helper;
 	bool wanted;
 	int ret;
 
-	if (!settled[leader - m->procs] || !settled[up - m->procs])
-		return 0;
-	if (!is_below(m, leader, up))
-		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
-				"process %u is in session %u, and its parent %u is no ancestor of "
-				"that one's leader: not supported",
-				p->pid, p->sid, p->ppid);
-	home = f->s->order[up - m->procs];
-	from = f->s->order[leader - m->procs];
 	do {
-		ret = fork_stub(f, from, 0, 0, &helper, err);
-		wanted = ret == 0 && is_wanted(m, (uint32_t)f->s->tree.procs[helper].pid);
+		ret = fork_stub(f, from, 0, CLONE_FILES | CLONE_FS, SIGCHLD, ret_helper, err);
+		wanted =
+			ret == 0 && is_wanted(f->s->m, (uint32_t)f->s->tree.procs[*ret_helper].pid);
 		if (wanted)
-			ret = end_helper(f, helper, from, err);
+			ret = end_helper(f, *ret_helper, from, err);
 	} while (wanted && ret == 0);
+	return ret;
+}
+
+/* @p by a helper that a process of its session forks, which then ends: it falls to its parent. */
+static int make_orphan(struct family *f, const struct m_proc *p, uint32_t from, struct err *err)
+{
+	const struct model *m = f->s->m;
+	uint32_t home = f->s->order[session_parent(m, p) - m->procs], helper;
+	int ret = fork_helper(f, from, &helper, err);
+
 	if (ret == 0)
-		ret = one(f, home, SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, "become a subreaper",
-			  err);
+		ret = set_subreaper(f, home, true, err);
 	if (ret == 0)
 		ret = make_process(f, p, helper, err);
 	if (ret == 0)
 		ret = end_helper(f, helper, from, err);
+	return ret < 0 ? ret : set_subreaper(f, home, false, err);
+}
+
+/* In the session of one that is in the tree: 1, or 0 when that is not there yet. */
+static int bring_home(struct family *f, const struct m_proc *p, const bool *settled,
+		      struct err *err)
+{
+	const struct model *m = f->s->m;
+	const struct m_proc *up = session_parent(m, p), *leader = model_proc(m, p->sid);
+	int ret;
+
+	if (!settled[leader - m->procs] || !settled[up - m->procs])
+		return 0;
+	ret = make_orphan(f, p, f->s->order[leader - m->procs], err);
+	return ret < 0 ? ret : 1;
+}
+
+/* All orphans of the session of @p, whose leader has ended, and their several parents are there. */
+static int bring_all_home(struct family *f, const struct m_proc *p, const bool *settled,
+			  struct err *err)
+{
+	const struct model *m = f->s->m;
+	const struct m_proc *low = session_lowest(m, p->sid);
+	uint32_t parent, leader;
+	int ret;
+
+	for (uint32_t i = 1; i < m->nprocs; i++) {
+		const struct m_proc *c = &m->procs[i];
+
+		if (c->sid == p->sid && session_spread(m, c) &&
+		    !settled[session_parent(m, c) - m->procs])
+			return 0;
+	}
+	parent = f->s->order[low - m->procs];
+	ret = fork_stub(f, parent, p->sid, CLONE_FILES | CLONE_FS, SIGCHLD, &leader, err);
 	if (ret == 0)
-		ret = one(f, home, SYS_prctl, PR_SET_CHILD_SUBREAPER, 0, 0, "end as a subreaper",
-			  err);
+		ret = one(f, leader, SYS_setsid, 0, 0, 0, "begin a session", err);
+	for (uint32_t i = 1; ret == 0 && i < m->nprocs; i++)
+		if (m->procs[i].sid == p->sid && session_spread(m, &m->procs[i]))
+			ret = make_orphan(f, &m->procs[i], leader, err);
+	if (ret == 0)
+		ret = end_helper(f, leader, parent, err);
 	return ret < 0 ? ret : 1;
 }
 
@@ -346,13 +321,13 @@ static int make_children(struct family *f, const struct m_proc *p, struct err *e
 		for (uint32_t i = 1; ret == 0 && i < m->nprocs; i++) {
 			const struct m_proc *c = &m->procs[i];
 
-			if (c->ppid != p->pid || made(f, c) || before_setsid(m, c, p) != !late ||
-			    comes_home(m, c))
+			if (c->ppid != p->pid || made(f, c) || session_before(m, c, p) != !late ||
+			    session_comes_home(m, c) || session_spread(m, c))
 				continue;
-			ret = orphan_session(m, c, p) ? adopt_orphans(f, p, c->sid, err)
+			ret = session_orphan(m, c, p) ? adopt_orphans(f, p, c->sid, err)
 						      : make_process(f, c, index, err);
 		}
-		if (ret == 0 && !late && leads_session(p))
+		if (ret == 0 && !late && session_leads(p))
 			ret = begin_session(f, index, p, err);
 	}
 	return ret;
@@ -362,7 +337,7 @@ static int check_root_session(struct spawn *s, struct err *err)
 {
 	const struct m_proc *root = &s->m->procs[0];
 
-	if (leads_session(root) || model_proc(s->m, root->sid) || s->opts.shell_job ||
+	if (session_leads(root) || model_proc(s->m, root->sid) || s->opts.shell_job ||
 	    root->sid == (uint32_t)getsid(0))
 		return 0;
 	err_fail(err, EINVAL, ERR_UNSUPPORTED,
@@ -390,7 +365,7 @@ static int make_groups(struct family *f, struct err *err)
 	int ret = 0;
 
 	for (uint32_t i = 0; ret == 0 && i < m->nprocs; i++)
-		if (m->procs[i].pgid == m->procs[i].pid && !leads_session(&m->procs[i]))
+		if (m->procs[i].pgid == m->procs[i].pid && !session_leads(&m->procs[i]))
 			ret = join_group(f, &m->procs[i], err);
 	if (model_proc(m, outside))
 		outside = 0;
@@ -413,7 +388,7 @@ static int make_groups(struct family *f, struct err *err)
 				parent = UINT32_MAX; /* with the first of them */
 		if (parent == UINT32_MAX)
 			continue;
-		ret = fork_stub(f, parent, p->pgid, 0, &helper, err);
+		ret = fork_stub(f, parent, p->pgid, 0, SIGCHLD, &helper, err);
 		if (ret == 0)
 			ret = one(f, helper, SYS_setpgid, 0, 0, 0, "begin a process group", err);
 		for (uint32_t j = i; ret == 0 && j < m->nprocs; j++)
@@ -510,8 +485,10 @@ static int settle(struct family *f, bool *settled, struct err *err)
 
 		if (settled[i])
 			continue;
-		if (!made(f, p) && comes_home(m, p))
+		if (!made(f, p) && session_comes_home(m, p))
 			ret = bring_home(f, p, settled, err);
+		else if (!made(f, p) && session_spread(m, p))
+			ret = bring_all_home(f, p, settled, err);
 		if (ret < 0 || !made(f, p))
 			continue;
 		ret = make_children(f, p, err);
@@ -529,6 +506,13 @@ static int make_processes(struct family *f, struct err *err)
 
 	if (!settled)
 		return err_set(err, ENOMEM, "list of %u processes", m->nprocs);
+	for (uint32_t i = 1; i < m->nprocs; i++) {
+		char why[200];
+
+		if (session_impossible(m, &m->procs[i], why, sizeof(why)))
+			return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED, "process %u is %s",
+					m->procs[i].pid, why);
+	}
 	do {
 		ret = settle(f, settled, err);
 	} while (ret > 0);

@@ -13,11 +13,14 @@
 #include "base/fault.h"
 #include "src/target/aside.h"
 #include "src/target/collect.h"
+#include "src/target/deadline.h"
 #include "src/target/gadget.h"
+#include "src/target/locking.h"
 #include "src/target/phase.h"
 #include "src/target/procfs.h"
 #include "src/target/ready.h"
 #include "src/target/remote.h"
+#include "src/target/sessions.h"
 
 struct gather {
 	struct tree *tree;
@@ -34,7 +37,8 @@ struct gather {
 	uint32_t looks_room;
 	struct aside *aside; /* NULL: nobody else is there */
 	struct proc *looked_at;
-	uint64_t ready; /* bytes of the model that threads and processes may take */
+	struct deadlines *deadlines; /* NULL: not to be had */
+	uint64_t ready;		     /* bytes of the model that threads and processes may take */
 };
 
 struct gather *gather_new(struct tree *t, struct model *m, const struct target_opts *opts,
@@ -56,6 +60,7 @@ struct gather *gather_new(struct tree *t, struct model *m, const struct target_o
 		return NULL;
 	}
 	files_options(g->files, opts);
+	g->deadlines = deadlines_new();
 	return g;
 }
 
@@ -74,6 +79,7 @@ void gather_close(struct gather *g)
 	g->tree->ready = NULL;
 	remote_close(&g->remote);
 	files_free(g->files);
+	deadlines_free(g->deadlines);
 	free(g->looks);
 	free(g->order);
 	free(g);
@@ -267,6 +273,7 @@ int gather_survey(struct gather *g, struct err *err)
 		ret = survey_keep(g->m, m, again, err);
 	if (ret == 0)
 		survey_ready(g, m);
+	deadlines_look(g->deadlines, g->tree->root);
 	model_free(m);
 	model_free(again);
 	return ret;
@@ -279,6 +286,8 @@ void gather_tracked(struct gather *g)
 
 int gather_survey_again(struct gather *g, pid_t pid, struct err *err)
 {
+	if (pid == g->tree->root)
+		deadlines_look(g->deadlines, pid);
 	return maps_survey(g->files, pid, err);
 }
 
@@ -304,6 +313,7 @@ int gather_survey_maps(struct gather *g, struct err *err)
 	int ret = survey_maps(g, g->tree->root, 0, err);
 
 	survey_ready_maps(g);
+	deadlines_look(g->deadlines, g->tree->root);
 	return ret;
 }
 
@@ -369,6 +379,8 @@ static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p,
 		if (ret == 0)
 			ret = take_look(g, tree_proc_task(g->tree, proc, i), p, &p->threads[i], l,
 					err);
+		if (ret == 0)
+			deadlines_tell(g->deadlines, proc->pid, g->m->monotonic_ns, &p->threads[i]);
 		thread_look_deinit(l);
 	}
 	return ret;
@@ -392,55 +404,6 @@ static int gather_oddities(struct gather *g, const struct m_proc *p, struct err 
 	return 0;
 }
 
-/* Kilobytes of locked memory. */
-static uint64_t locked_kb(const char *status)
-{
-	const char *p = strstr(status, "\nVmLck:");
-	uint64_t kb;
-
-	if (!p)
-		return 0;
-	p += strlen("\nVmLck:");
-	p += strspn(p, " \t");
-	return procfs_dec(&p, &kb) ? kb : 0;
-}
-
-/* Whether the mapping at @addr is locked page by page, as it is touched. */
-static bool locks_on_fault(pid_t pid, uint64_t addr)
-{
-	struct procfs_lines l;
-	char buf[8192], *line;
-	bool here = false, ret = false;
-
-	if (procfs_lines_open(&l, buf, sizeof(buf), "/proc/%d/smaps", pid) < 0)
-		return false;
-	while (!ret && (line = procfs_lines_next(&l))) {
-		const char *p = line;
-		uint64_t start;
-
-		if (!strncmp(line, "VmFlags:", 8)) {
-			ret = here && strstr(line, " lf");
-			here = false;
-		} else if (procfs_hex(&p, &start) && *p == '-') {
-			here = start == addr;
-		}
-	}
-	procfs_lines_close(&l);
-	return ret;
-}
-
-/*
- * Nothing tells whether what a process will map is locked (MCL_FUTURE); but there is something it
- * has just mapped.
- */
-static void gather_locking(struct gather *g, pid_t tid, uint64_t before_kb, struct m_proc *p)
-{
-	if (procfs_read(g->tree->text, TREE_TEXT, "/proc/%d/status", tid) <= 0)
-		return;
-	p->mlock_future = locked_kb(g->tree->text) > before_kb;
-	p->mlock_onfault = p->mlock_future && locks_on_fault(tid, g->remote.base);
-}
-
 /* A process that cannot be asked is dumped without the answers for a look only. */
 static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
 {
@@ -454,10 +417,10 @@ static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p,
 	ret = procfs_status(tid, g->tree->text, TREE_TEXT, &st);
 	if (ret < 0)
 		return err_set(err, -ret, "read /proc/%d/status", proc->pid);
-	before_kb = locked_kb(g->tree->text);
+	before_kb = locking_kb(g->tree->text);
 	ret = remote_open(r, g->tree, proc, st.sig_caught, proc->ntasks, &why);
 	if (ret == 0)
-		gather_locking(g, tid, before_kb, p);
+		locking_collect(p, tid, before_kb, g->remote.base, g->tree->text);
 	if (ret == 0)
 		ret = context_collect(r, p, &why);
 	remote_close(r);
@@ -592,6 +555,8 @@ int gather_run(struct gather *g, bool leave_guards, struct err *err)
 			return ret;
 	}
 	ret = files_finish(g->files, err);
+	if (ret == 0)
+		ret = sessions_collect(m, err);
 	phase_done(&g->phase, g->tree->root, "all of them together");
 	return ret;
 }

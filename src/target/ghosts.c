@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -68,6 +69,56 @@ static int contents_read(struct files *f, struct m_ghost *g, int fd, uint64_t mo
 	return 0;
 }
 
+static int xattr_read(struct files *f, struct m_ghost *g, const char *path, const char *name)
+{
+	ssize_t len = getxattr(path, name, NULL, 0);
+	struct m_xattr *x;
+
+	/* Taken away meanwhile, or one of those that are made up as they are asked for. */
+	if (len < 0)
+		return errno == ENODATA || errno == EOPNOTSUPP ? 0 : -errno;
+	x = model_push(f->m, &g->xattrs, &g->nxattrs, sizeof(*x));
+	if (!x)
+		return -ENOMEM;
+	x->name = model_strdup(f->m, name);
+	x->value = model_alloc(f->m, (size_t)len + 1);
+	if (!x->name || !x->value)
+		return -ENOMEM;
+	len = getxattr(path, name, x->value, (size_t)len);
+	if (len < 0)
+		return -errno;
+	x->len = (uint32_t)len;
+	return 0;
+}
+
+/* Access control lists and what files may do (capabilities) among them. */
+static int xattrs_read(struct files *f, struct m_ghost *g, const struct proc_at *at,
+		       const char *link)
+{
+	cleanup_fd int fd = openat(at->dir, link, O_PATH | O_CLOEXEC);
+	cleanup_free char *names = NULL;
+	char path[32];
+	ssize_t len;
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	len = listxattr(path, NULL, 0);
+	if (len <= 0)
+		return len == 0 || errno == EOPNOTSUPP ? 0 : -errno;
+	names = malloc((size_t)len + 1);
+	if (!names)
+		return -ENOMEM;
+	len = listxattr(path, names, (size_t)len);
+	if (len < 0)
+		return -errno;
+	names[len] = '\0';
+	for (char *name = names; ret == 0 && name < names + len; name += strlen(name) + 1)
+		ret = xattr_read(f, g, path, name);
+	return ret;
+}
+
 static int target_read(struct files *f, struct m_ghost *g, const struct proc_at *at,
 		       const char *link)
 {
@@ -87,7 +138,10 @@ static int ghost_read(struct files *f, struct m_ghost *g, const struct proc_at *
 		      const char *link, uint64_t most)
 {
 	cleanup_fd int fd = -1;
+	int ret = xattrs_read(f, g, at, link);
 
+	if (ret < 0)
+		return ret;
 	if (S_ISLNK(g->mode))
 		return target_read(f, g, at, link);
 	if (!S_ISREG(g->mode))

@@ -15,10 +15,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/io.h"
 #include "binlog/pr.h"
 #include "src/target/make_row.h"
@@ -44,12 +46,27 @@ static void place_free(struct place *p)
 	free(p->path);
 }
 
-static int place_dirs(struct place *p)
+static int not_a_directory(const char *path, const struct m_file *f, struct err *err)
+{
+	err_fail(err, ENOTDIR, ERR_CHANGED,
+		 "make a place for deleted %s: %s was a directory at the dump and is none now",
+		 make_name(f), path);
+	err_hint(err, "take away what is at %s now", path);
+	return -ENOTDIR;
+}
+
+static int place_dirs(struct place *p, const struct m_file *f, struct err *err)
 {
 	struct stat st;
 
 	for (char *s = strchr(p->path + 1, '/'); s; s = strchr(s + 1, '/')) {
 		*s = '\0';
+		if (stat(p->path, &st) == 0 && !S_ISDIR(st.st_mode)) {
+			int error = not_a_directory(p->path, f, err);
+
+			*s = '/';
+			return error;
+		}
 		if (lstat(p->path, &st) < 0) {
 			if (p->nmade == sizeof(p->made) / sizeof(p->made[0])) {
 				*s = '/';
@@ -77,7 +94,7 @@ static int place_make(struct place *p, const struct m_file *f, struct err *err)
 	*p = (struct place){.path = strdup(f->path)};
 	if (!p->path)
 		return err_set(err, ENOMEM, "%s", make_name(f));
-	ret = place_dirs(p);
+	ret = place_dirs(p, f, err);
 	if (ret == 0 && lstat(p->path, &st) == 0) {
 		char *other;
 
@@ -117,11 +134,28 @@ static struct timespec timespec_of(int64_t ns)
 	return ts;
 }
 
+/* What this file system has given it already need not be allowed. */
+static int set_xattr(const struct m_xattr *x, const char *path, struct err *err)
+{
+	cleanup_free uint8_t *has = malloc((size_t)x->len + 1);
+	int error;
+
+	if (!has)
+		return err_set(err, ENOMEM, "an extended attribute of %u bytes", x->len);
+	if (getxattr(path, x->name, has, (size_t)x->len + 1) == (ssize_t)x->len &&
+	    !memcmp(has, x->value, x->len))
+		return 0;
+	if (setxattr(path, x->name, x->value, x->len, 0) == 0)
+		return 0;
+	error = errno;
+	return err_set(err, error, "set extended attribute %s (%u bytes)", x->name, x->len);
+}
+
 /*
  * By descriptor alone: the directory may be somebody's who puts another file, or a link to one, in
  * the place of what was made there.
  */
-static int dress_inode(const struct m_ghost *g, int fd)
+static int dress_inode(const struct m_ghost *g, int fd, struct err *err)
 {
 	struct timespec times[2] = {timespec_of(g->atime_ns), timespec_of(g->mtime_ns)};
 	char path[32];
@@ -131,6 +165,13 @@ static int dress_inode(const struct m_ghost *g, int fd)
 		return -errno;
 	if (!S_ISLNK(g->mode) && chmod(path, g->mode & 07777) < 0)
 		return -errno;
+	/* After owner and mode, for a change of these takes capabilities away. */
+	for (uint32_t i = 0; i < g->nxattrs; i++) {
+		int ret = set_xattr(&g->xattrs[i], path, err);
+
+		if (ret < 0)
+			return ret;
+	}
 	/* A link's times: by AT_EMPTY_PATH, Linux 5.8, or not at all. */
 	if (S_ISLNK(g->mode))
 		return utimensat(fd, "", times, AT_EMPTY_PATH) < 0 && errno != EINVAL ? -errno : 0;
@@ -200,7 +241,7 @@ static int open_again(int fd, const char *path)
 }
 
 /* Full before it has a name: who is killed meanwhile leaves nothing. An O_PATH descriptor. */
-static int regular_make(const struct m_ghost *g, const char *path, bool nameless)
+static int regular_make(const struct m_ghost *g, const char *path, bool nameless, struct err *err)
 {
 	cleanup_fd int fd = nameless_file(path);
 	cleanup_fd int opath = -1;
@@ -214,7 +255,7 @@ static int regular_make(const struct m_ghost *g, const char *path, bool nameless
 		return named ? -errno : fd;
 	ret = write_contents(g, fd);
 	if (ret == 0)
-		ret = dress_inode(g, fd);
+		ret = dress_inode(g, fd, err);
 	if (ret == 0 && nameless && !named)
 		return by_path(fd);
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
@@ -231,7 +272,7 @@ static int regular_make(const struct m_ghost *g, const char *path, bool nameless
 	return ret < 0 ? ret : take_fd(&opath);
 }
 
-static int special_make(const struct m_ghost *g, const char *path)
+static int special_make(const struct m_ghost *g, const char *path, struct err *err)
 {
 	cleanup_fd int fd = -1;
 	struct stat st;
@@ -254,11 +295,21 @@ static int special_make(const struct m_ghost *g, const char *path)
 			pr_warn("%s is left\n", path);
 		return ret;
 	}
-	/* What we made, not what somebody has put in its place. */
-	if ((st.st_mode & S_IFMT) != (g->mode & S_IFMT) || st.st_uid != geteuid() ||
-	    (!S_ISDIR(g->mode) && st.st_nlink != 1))
-		return -ESTALE;
-	ret = dress_inode(g, fd);
+	/*
+	 * What we made, not what somebody has put in its place. Who could do that can as well
+	 * delete it; but it may be ours after all, where a file system gives files to another user.
+	 */
+	if (FAULT("restore.special") || (st.st_mode & S_IFMT) != (g->mode & S_IFMT) ||
+	    st.st_uid != geteuid() || (!S_ISDIR(g->mode) && st.st_nlink != 1)) {
+		if ((st.st_mode & S_IFMT) != (g->mode & S_IFMT) ||
+		    remove_name(fd, path, S_ISDIR(g->mode)) < 0)
+			pr_warn("%s is left: somebody has put it there\n", path);
+		return err_fail(
+			err, ESTALE, ERR_CHANGED,
+			"%s is another one already, or another user's, as soon as it is made",
+			path);
+	}
+	ret = dress_inode(g, fd, err);
 	gone = remove_name(fd, path, S_ISDIR(g->mode));
 	ret = ret < 0 ? ret : gone;
 	return ret < 0 ? ret : take_fd(&fd);
@@ -271,9 +322,14 @@ static int ghost_make(const struct make *mk, const struct m_file *f, struct err 
 	int ret = place_make(&p, f, err);
 
 	if (ret == 0) {
-		ret = S_ISREG(g->mode) ? regular_make(g, p.path, never_named(f->path))
-				       : special_make(g, p.path);
-		if (ret < 0)
+		struct err why = {0};
+
+		ret = S_ISREG(g->mode) ? regular_make(g, p.path, never_named(f->path), &why)
+				       : special_make(g, p.path, &why);
+		if (ret < 0 && why.errnum)
+			err_fail(err, -ret, why.class, "make deleted %s: %s", make_name(f),
+				 why.msg);
+		else if (ret < 0)
 			err_set(err, -ret, "make deleted %s", make_name(f));
 	}
 	place_free(&p);
@@ -336,8 +392,18 @@ int make_reopen(int fd, const struct m_file *f, int flags, struct err *err)
 /* What was there at the dump and is not any more, or not for us. */
 static int missing(const struct m_file *f, int errnum, struct err *err)
 {
-	if (errnum != ENOENT && errnum != ENOTDIR)
+	struct stat st;
+
+	if (errnum != ENOENT && errnum != ENOTDIR && errnum != EISDIR)
 		return err_set(err, errnum, "open %s", f->path);
+	/* ENOTDIR may be about what is on the way to it. */
+	if (errnum == EISDIR || (errnum == ENOTDIR && stat(f->path, &st) == 0)) {
+		err_fail(err, errnum, ERR_CHANGED, "open %s: it is %s directory now, it was %s",
+			 f->path, errnum == EISDIR ? "a" : "no",
+			 errnum == EISDIR ? "a file" : "one");
+		err_hint(err, "put back what was there at the dump");
+		return -errnum;
+	}
 	err_fail(err, errnum, ERR_CHANGED, "open %s: %s: it was there at the dump", f->path,
 		 strerrordesc_np(errnum));
 	err_hint(err, "put back the %s that was there at the dump", f->path);

@@ -20,6 +20,7 @@ enum { CODE_MAX = 32, NO_HANDLER = -514 /* ERESTARTNOHAND */, RESTART_BLOCK = -5
 /* A call that is made anew. */
 struct sleep {
 	struct arch_call call;
+	bool anew;  /* is made, to have a restart block; else it begins again */
 	bool timed; /* the argument @at is to point to @left */
 	unsigned at;
 	struct timespec left;
@@ -30,16 +31,27 @@ static bool peek(const struct remote *r, uint64_t addr, void *buf, size_t len)
 	return io_pread(r->mem_fd, buf, len, addr) == (ssize_t)len;
 }
 
+static bool is_longer(const struct timespec *ts, uint64_t ns)
+{
+	return ts->tv_sec > INT32_MAX ||
+	       (ts->tv_sec >= 0 && (uint64_t)ts->tv_sec * 1000000000 + (uint64_t)ts->tv_nsec > ns);
+}
+
 /*
  * What the kernel wrote for the program at the stop is the time left then, to the nanosecond. Who
- * gave no room for it is let sleep the whole time again: longer is allowed, shorter is not.
+ * gave no room for it is let sleep as long as the dump has found out, or the whole time again:
+ * longer is allowed, shorter is not.
  */
-static bool sleep_left(const struct remote *r, struct sleep *s, unsigned request, unsigned remain)
+static bool sleep_left(const struct remote *r, const struct m_thread *t, struct sleep *s,
+		       unsigned request, unsigned remain)
 {
 	uint64_t addr = s->call.args[remain] ? s->call.args[remain] : s->call.args[request];
+	const uint64_t left = t->sleep_left_ns;
 
 	s->at = request;
-	s->timed = peek(r, addr, &s->left, sizeof(s->left));
+	s->anew = s->timed = peek(r, addr, &s->left, sizeof(s->left));
+	if (s->timed && !s->call.args[remain] && t->sleep_left_ns && is_longer(&s->left, left))
+		s->left = (struct timespec){(time_t)(left / 1000000000), (long)(left % 1000000000)};
 	return s->timed;
 }
 
@@ -68,16 +80,56 @@ static uint64_t guess(const struct remote *r, const uint64_t args[6])
 	return SYS_restart_syscall;
 }
 
+/* By these registers and the code before its program counter. */
+static bool made_call(const struct remote *r, const struct m_thread *t, const uint8_t *prstatus,
+		      struct arch_call *ret)
+{
+	uint8_t code[CODE_MAX] = {0};
+
+	peek(r, t->pc - arch_inject.call_code_len, code, arch_inject.call_code_len);
+	return arch_inject.call_made(prstatus, code, ret);
+}
+
+#ifdef SYS_poll
+/* With a restart block its number is gone: who dumps it then must be told by the code. */
+static bool code_tells(const struct remote *r, const struct m_thread *t)
+{
+	const uint64_t gone = SYS_restart_syscall;
+	uint32_t sysno = arch_host()->sysno_off;
+	uint8_t prstatus[ARCH_PRSTATUS_MAX];
+	struct arch_call call;
+
+	threads_prstatus(t, prstatus);
+	if (sysno == ARCH_NO_OFF)
+		return false;
+	memcpy(prstatus + sysno, &gone, sizeof(gone));
+	return made_call(r, t, prstatus, &call) && call.nr == SYS_poll;
+}
+
+/* What is left at the dump, where that is known; else all of its time once more. */
+static void poll_left(const struct remote *r, const struct m_thread *t, struct sleep *s)
+{
+	const int all = (int)s->call.args[2];
+	const uint64_t left = (t->sleep_left_ns + 999999) / 1000000;
+
+	if (!t->sleep_left_ns || all <= 0 || left >= (uint64_t)all || !code_tells(r, t))
+		return;
+	s->call.args[2] = left;
+	s->anew = true;
+}
+#endif
+
 /* False: none of those that have restart blocks, or not to be told. */
-static bool sleep_again(const struct remote *r, struct sleep *s)
+static bool sleep_again(const struct remote *r, const struct m_thread *t, struct sleep *s)
 {
 	switch (s->call.nr) {
 	case SYS_nanosleep:
-		return sleep_left(r, s, 0, 1);
+		return sleep_left(r, t, s, 0, 1);
 	case SYS_clock_nanosleep:
-		return sleep_left(r, s, 2, 3);
+		return sleep_left(r, t, s, 2, 3);
 #ifdef SYS_poll
 	case SYS_poll:
+		poll_left(r, t, s);
 		return true;
 #endif
 	case SYS_futex:
@@ -90,14 +142,13 @@ static bool sleep_again(const struct remote *r, struct sleep *s)
 
 static bool call_of(const struct remote *r, const struct m_thread *t, struct arch_call *ret)
 {
-	uint8_t code[CODE_MAX] = {0}, prstatus[ARCH_PRSTATUS_MAX];
+	uint8_t prstatus[ARCH_PRSTATUS_MAX];
 
 	if (!t->in_syscall || t->syscall_ret != RESTART_BLOCK || !arch_inject.call_made ||
 	    !t->nregsets || t->regsets[0].len != arch_inject.prstatus_len)
 		return false;
-	peek(r, t->pc - arch_inject.call_code_len, code, arch_inject.call_code_len);
 	threads_prstatus(t, prstatus);
-	return arch_inject.call_made(prstatus, code, ret);
+	return made_call(r, t, prstatus, ret);
 }
 
 static uint64_t pc_of(const uint8_t *prstatus)
@@ -196,11 +247,11 @@ static int put_sleep(struct remote *r, struct task *task, struct m_thread *t, st
 	known = call_of(r, t, &s.call);
 	if (known && s.call.nr == SYS_restart_syscall)
 		s.call.nr = guess(r, s.call.args);
-	if (!known || !sleep_again(r, &s)) {
+	if (!known || !sleep_again(r, t, &s)) {
 		t->in_syscall = t->in_syscall && t->syscall_ret != RESTART_BLOCK;
 		return 0;
 	}
-	if (!s.timed) {
+	if (!s.anew) {
 		begin_again(t, &s);
 		return 0;
 	}

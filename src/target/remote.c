@@ -18,6 +18,7 @@
 #include "base/fault.h"
 #include "base/io.h"
 #include "src/target/gadget.h"
+#include "src/target/limits.h"
 #include "src/target/recall.h"
 
 enum {
@@ -242,6 +243,16 @@ static int put_mmap_args(struct remote *r, uint64_t args[6], struct err *err)
 	return ret;
 }
 
+static int may_not_map(const struct remote *r, int error, struct err *err)
+{
+	return err_fail(err, error, ERR_UNSUPPORTED,
+			"process %d may not map %zu bytes of memory for us: %s%s", r->proc->pid,
+			scratch_len(r), strerrordesc_np(error),
+			error == ENOMEM	  ? " (its RLIMIT_AS or RLIMIT_DATA? prlimit raises them)"
+			: error == EAGAIN ? " (its RLIMIT_MEMLOCK? prlimit raises it)"
+					  : "");
+}
+
 static int map_scratch(struct remote *r, struct err *err)
 {
 	uint64_t args[6] = {
@@ -259,16 +270,16 @@ static int map_scratch(struct remote *r, struct err *err)
 	ret = put_mmap_args(r, args, err);
 	if (ret == 0)
 		ret = run_sleep_seccomp(r, task, err);
+	limits_raise(r->tree->limits, r->proc->pid, scratch_len(r));
 	if (ret == 0)
 		ret = bare_call(r, task, SYS_mmap, args, &value, err);
 	if (ret == 0 && value < 0 && value > -4096)
-		ret = err_fail(err, (int)-value, ERR_UNSUPPORTED,
-			       "process %d may not map %zu bytes of memory for us: %s",
-			       r->proc->pid, scratch_len(r), strerrordesc_np((int)-value));
+		ret = may_not_map(r, (int)-value, err);
 	if (ret == 0) {
 		r->base = (uint64_t)value;
 		ret = boot(r, task, err);
 	}
+	limits_put_back(r->tree->limits);
 	if (ret < 0)
 		run_retreat(r, task);
 	else

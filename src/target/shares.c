@@ -5,7 +5,6 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -135,18 +134,6 @@ static int each_thread(struct files *f, const struct m_proc *p, struct err *err)
 	return ret;
 }
 
-/* Whom a child tells of its end, and how. A root's is between it and somebody outside. */
-static int exit_signal(struct files *f, const struct m_proc *p, struct err *err)
-{
-	if (p == &f->m->procs[0] || p->exit_signal == SIGCHLD)
-		return 0;
-	return note(err, p,
-		    finding_fatal(f->m, p->pid,
-				  "its end is told by signal %u instead of SIGCHLD (clone): not "
-				  "supported",
-				  p->exit_signal));
-}
-
 int shares_collect(struct files *f, const struct m_proc *p, struct err *err)
 {
 	int ret = shared_memory(f, p, err);
@@ -155,8 +142,6 @@ int shares_collect(struct files *f, const struct m_proc *p, struct err *err)
 		ret = shared_table(f, p, false, err);
 	if (ret == 0)
 		ret = shared_table(f, p, true, err);
-	if (ret == 0)
-		ret = exit_signal(f, p, err);
 	if (ret == 0 && f->hands_off)
 		ret = each_thread(f, p, err);
 	return ret;

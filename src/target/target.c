@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "src/target/guard.h"
+#include "src/target/limits.h"
 
 struct target {
 	pid_t root;
@@ -78,10 +79,13 @@ struct target *target_open(pid_t root, struct model *m, const struct target_opts
 	return t;
 }
 
+/* A guardian that was killed may have left some raised. */
 static void end_guardian(struct target *t)
 {
 	while (t->guardian > 0 && waitpid(t->guardian, NULL, 0) < 0 && errno == EINTR)
 		;
+	if (t->guardian > 0)
+		limits_put_back(&t->tracks->limits);
 	t->guardian = 0;
 }
 
@@ -89,11 +93,14 @@ static void end_guardian(struct target *t)
 static int guard_lost(struct target *t, struct err *err)
 {
 	int status = 0;
+	pid_t gone = 0;
 
 	close(t->sock);
 	t->sock = -1;
-	if (t->guardian > 0 && waitpid(t->guardian, &status, 0) == t->guardian &&
-	    WIFSIGNALED(status))
+	if (t->guardian > 0)
+		gone = waitpid(t->guardian, &status, 0);
+	limits_put_back(&t->tracks->limits);
+	if (gone > 0 && WIFSIGNALED(status))
 		err_fail(err, EPIPE, ERR_GUARDIAN,
 			 "the guardian process %d was killed by signal %d (%s): process %d was let "
 			 "go and runs on",

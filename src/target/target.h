@@ -23,6 +23,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -64,7 +65,19 @@ struct target_track {
 
 enum { TARGET_TRACKS = 4096 /* most processes; of more the rest is copied while frozen */ };
 
+/* Limits of a process that are raised while we map something into it; pid 0: none is. */
+struct target_limits {
+	pid_t pid;
+	unsigned n;
+	struct {
+		int which; /* RLIMIT_* */
+		struct rlimit was;
+	} v[2];
+};
+
+/* What the guardian tells, in memory that the tool shares. */
 struct target_tracks {
+	struct target_limits limits;
 	uint64_t stop_ns;	   /* how long the tree stood still for it */
 	uint32_t nprocs, nthreads; /* that stood still */
 	uint64_t since; /* of what an earlier dump kept: the number of its memory file; 0: none */

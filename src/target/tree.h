@@ -94,9 +94,10 @@ struct tree {
 	int stop_fd;	       /* readable when the tool is gone: give up; -1: none */
 	unsigned long options; /* PTRACE_O_*, TREE_OPTIONS and what else is wanted */
 	unsigned timeout_ms;
-	bool many;	     /* it has had many threads when it was last looked at */
-	bool missed;	     /* a thread that was listed was gone before it could be seized */
-	struct ready *ready; /* files of threads; whoever sets it frees it; NULL: none */
+	bool many;   /* it has had many threads when it was last looked at */
+	bool missed; /* a thread that was listed was gone before it could be seized */
+	struct target_limits *limits; /* noted before they are raised; NULL: never done */
+	struct ready *ready;	      /* files of threads; whoever sets it frees it; NULL: none */
 };
 
 int tree_init(struct tree *t, pid_t root, struct err *err);

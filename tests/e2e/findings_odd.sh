@@ -48,7 +48,6 @@ refused() {
 }
 
 refused memory "memory in common with process [0-9]+"
-refused end-signal "its end is told by signal 12"
 refused siblings "descriptor table .CLONE_FILES. in common with process [0-9]+, which is not its parent"
 refused tables "thread [0-9]+ has a (descriptor table|working directory) of its own"
 refused children "pid namespace of its own for its children"

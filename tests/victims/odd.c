@@ -48,11 +48,6 @@ static void memory(void)
 	child(CLONE_VM | SIGCHLD);
 }
 
-static void end_signal(void)
-{
-	child(SIGUSR2);
-}
-
 static void siblings(void)
 {
 	struct clone_args args = {.flags = CLONE_PARENT | CLONE_FILES | CLONE_FS};
@@ -157,11 +152,10 @@ static const struct kind {
 	const char *name;
 	void (*begin)(void);
 } kinds[] = {
-	{"memory", memory},	{"end-signal", end_signal}, {"siblings", siblings},
-	{"tables", tables},	{"children", children},	    {"queue", queue},
-	{"dispatch", dispatch}, {"astray", astray},
+	{"memory", memory}, {"siblings", siblings}, {"tables", tables}, {"children", children},
+	{"queue", queue},   {"dispatch", dispatch}, {"astray", astray},
 #ifdef __x86_64__
-	{"ldt", ldt},		{"cpuid", cpuid},
+	{"ldt", ldt},	    {"cpuid", cpuid},
 #endif
 };
 

@@ -138,14 +138,19 @@ static const struct wait {
 	{"futex until a time", by_futex_until, EXACT, false, true},
 	{"nanosleep without room", by_plain_nanosleep, FROM_START, false, false},
 	{"poll", by_poll, FROM_START, false, false},
+#ifdef SYS_poll
+	{"poll of which is known what is left", by_poll, EXACT, false, false},
+#endif
 	{"futex", by_futex, FROM_START, false, true},
 	{"poll with data", by_poll_data, AT_ONCE, false, false},
 	{"pause and a signal", by_pause, AT_ONCE, true, false},
 	{"read and a signal", by_read, AT_ONCE, true, false},
+	{"nanosleep without room of which is known what is left", by_plain_nanosleep, EXACT, false,
+	 false},
 };
 
 /* PLAIN: nanosleep without room, which starts again. */
-enum { NWAITS = sizeof(waits) / sizeof(waits[0]), PLAIN = 5 };
+enum { NWAITS = sizeof(waits) / sizeof(waits[0]), PLAIN = 5, KNOWN = 7 };
 
 struct result {
 	uint64_t tid, done, error, took_ms;
@@ -272,6 +277,10 @@ static void waits_go_on(void **state)
 		if (waits[i].signalled)
 			add_usr1(s, stub_thread(s->p, results[i].tid));
 	assert_int_equal(write(data[1], "x", 1), 1);
+	stub_thread(s->p, results[NWAITS - 1].tid)->sleep_left_ns = (limit_ms - at_ms) * 1000000ull;
+#ifdef SYS_poll
+	stub_thread(s->p, results[KNOWN].tid)->sleep_left_ns = (limit_ms - at_ms) * 1000000ull;
+#endif
 	spoil(s);
 	OK(put_pending(&s->r, s->p, &s->err));
 	OK(put_sleeps(&s->r, s->p, &s->err));

@@ -492,6 +492,96 @@ static void famlocks_finish(void)
 		v_bad("famlocks: flock went with the parent's descriptor");
 }
 
+/* --- endsignals: children whose end is told by another signal than SIGCHLD, or by none ----------
+ */
+
+static pid_t told_by[4];
+
+static pid_t spawn_telling(int signo)
+{
+	struct {
+		uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, more[6];
+	} args = {.exit_signal = (uint64_t)signo};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid < 0)
+		v_die("clone3");
+	return pid;
+}
+
+static void endsignals_setup(void)
+{
+	static const int how[] = {SIGUSR2, 0, 40, SIGUSR2};
+	struct timespec now = {0};
+	siginfo_t si;
+	sigset_t all;
+
+	sigemptyset(&all);
+	sigaddset(&all, SIGUSR2);
+	sigaddset(&all, SIGCHLD);
+	sigaddset(&all, 40);
+	sigprocmask(SIG_BLOCK, &all, NULL);
+	for (int i = 0; i < 4; i++) {
+		told_by[i] = spawn_telling(how[i]);
+		if (told_by[i] == 0 && i == 3)
+			_exit(33);
+		if (told_by[i] == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			v_tick();
+			for (;;)
+				pause();
+		}
+	}
+	v_await_ticks(3);
+	if (waitid(P_PID, (id_t)told_by[3], &si, WEXITED | WNOWAIT | __WCLONE))
+		v_die("waitid");
+	while (sigtimedwait(&all, &si, &now) > 0)
+		;
+}
+
+static void endsignals_check(void)
+{
+	siginfo_t si = {0};
+	sigset_t pending;
+
+	sigpending(&pending);
+	if (sigismember(&pending, SIGUSR2) || sigismember(&pending, 40))
+		v_bad("endsignals: an end is told once more");
+	if (waitid(P_PID, (id_t)told_by[0], &si, WEXITED | WNOHANG | __WCLONE) || si.si_pid)
+		v_bad("endsignals: the child is no clone child: %s", strerrordesc_np(errno));
+	if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD)
+		v_bad("endsignals: a plain wait sees a child");
+	if (waitid(P_PID, (id_t)told_by[3], &si, WEXITED | WNOHANG | WNOWAIT | __WCLONE) ||
+	    si.si_pid != told_by[3] || si.si_status != 33)
+		v_bad("endsignals: the dead one is %d, status %d", si.si_pid, si.si_status);
+}
+
+static void endsignals_finish(void)
+{
+	static const int want[] = {SIGUSR2, 0, 40};
+	siginfo_t si;
+
+	for (int i = 0; i < 3; i++) {
+		sigset_t pending;
+
+		kill(told_by[i], SIGKILL);
+		if (waitid(P_PID, (id_t)told_by[i], &si, WEXITED | __WCLONE))
+			v_bad("endsignals: waitid: %s", strerrordesc_np(errno));
+		sigpending(&pending);
+		for (int signo = 1; signo < 64; signo++)
+			if (sigismember(&pending, signo) != (want[i] == signo))
+				v_bad("endsignals: signal %d of child %d: %d", signo, i,
+				      sigismember(&pending, signo));
+		if (want[i]) {
+			sigset_t one;
+
+			sigemptyset(&one);
+			sigaddset(&one, want[i]);
+			sigwaitinfo(&one, &si);
+		}
+	}
+}
+
 const struct scenario lineage_scenarios[] = {
 	{"deadleaders", "groups and sessions without leaders, orphans, zombie leaders",
 	 deadleaders_setup, deadleaders_check},
@@ -499,5 +589,7 @@ const struct scenario lineage_scenarios[] = {
 	 pidfds_check, pidfds_finish},
 	{"famlocks", "locks of parent and child, shared ones, one that is waited for",
 	 famlocks_setup, famlocks_check, famlocks_finish},
+	{"endsignals", "children whose end is told by another signal than SIGCHLD, or by none",
+	 endsignals_setup, endsignals_check, endsignals_finish},
 	{},
 };

@@ -1,0 +1,57 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# A poll() that sleeps at the dump ends after a restore when its time is up, and not that much later.
+. "$(dirname "$0")/../lib/e2e.sh"
+need_root
+need_program python3
+with_reaper "$@"
+[ -r /proc/timer_list ] || skip "the kernel does not list its timers"
+[ "$(uname -m)" != aarch64 ] || skip "no poll() on this CPU"
+image=$TMPDIR/image
+limit=${PATIENCE:+60000}
+# A number that no other has.
+limit=${limit:-7137}
+
+cat >"$TMPDIR/sleeper.py" <<'END'
+import os, select, sys, time
+here, limit = sys.argv[1] + "/", int(sys.argv[2])
+end, begin = os.pipe()
+open(here + "ready", "w").close()
+t = time.monotonic()
+poll = select.poll()
+poll.register(end, select.POLLIN)
+poll.poll(limit)
+with open(here + "new", "w") as f:
+    f.write(str(int((time.monotonic() - t) * 1000)))
+os.rename(here + "new", here + "took")
+END
+for options in "" "-R"; do
+	mkdir "$TMPDIR/v"
+	setsid python3 "$TMPDIR/sleeper.py" "$TMPDIR/v" "$limit" </dev/null >"$TMPDIR/out" 2>&1 &
+	pid=$!
+	living sleeper $pid
+	for ((i = 0; i < 500; i++)); do
+		[ ! -e "$TMPDIR/v/ready" ] || break
+		sleep 0.02
+	done
+	sleep $((limit / 2000))
+	before=$(date +%s%3N)
+	# shellcheck disable=SC2086 # options are words
+	stasis dump -t $pid -D "$image" $options --no-log || die "dump $options: $RC $ERR"
+	[ -z "$options" ] || kill -KILL $pid
+	wait $pid 2>/dev/null
+	stasis restore -D "$image" -d --no-log || die "$options: restore: $RC $ERR"
+	away=$(($(date +%s%3N) - before))
+	for ((i = 0; i < limit / 10; i++)); do
+		[ ! -e "$TMPDIR/v/took" ] || break
+		sleep 0.02
+	done
+	[ -e "$TMPDIR/v/took" ] || die "$options: it does not wake: $(<"$TMPDIR/out")"
+	took=$(<"$TMPDIR/v/took")
+	echo "dump $options: $took ms of $limit, $away of them away"
+	[ "$took" -ge "$limit" ] || bad "$options: it woke after $took ms of $limit"
+	[ "$took" -le $((limit + away + 1000)) ] || bad "$options: it slept for $took ms of $limit, $away away"
+	gone sleeper
+	rm -rf "$TMPDIR/v" "$image"
+done
+finish
