@@ -59,7 +59,8 @@ vm_boot() { # CPU KERNEL LOG
 		QEMU+=(-drive "if=none,id=$name,format=raw,snapshot=$snapshot,file=$file"
 			-device "virtio-blk,drive=$name,serial=$name")
 	done
-	"${QEMU[@]}" -accel tcg,thread=multi,tb-size=256 -smp 2 -m "${VM_MEMORY:-1536}" -nographic -nodefaults \
+	local TIMEFORMAT="vm: the machine took %R s, %U + %S s of CPU time"
+	time "${QEMU[@]}" -accel tcg,thread=multi,tb-size=256 -smp 2 -m "${VM_MEMORY:-1536}" -nographic -nodefaults \
 		-serial stdio -no-reboot -kernel "$home/vmlinuz" -initrd "$home/initrd" >"$3" 2>&1 </dev/null
 	sed -i 's/\r//g' "$3"
 }
@@ -99,10 +100,15 @@ vm_images() { # CPU DIR LIST
 	[ "$n" -gt 0 ] || ! grep -q '^vm/inside/images' "$3" || vm_bad "it has left no image"
 }
 
+# Why there are no programs for a CPU.
+vm_why() { # CPU
+	if [ -s "build/$1/why" ]; then tail -n 1 "build/$1/why"; else echo "make ARCH=$1 tests-vm"; fi
+}
+
 vm_main() { # CPU KERNEL [LIST]
 	local log list=${3:-tests/vm/list-$1-$2}
 	[ -e "$list" ] || list=tests/vm/list-$2
-	[ -x "build/$1/tests/victim" ] || vm_skip "build/$1 is not built: make ARCH=$1 tests"
+	[ -x "build/$1/tests/victim" ] || vm_skip "build/$1 is not built: $(vm_why "$1")"
 	vm_tmp
 	vm_machine "$1"
 	tests/lib/vm_prepare.sh "$1" "$2" || exit $?
