@@ -5,7 +5,8 @@
     tests/lib/regsets.py BEFORE AFTER     AFTER: of the restored tree, before one of its threads has run
 
 Reads the metadata by itself: of Core field 1 (the CPU) and 2000 (what CRIU does not keep of a thread); of that field 1
-(a register set: its note, its bytes) and 2 (it was in a system call). What may differ stands in MAY, with the reason.
+(a register set: its note, its bytes) and 2 (it was in a system call); what may differ stands in ENTRY and CALL, with the
+reason.
 """
 import glob
 import os
@@ -25,7 +26,7 @@ ENTRY = {
 # its result is its number or first argument again.
 CALL = {
     X86: [(0x1, 80, 88), (0x1, 128, 136)],  # rax, rip
-    AARCH64: [(0x1, 0, 8), (0x1, 256, 264)],  # x0, pc
+    AARCH64: [(0x1, 0, 8), (0x1, 64, 72), (0x1, 256, 264)],  # x0, x8 (restart_syscall), pc
     PPC64: [(0x1, 0, 8), (0x1, 24, 32), (0x1, 256, 264), (0x1, 304, 312)],  # r0, r3, nip, ccr
     S390: [(0x1, 8, 16), (0x1, 16 + 8, 16 + 24)],  # psw address; r1, r2
 }
