@@ -29,6 +29,11 @@ disown "$PID"
 stasis pre-dump -t "$PID" -D "$i.0" --json || die "pre-dump: exit $RC: $ERR"
 have=$(field tracking)
 echo "tracking: $have"
+# Linux 6.1 has nothing for it on aarch64; every other of these kernels has soft-dirty marks or more.
+case $(uname -mr) in
+6.1.*aarch64) ;;
+*) [ "$have" != none ] || bad "nothing is tracked here: $OUT" ;;
+esac
 for n in 1 2; do
 	stasis dump -t "$PID" -D "$i.$n" -R --json --track-mem --prev-images-dir "../i.$((n - 1))" ||
 		die "dump $n: exit $RC: $ERR"
@@ -48,11 +53,11 @@ for way in uffd soft-dirty none; do
 		n=$((n + 1))
 		[ $way = none ] || brought_back "$way" "$TMPDIR/image"
 	else
-		echo "--tracking $way: not here: $ERR"
+		echo "--tracking $way: not here: ${ERR%%$'\n'*}"
 		nothing_left "$TMPDIR/image" "--tracking $way"
 	fi
 done
-[ $n -gt 1 ] || bad "no way of tracking works here"
+[ $n -gt 1 ] || [ "$have" = none ] || bad "ways of tracking that work here: $n"
 echo "images by: $(ways_used)"
 
 # A kernel that has none of the newer calls.
