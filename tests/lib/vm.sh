@@ -88,8 +88,9 @@ vm_images() { # CPU DIR LIST
 		"$here/stasis" show "$image" | python3 -c 'import json, sys; json.load(sys.stdin)' ||
 			vm_bad "$what: show"
 		tests/lib/check_image.py "$image" "$facts" || vm_bad "$what: image and facts"
-		"$here/stasis" bt "$image" >"$TMPDIR/bt" || vm_bad "$what: bt"
-		grep -q '^ *#0' "$TMPDIR/bt" || vm_bad "$what: bt: no frame: $(head -n 5 "$TMPDIR/bt")"
+		# libunwind is for one CPU: tests in there have unwound the images of others.
+		if [ "$1" = "$(uname -m)" ]; then "$here/stasis" bt "$image" >"$image.bt" || vm_bad "$what: bt"; fi
+		grep -q '^ *#0' "$image.bt" || vm_bad "$what: bt: no frame: $(head -n 5 "$image.bt")"
 		"$here/stasis" core "$image" -o "$TMPDIR/core" || vm_bad "$what: core"
 		rm -f "$TMPDIR/core"*
 		"$here/bindecode" "$image.binlog" >"$TMPDIR/log" || vm_bad "$what: bindecode"
