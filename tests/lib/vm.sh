@@ -87,11 +87,16 @@ vm_images() { # CPU DIR LIST
 		"$here/stasis" verify "$image" || vm_bad "$what: verify"
 		"$here/stasis" show "$image" | python3 -c 'import json, sys; json.load(sys.stdin)' ||
 			vm_bad "$what: show"
-		tests/lib/check_image.py "$image" "$facts" || vm_bad "$what: image and facts"
+		# CRIU's files are in the byte order of their machine, and its decoder reads this one's alone.
+		[ "$1" = s390x ] || tests/lib/check_image.py "$image" "$facts" || vm_bad "$what: image and facts"
 		# libunwind is for one CPU: tests in there have unwound the images of others.
 		if [ "$1" = "$(uname -m)" ]; then "$here/stasis" bt "$image" >"$image.bt" || vm_bad "$what: bt"; fi
-		grep -q '^ *#0' "$image.bt" || vm_bad "$what: bt: no frame: $(head -n 5 "$image.bt")"
+		# On s390x libunwind begins nowhere in a program that is linked statically.
+		[ "$1" = s390x ] || grep -q '^ *#0' "$image.bt" || vm_bad "$what: bt: no frame: $(head -n 5 "$image.bt")"
 		"$here/stasis" core "$image" -o "$TMPDIR/core" || vm_bad "$what: core"
+		case $1-${image##*/} in
+		s390x-regs-*) tests/lib/core_regs.py "$TMPDIR/core"* "$facts" || vm_bad "$what: core and facts" ;;
+		esac
 		rm -f "$TMPDIR/core"*
 		"$here/bindecode" "$image.binlog" >"$TMPDIR/log" || vm_bad "$what: bindecode"
 		grep -q 'guardian: freeze: done' "$TMPDIR/log" || vm_bad "$what: bindecode: no freeze"
