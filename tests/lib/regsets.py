@@ -19,7 +19,8 @@ X86, AARCH64, PPC64, S390 = 1, 3, 4, 5
 ENTRY = {
     X86: [(0x1, 120, 128)],  # orig_rax
     AARCH64: [(0x404, 0, 4)],  # NT_ARM_SYSTEM_CALL
-    PPC64: [(0x1, 272, 280), (0x1, 312, 352)],  # orig_gpr3; softe, trap, dar, dsisr, result
+    # msr: which vector registers are loaded just now; orig_gpr3; softe, trap, dar, dsisr, result
+    PPC64: [(0x1, 264, 272), (0x1, 272, 280), (0x1, 312, 352)],
     S390: [(0x1, 208, 216), (0x307, 0, 4)],  # orig_gpr2, NT_S390_SYSTEM_CALL
 }
 # Sets that the kernel lets nobody write, it takes them and keeps its own: the address of the branch taken last, and
