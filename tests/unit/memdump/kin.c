@@ -248,7 +248,8 @@ static int make_area(void **state)
 	return area == MAP_FAILED ? -1 : 0;
 }
 
-/* Their ranges are counted in pages of 4 KiB; other pages: tests/vm/inside/chain.sh and images.sh. */
+/* Their ranges are counted in pages of 4 KiB; other pages: tests/vm/inside/chain.sh and images.sh.
+ */
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
