@@ -35,6 +35,7 @@ check: deps  ## everything a change must pass, from a fresh machine (runs deps)
 .PHONY: check-vm
 check-vm: deps  ## Debian's kernels under qemu, without KVM: tests/vm alone
 	$(MAKE_IN) tests
+	$(MAKE_IN) builds-vm
 	$(Q)BUILD=$(PLAIN_B) tests/run.sh vm/
 
 check-builds:  ## what check needs: plain, clang, ASan+UBSan, TSan (memdump, binlog), failure points
@@ -43,6 +44,28 @@ check-builds:  ## what check needs: plain, clang, ASan+UBSan, TSan (memdump, bin
 	$(MAKE_IN) D=asan tests
 	$(MAKE_IN) D=tsan tests-tsan
 	$(MAKE_IN) FAULTS=1 all
+	$(MAKE_IN) builds-vm
+
+# What machines of other CPUs boot. Where there is no compiler, or libraries cannot be had, their tests skip and
+# say so; what does not compile is an error.
+VM_CPUS := $(filter-out $(HOST_ARCH),aarch64 ppc64le s390x)
+.PHONY: builds-vm tests-vm sysroot
+builds-vm: $(VM_CPUS:%=build-vm-%)
+build-vm-%:
+	@rm -f build/$*/why
+	+$(Q)if mkdir -p build/$* && $(MAKE) --no-print-directory ARCH=$* sysroot >build/$*/why 2>&1; then \
+		rm -f build/$*/why && $(MAKE) --no-print-directory ARCH=$* CFLAGS=-O1 tests-vm; \
+	else \
+		rm -f build/$*/tests/victim && echo "not built for $*: $$(tail -n 1 build/$*/why)"; \
+	fi
+
+sysroot: $(SYSROOT_DONE)
+	@command -v $(firstword $(CC)) >/dev/null || { echo "there is no $(firstword $(CC))" && exit 1; }
+
+# The programs, the victim, and of unit tests those that ask a kernel or a CPU.
+UNITS_VM := $(filter $(addprefix $(B)/tests/unit/,arch/% target/% memdump/reader_vm memdump/track memdump/soft_dirty \
+	memdump/vm_to_file memdump/kin binlog/rings binlog/crash binlog/life inspect/bt inspect/core inspect/show),$(UNITS))
+tests-vm: $(PROGRAMS) $(VICTIM) $(UNITS_VM) $(addprefix $(B)/tests/lib/,reaper nosys)
 
 tests-tsan: $(filter $(B)/tests/unit/memdump/% $(B)/tests/unit/binlog/%,$(UNITS))
 

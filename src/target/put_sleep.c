@@ -236,7 +236,33 @@ static void begin_again(struct m_thread *t, const struct sleep *s)
 	t->syscall_ret = NO_HANDLER;
 }
 
-/* It ended with EINTR for us, and does for the program where nothing better is possible. */
+/* The call is over, with @value. A hook's registers have the number of the call behind the set. */
+static void end_call(struct m_thread *t, int64_t value)
+{
+	uint8_t regs[ARCH_PRSTATUS_MAX];
+
+	t->in_syscall = false;
+	threads_prstatus(t, regs);
+	arch_inject.set_ret(regs, value);
+	if (arch_host()->steps_back)
+		set_pc(regs, t->pc + arch_inject.syscall_insn.len);
+	memcpy(t->regsets[0].data, regs, arch_inject.prstatus_len);
+}
+
+/*
+ * It ended with EINTR for us, and does for the program where nothing better is possible. A kernel
+ * that steps back has made registers that ask for what the thread's restart block holds, which is
+ * another sleep's here, or none.
+ */
+static void end_unknown(struct m_thread *t)
+{
+	if (!t->in_syscall || t->syscall_ret != RESTART_BLOCK)
+		return;
+	t->in_syscall = false;
+	if (arch_host()->steps_back && t->nregsets && t->regsets[0].len == arch_inject.prstatus_len)
+		end_call(t, -EINTR);
+}
+
 static int put_sleep(struct remote *r, struct task *task, struct m_thread *t, struct err *err)
 {
 	struct sleep s = {0};
@@ -248,7 +274,7 @@ static int put_sleep(struct remote *r, struct task *task, struct m_thread *t, st
 	if (known && s.call.nr == SYS_restart_syscall)
 		s.call.nr = guess(r, s.call.args);
 	if (!known || !sleep_again(r, t, &s)) {
-		t->in_syscall = t->in_syscall && t->syscall_ret != RESTART_BLOCK;
+		end_unknown(t);
 		return 0;
 	}
 	if (!s.anew) {
@@ -259,10 +285,7 @@ static int put_sleep(struct remote *r, struct task *task, struct m_thread *t, st
 	if (ret < 0 || value == RESTART_BLOCK)
 		return ret;
 	/* It is over: what it waited for is there, or its time was up. */
-	t->in_syscall = false;
-	arch_inject.set_ret(t->regsets[0].data, value);
-	if (arch_host()->steps_back)
-		set_pc(t->regsets[0].data, t->pc + arch_inject.syscall_insn.len);
+	end_call(t, value);
 	return 0;
 }
 

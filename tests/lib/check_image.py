@@ -203,9 +203,25 @@ def guard(img, pid, addr, length):
     bad(f"pid {pid}: the guard pages at {addr} are not in the image")
 
 
+def reg_of(core, name):
+    """By the CPU's own message: in arrays by number, or by name."""
+    for info, arrays in CPUS.items():
+        regs = core.get(info, {}).get("gpregs")
+        if regs:
+            array, number = arrays.get(name[0]), name[1:]
+            if array and number.isdigit():
+                return regs[array][int(number)]
+            return regs[PPC64_NAMES.get(name, name) if info == "ti_ppc64" else name]
+    regs = core["thread_info"]["gpregs"]
+    return regs[name[1:] if re.fullmatch(r"r[a-z].", name) else name]
+
+
+CPUS = {"ti_aarch64": {"x": "regs"}, "ti_ppc64": {"r": "gpr"}, "ti_s390": {"r": "gprs", "a": "acrs"}}
+PPC64_NAMES = {"lr": "link"}
+
+
 def reg(img, tid, name, value):
-    regs = img.one(f"core-{tid}.img")["thread_info"]["gpregs"]
-    have = regs[name[1:] if re.fullmatch(r"r[a-z].", name) else name]
+    have = reg_of(img.one(f"core-{tid}.img"), name)
     if have != num(value):
         bad(f"tid {tid}: {name} is {have:#x}, not {value}")
 
@@ -221,6 +237,12 @@ def as_bytes(words, total):
 
 def vec(img, tid, n, hexa):
     n, want = num(n), bytes.fromhex(hexa)
+    arm = img.one(f"core-{tid}.img").get("ti_aarch64")
+    if arm:
+        have = struct.pack("<2Q", *arm["fpsimd"]["vregs"][2 * n : 2 * n + 2])
+        if have != want:
+            bad(f"tid {tid}: vector register {n} is {have.hex()}, not {hexa}")
+        return
     fp = fpregs(img, tid)
     xs = fp.get("xsave", {})
     if n >= 16:

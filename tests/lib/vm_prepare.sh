@@ -43,6 +43,17 @@ af_packet_diag nf_tables nfnetlink"
 
 vm=$PWD/build/vm
 home=$vm/$cpu-$kernel
+fresh() { # FILE SOURCE...: made after these
+	local f
+	for f in "${@:2}"; do
+		[ "$1" -nt "$f" ] || return 1
+	done
+}
+
+root_ready() { fresh "$vm/$cpu/root.ext4" tests/lib/vm_prepare.sh; }
+kernel_ready() { fresh "$home/initrd" tests/lib/vm_prepare.sh tests/lib/vm_init.sh; }
+# While another machine is prepared, those that are ready need not wait.
+if root_ready && kernel_ready; then exit 0; fi
 mkdir -p "$vm/$cpu" "$home"
 exec 9>"$vm/lock"
 flock 9
@@ -171,12 +182,5 @@ make_kernel() {
 	mv "$home/initrd.part" "$home/initrd"
 }
 
-fresh() { # FILE SOURCE...: made after these
-	local f
-	for f in "${@:2}"; do
-		[ "$1" -nt "$f" ] || return 1
-	done
-}
-
-fresh "$vm/$cpu/root.ext4" tests/lib/vm_prepare.sh || make_root
-fresh "$home/initrd" tests/lib/vm_prepare.sh tests/lib/vm_init.sh || make_kernel
+root_ready || make_root
+kernel_ready || make_kernel

@@ -248,6 +248,8 @@ static int make_area(void **state)
 	return area == MAP_FAILED ? -1 : 0;
 }
 
+/* Their ranges are counted in pages of 4 KiB; other pages: tests/vm/inside/chain.sh and images.sh.
+ */
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -256,5 +258,9 @@ int main(void)
 		cmocka_unit_test(test_not_before),
 	};
 
+	if (sysconf(_SC_PAGESIZE) != PAGE) {
+		print_message("the pages here are not of 4 KiB\n");
+		return 77;
+	}
 	return cmocka_run_group_tests(tests, make_area, NULL);
 }

@@ -20,6 +20,8 @@ for s in "regs --n 3" "threads --n 50" blocked tree; do
 	# shellcheck disable=SC2086 # options are words
 	stasis dump -t "$VPID" -D "$image" -j ${options[n % ${#options[@]}]} || die "$s: dump: exit $RC: $ERR"
 	cp "$dir/facts" "$image.facts"
+	stasis bt "$image" || bad "$s: bt: exit $RC: $ERR"
+	echo "$OUT" >"$image.bt"
 	stasis restore -D "$image" -d -j --quiet || die "$s: restore: exit $RC: $ERR"
 	victim_ok "$dir" "after a restore ($s)"
 	victim_kill "$dir"
