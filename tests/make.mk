@@ -44,7 +44,6 @@ check-builds:  ## what check needs: plain, clang, ASan+UBSan, TSan (memdump, bin
 	$(MAKE_IN) D=asan tests
 	$(MAKE_IN) D=tsan tests-tsan
 	$(MAKE_IN) FAULTS=1 all
-	$(MAKE_IN) builds-vm
 
 # What machines of other CPUs boot. Where there is no compiler, or libraries cannot be had, their tests skip and
 # say so; what does not compile is an error.

@@ -108,7 +108,7 @@ vm_images() { # CPU DIR LIST
 
 # Why there are no programs for a CPU.
 vm_why() { # CPU
-	if [ -s "build/$1/why" ]; then tail -n 1 "build/$1/why"; else echo "make ARCH=$1 tests-vm"; fi
+	if [ -s "build/$1/why" ]; then tail -n 1 "build/$1/why"; else echo "make check-vm builds it"; fi
 }
 
 vm_main() { # CPU KERNEL [LIST]
