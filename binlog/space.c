@@ -15,6 +15,7 @@
 #include <sys/platform/ppc.h>
 #endif
 
+#include "base/clock.h"
 #include "binlog/internal.h"
 
 /* File space is backed in steps of this, so that ext4 allocates it in one piece. */
@@ -294,19 +295,11 @@ int binlog_space_write(struct binlog_log *log, uint64_t off, struct iovec *iov, 
 	return 0;
 }
 
-static uint64_t now_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 int binlog_space_none(const struct binlog_log *log)
 {
 	uint64_t until = __atomic_load_n(&log->no_ring_until_ns, __ATOMIC_ACQUIRE);
 
-	return until && now_ns(CLOCK_MONOTONIC) < until
+	return until && clock_ns(CLOCK_MONOTONIC) < until
 		       ? -__atomic_load_n(&log->no_ring_errnum, __ATOMIC_RELAXED)
 		       : 0;
 }
@@ -327,7 +320,7 @@ int binlog_space_ring(struct binlog_log *log, uint64_t len, uint64_t *ret_off, c
 	}
 	if (r < 0) {
 		__atomic_store_n(&log->no_ring_errnum, -r, __ATOMIC_RELAXED);
-		__atomic_store_n(&log->no_ring_until_ns, now_ns(CLOCK_MONOTONIC) + 10000000,
+		__atomic_store_n(&log->no_ring_until_ns, clock_ns(CLOCK_MONOTONIC) + 10000000,
 				 __ATOMIC_RELEASE);
 	}
 	return r;
@@ -340,9 +333,9 @@ void binlog_calibrate(struct binlog_calib *ret)
 
 	for (int i = 0; i < 3; i++) {
 		uint64_t t0 = binlog_ticks();
-		uint64_t mono = now_ns(CLOCK_MONOTONIC);
+		uint64_t mono = clock_ns(CLOCK_MONOTONIC);
 		uint64_t t1 = binlog_ticks();
-		uint64_t real = now_ns(CLOCK_REALTIME);
+		uint64_t real = clock_ns(CLOCK_REALTIME);
 		uint64_t t2 = binlog_ticks();
 
 		if (t2 - t0 < best) {

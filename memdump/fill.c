@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "memdump/block.h"
+#include "base/clock.h"
 #include "memdump/chain.h"
 #include "memdump/cpus.h"
 
@@ -180,18 +181,10 @@ static bool take_stretch(struct run *r, size_t *ret, size_t *ret_end)
 	return *ret < *ret_end && !__atomic_load_n(&r->failed, __ATOMIC_RELAXED);
 }
 
-static uint64_t thread_cpu_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 static void *work(void *arg)
 {
 	struct run *r = arg;
-	const uint64_t cpu0 = thread_cpu_ns();
+	const uint64_t cpu0 = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	struct worker w = {.raw = malloc(r->raw_max ? r->raw_max : 1)};
 	struct err err = {0};
 	size_t i, end;
@@ -205,7 +198,7 @@ static void *work(void *arg)
 			if (fill_block(r, &w, &r->list.blocks[r->order[i]], &err) < 0)
 				run_fail(r, &err);
 	}
-	w.stats.cpu_ns = thread_cpu_ns() - cpu0;
+	w.stats.cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu0;
 	add_stats(r, &w.stats);
 	md_block_reader_deinit(&w.reader);
 	free(w.raw);

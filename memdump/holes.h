@@ -11,7 +11,7 @@
  *
  * By PAGEMAP_SCAN (Linux 6.7), which passes over page tables that there are not; before that by
  * smaps, which tells of whole mappings alone, and takes 20 ms for each GiB that is there: only
- *where that is much less.
+ * where that is much less.
  */
 #ifndef MEMDUMP_HOLES_H
 #define MEMDUMP_HOLES_H

@@ -8,7 +8,7 @@
  * With image->into, NAME is a directory with whatever is in it, and gets the files:
  *
  *	/a/b/NAME/.stasis.partial-PID	made here, moved up one by one at the end, the inventory
- *last
+ * last
  *
  * An older image's files are replaced or, if this one has no such file, removed: a reader would
  * take them for this image's. What is no image's stays. A failure before the first move leaves the

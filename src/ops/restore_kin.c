@@ -353,7 +353,7 @@ static bool several_live(const struct model *m)
 
 /*
  * Whose memory a new process has: that of the one it is forked from if it was filled by then, else
- * of the one that was forked from. NULL: nothing but what every stub has.
+ * of the one that was forked from. NULL: of nobody in the image, it begins with none of theirs.
  */
 static const struct m_proc *born_with(const struct restore *r, const struct m_proc *p)
 {

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "src/target/collect.h"
 #include "src/target/procfs.h"
 
@@ -70,20 +71,15 @@ void deadlines_free(struct deadlines *d)
 /* --- threads ------------------------------------------------------------------------------------
  */
 
-static bool sleeps_of(pid_t pid, pid_t tid, uint64_t *ret)
+static bool sleeps_of(pid_t tid, uint64_t *ret)
 {
-	static const char name[] = "\nvoluntary_ctxt_switches:";
+	struct procfs_status st;
 	char text[4096];
-	const char *p;
 
-	if (procfs_read(text, sizeof(text), "/proc/%d/task/%d/status", pid, tid) <= 0)
+	if (procfs_status(tid, text, sizeof(text), &st) < 0)
 		return false;
-	p = strstr(text, name);
-	if (!p)
-		return false;
-	p += sizeof(name) - 1;
-	p += strspn(p, " \t");
-	return procfs_dec(&p, ret);
+	*ret = st.nvcsw;
+	return true;
 }
 
 /* A time of its memory in ns; 0: none. */
@@ -169,7 +165,7 @@ static void look_at(struct deadlines *d, pid_t pid, pid_t tid)
 	bool poll = false;
 
 	s.timeout_ns = asleep_for(pid, tid, &s.again, &poll);
-	if (d->n < MOST && s.timeout_ns >= LEAST_NS && sleeps_of(pid, tid, &s.slept) &&
+	if (d->n < MOST && s.timeout_ns >= LEAST_NS && sleeps_of(tid, &s.slept) &&
 	    limits_of(&s, poll))
 		d->v[d->n++] = s;
 }
@@ -282,14 +278,6 @@ static uint64_t left_of(const struct deadlines *d, const struct sleeper *s)
 	return ret;
 }
 
-static uint64_t monotonic_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
-
 /* Asleep as before all of this. */
 static bool still(const struct sleeper *s)
 {
@@ -297,7 +285,14 @@ static bool still(const struct sleeper *s)
 	bool again, poll;
 
 	return asleep_for(s->pid, s->tid, &again, &poll) > 0 && again == s->again &&
-	       sleeps_of(s->pid, s->tid, &slept) && slept == s->slept;
+	       sleeps_of(s->tid, &slept) && slept == s->slept;
+}
+
+static int by_tid(const void *a, const void *b)
+{
+	const struct sleeper *l = a, *r = b;
+
+	return l->tid < r->tid ? -1 : l->tid > r->tid;
 }
 
 void deadlines_look(struct deadlines *d, pid_t root)
@@ -308,7 +303,7 @@ void deadlines_look(struct deadlines *d, pid_t root)
 	look_at_all(d, root, 0);
 	for (int look = 0; d->n && look < LOOKS && timers_read(d); look++) {
 		/* Behind the list's own time: nobody wakes early by that. */
-		uint64_t now = monotonic_ns();
+		uint64_t now = clock_ns(CLOCK_MONOTONIC);
 
 		for (uint32_t i = 0; i < d->n; i++) {
 			uint64_t left = left_of(d, &d->v[i]);
@@ -320,18 +315,18 @@ void deadlines_look(struct deadlines *d, pid_t root)
 	for (uint32_t i = 0; i < d->n; i++)
 		if (!still(&d->v[i]))
 			d->v[i].at_ns = 0;
+	qsort(d->v, d->n, sizeof(d->v[0]), by_tid);
 }
 
-void deadlines_tell(const struct deadlines *d, pid_t pid, uint64_t now_ns, struct m_thread *t)
+void deadlines_tell(const struct deadlines *d, uint64_t slept, uint64_t now_ns, struct m_thread *t)
 {
-	for (uint32_t i = 0; d && t->syscall_ret == RESTART_BLOCK && i < d->n; i++) {
-		const struct sleeper *s = &d->v[i];
-		uint64_t slept;
+	const struct sleeper key = {.tid = (pid_t)t->tid};
+	const struct sleeper *s;
 
-		if (s->pid != pid || s->tid != (pid_t)t->tid || !s->at_ns)
-			continue;
-		/* The stop is one more. */
-		if (sleeps_of(pid, s->tid, &slept) && slept - s->slept <= 1)
-			t->sleep_left_ns = s->at_ns > now_ns ? s->at_ns - now_ns : 1;
-	}
+	if (!d || !d->n || t->syscall_ret != RESTART_BLOCK)
+		return;
+	s = bsearch(&key, d->v, d->n, sizeof(d->v[0]), by_tid);
+	/* The stop is one more. */
+	if (s && s->at_ns && slept - s->slept <= 1)
+		t->sleep_left_ns = s->at_ns > now_ns ? s->at_ns - now_ns : 1;
 }

@@ -13,7 +13,7 @@
  * protection away with the descriptor. Only the guardian holds it.
  *
  * With TARGET_WAY_SOFT nothing is armed: the tool looks at the kernel's own marks, and what it
- *noted is all that there is to be kept.
+ * noted is all that there is to be kept.
  *
  * Guardian only, one thread.
  */

@@ -273,7 +273,8 @@ int gather_survey(struct gather *g, struct err *err)
 		ret = survey_keep(g->m, m, again, err);
 	if (ret == 0)
 		survey_ready(g, m);
-	deadlines_look(g->deadlines, g->tree->root);
+	if (!g->opts->maps_later)
+		deadlines_look(g->deadlines, g->tree->root);
 	model_free(m);
 	model_free(again);
 	return ret;
@@ -380,7 +381,8 @@ static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p,
 			ret = take_look(g, tree_proc_task(g->tree, proc, i), p, &p->threads[i], l,
 					err);
 		if (ret == 0)
-			deadlines_tell(g->deadlines, proc->pid, g->m->monotonic_ns, &p->threads[i]);
+			deadlines_tell(g->deadlines, l->status.nvcsw, g->m->monotonic_ns,
+				       &p->threads[i]);
 		thread_look_deinit(l);
 	}
 	return ret;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Between two dumps: a guardian that stays, with nothing but the userfaultfds of a tree, or with
- *what the tool noted where it looks at soft-dirty marks.
+ * what the tool noted where it looks at soft-dirty marks.
  *
  *	dump --track-mem        keeper                     the next dump's guardian
  *	GUARD_KEEP ───────────▶ listens

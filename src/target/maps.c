@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "src/target/files.h"
+#include "base/clock.h"
 #include "src/target/procfs.h"
 
 static bool starts(const char *s, const char *with)
@@ -297,14 +298,6 @@ int maps_collect(struct model *m, struct m_proc *p, struct files *f, struct err 
 	return ret < 0 ? ret : 0;
 }
 
-static uint64_t monotonic_ns(void)
-{
-	struct timespec t = {0};
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
-}
-
 int maps_survey(struct files *f, pid_t pid, struct err *err)
 {
 	struct m_proc p = {.pid = (uint32_t)pid};
@@ -327,12 +320,12 @@ int maps_survey(struct files *f, pid_t pid, struct err *err)
 		}
 		s->tid = at.tid;
 	}
-	began_ns = monotonic_ns();
+	began_ns = clock_ns(CLOCK_MONOTONIC);
 	/* A text torn by a running target, or none: the freeze reads all again. */
 	s->smaps.drop_uw = f->tracked;
 	if (smaps_read(&s->smaps, at.tid, "smaps") < 0)
 		s->smaps.n = 0;
-	s->cost_ns = monotonic_ns() - began_ns;
+	s->cost_ns = clock_ns(CLOCK_MONOTONIC) - began_ns;
 	for (uint32_t i = 0; i < s->smaps.n; i++)
 		if (s->smaps.v[i].prot & PROT_EXEC && s->smaps.v[i].ino)
 			files_build_id(f, &at, &s->smaps.v[i]);

@@ -38,7 +38,7 @@
  *    (the scratch area is unmapped)
  * 16 put_regs		nothing runs in the threads after it but the program
  * 17 put_sched		from outside, at any stop; last, for a SCHED_IDLE or SCHED_DEADLINE thread
- *is slow, and a deadline thread makes no threads
+ * is slow, and a deadline thread makes no threads
  *
  * All processes of a tree should be through with 1-13 before the first one does 14, and with all of
  * it before the first one runs.

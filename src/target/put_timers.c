@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "src/target/put.h"
 #include "src/target/put_list.h"
 
@@ -420,11 +421,8 @@ static enum armed how(struct remote *r, const struct m_proc *p, const struct m_p
 /* The point in time to arm @t for, so that it has expired 1 + @overrun times. */
 static uint64_t passed(const struct m_posix_timer *t, uint32_t overrun)
 {
-	struct timespec now = {0};
-	uint64_t next, back = 0;
+	uint64_t next = clock_ns(t->clock_id), back = 0;
 
-	clock_gettime(t->clock_id, &now);
-	next = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	/* One that does not repeat has no next time. */
 	if (!t->interval_ns)
 		return next > 1 ? next - 1 : 1;

@@ -12,7 +12,7 @@
  *	                let go on to the entry of that call, where the number tells what the kernel
  *	                has made of it, and is stopped in it again at once
  *	recall_again()  after the last one: where a signal has come meanwhile, the thread goes to
- *the entry of its call, so that the signal interrupts the call, and is not taken before it
+ * the entry of its call, so that the signal interrupts the call, and is not taken before it
  *
  * In between the thread's true state is at the call, with the number of restart_syscall where the
  * kernel keeps the end of a sleep: an injected call does not make it forget that.

@@ -270,9 +270,10 @@ static int map_scratch(struct remote *r, struct err *err)
 	ret = put_mmap_args(r, args, err);
 	if (ret == 0)
 		ret = run_sleep_seccomp(r, task, err);
-	limits_raise(r->tree->limits, r->proc->pid, scratch_len(r));
-	if (ret == 0)
+	if (ret == 0) {
+		limits_raise(r->tree->limits, r->proc->pid, scratch_len(r));
 		ret = bare_call(r, task, SYS_mmap, args, &value, err);
+	}
 	if (ret == 0 && value < 0 && value > -4096)
 		ret = may_not_map(r, (int)-value, err);
 	if (ret == 0) {

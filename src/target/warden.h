@@ -3,10 +3,10 @@
  * The end of a restore as one step, for a tree of any size.
  *
  * Until it is let go a tree dies with its tracer (PTRACE_O_EXITKILL). That is a flag of each
- *thread, and the kernel has no call that clears it for all: a tracer killed between two of these
- *calls would leave a part of the tree running. So another process, the warden, watches while it is
- *done. It is in a session of its own, holds descriptors of every process and sees the tracer's end
- *by a socket. What becomes of the tree is one store to memory that they share:
+ * thread, and the kernel has no call that clears it for all: a tracer killed between two of these
+ * calls would leave a part of the tree running. So another process, the warden, watches while it is
+ * done. It is in a session of its own, holds descriptors of every process and sees the tracer's end
+ * by a socket. What becomes of the tree is one store to memory that they share:
  *
  *	warden_start()   forked before there is anything; no descriptor of the restore is in it
  *	warden_arm()     it has every process's pidfd; if the tracer dies now it kills them all

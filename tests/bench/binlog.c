@@ -13,7 +13,7 @@
  * What two threads take is compared in CPU time: on a busy machine they may have to share a CPU.
  * Beside it stands what the bare loop does in two threads, and two processes with a log each, which
  * share nothing of ours: what those lose as well, the machine takes and not the log. The call
- *alone, without the kernel's writing, is the p50 of the batches of such threads.
+ * alone, without the kernel's writing, is the p50 of the batches of such threads.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -65,17 +65,12 @@ time.sleep(600)
 PY
 
 holder() { # KIND
-	local i
 	rm -rf "$TMPDIR/h"
 	mkdir "$TMPDIR/h"
 	setsid python3 "$TMPDIR/holder.py" "$TMPDIR/h" "$1" >"$TMPDIR/h.err" 2>&1 </dev/null &
 	other=$!
 	living other $other
-	for ((i = 0; i < 200; i++)); do
-		[ ! -e "$TMPDIR/h/held" ] || break
-		sleep 0.05
-	done
-	[ -e "$TMPDIR/h/held" ] || die "the holder is not ready: $(cat "$TMPDIR/h.err")"
+	await_file "$TMPDIR/h/held" || die "the holder is not ready: $(cat "$TMPDIR/h.err")"
 	declare -gA FD=()
 	while read -r k v; do FD[$k]=$v; done <"$TMPDIR/h/held"
 	pid=${FD[pid]}

@@ -41,21 +41,13 @@ start() { # WHICH
 	setsid python3 "$TMPDIR/holder.py" "$dir" "$1" </dev/null >"$dir/out" 2>&1 &
 	pid=$!
 	living "$1" $pid
-	for ((i = 0; i < 500; i++)); do
-		[ ! -e "$dir/ready" ] || break
-		sleep 0.02
-	done
-	[ -e "$dir/ready" ] || die "$1: does not get ready: $(<"$dir/out")"
+	await_file "$dir/ready" || die "$1: does not get ready: $(<"$dir/out")"
 	before=$(limits $pid)
 }
 
 ends() { # WHAT
 	: >"$dir/go"
-	for ((i = 0; i < 500; i++)); do
-		[ ! -e "$dir/done" ] || break
-		sleep 0.02
-	done
-	[ -e "$dir/done" ] || bad "$1: it does not end"
+	await_file "$dir/done" || bad "$1: it does not end"
 	[ ! -s "$dir/out" ] || bad "$1: $(<"$dir/out")"
 }
 

@@ -30,10 +30,7 @@ for options in "" "-R"; do
 	setsid python3 "$TMPDIR/sleeper.py" "$TMPDIR/v" "$limit" </dev/null >"$TMPDIR/out" 2>&1 &
 	pid=$!
 	living sleeper $pid
-	for ((i = 0; i < 500; i++)); do
-		[ ! -e "$TMPDIR/v/ready" ] || break
-		sleep 0.02
-	done
+	await_file "$TMPDIR/v/ready" || die "$options: it does not get ready: $(<"$TMPDIR/out")"
 	sleep $((limit / 2000))
 	before=$(date +%s%3N)
 	# shellcheck disable=SC2086 # options are words
@@ -42,11 +39,7 @@ for options in "" "-R"; do
 	wait $pid 2>/dev/null
 	stasis restore -D "$image" -d --no-log || die "$options: restore: $RC $ERR"
 	away=$(($(date +%s%3N) - before))
-	for ((i = 0; i < limit / 10; i++)); do
-		[ ! -e "$TMPDIR/v/took" ] || break
-		sleep 0.02
-	done
-	[ -e "$TMPDIR/v/took" ] || die "$options: it does not wake: $(<"$TMPDIR/out")"
+	await_file "$TMPDIR/v/took" $((limit / 500)) || die "$options: it does not wake: $(<"$TMPDIR/out")"
 	took=$(<"$TMPDIR/v/took")
 	echo "dump $options: $took ms of $limit, $away of them away"
 	[ "$took" -ge "$limit" ] || bad "$options: it woke after $took ms of $limit"

@@ -158,11 +158,7 @@ mkdir "$TMPDIR/v"
 setsid python3 "$TMPDIR/family.py" "$TMPDIR/v" </dev/null >"$TMPDIR/out" 2>&1 &
 pid=$!
 living family $pid
-for ((i = 0; i < 1000; i++)); do
-	[ ! -e "$TMPDIR/v/ready" ] || break
-	sleep 0.02
-done
-[ -e "$TMPDIR/v/ready" ] || die "the family does not get ready: $(<"$TMPDIR/out")"
+await_file "$TMPDIR/v/ready" 20 || die "the family does not get ready: $(<"$TMPDIR/out")"
 for n in once twice; do
 	rm -rf "$image"
 	stasis dump -t $pid -D "$image" --no-log || die "$n: dump: $RC $ERR"
@@ -170,10 +166,6 @@ for n in once twice; do
 	stasis restore -D "$image" -d --no-log || die "$n: restore: $RC $ERR"
 done
 : >"$TMPDIR/v/go"
-for ((i = 0; i < 1000; i++)); do
-	[ ! -e "$TMPDIR/v/answer" ] || break
-	sleep 0.02
-done
-[ -e "$TMPDIR/v/answer" ] || die "the restored family does not answer: $(<"$TMPDIR/out")"
+await_file "$TMPDIR/v/answer" 20 || die "the restored family does not answer: $(<"$TMPDIR/out")"
 [ ! -s "$TMPDIR/v/answer" ] || bad "$(<"$TMPDIR/v/answer")"
 finish

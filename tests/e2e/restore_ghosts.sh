@@ -85,11 +85,7 @@ start() { # WHAT
 	setsid python3 "$TMPDIR/holder.py" "$dir" "$1" </dev/null >"$TMPDIR/out" 2>&1 &
 	pid=$!
 	living "$1" $pid
-	for ((i = 0; i < 500; i++)); do
-		[ ! -e "$dir/ready" ] || break
-		sleep 0.02
-	done
-	[ -e "$dir/ready" ] || die "$1: does not get ready: $(<"$TMPDIR/out")"
+	await_file "$dir/ready" || die "$1: does not get ready: $(<"$TMPDIR/out")"
 	stasis dump -t $pid -D "$image" --no-log || die "$1: dump: $RC $ERR"
 	wait $pid 2>/dev/null
 }
@@ -103,11 +99,7 @@ if [[ $BUILD == *-faults ]]; then
 fi
 stasis restore -D "$image" -d --no-log || die "restore: $RC $ERR"
 : >"$dir/go"
-for ((i = 0; i < 500; i++)); do
-	[ ! -e "$dir/answer" ] || break
-	sleep 0.02
-done
-[ -e "$dir/answer" ] || die "the restored holder does not answer"
+await_file "$dir/answer" || die "the restored holder does not answer"
 [ ! -s "$dir/answer" ] || bad "$(<"$dir/answer")"
 [ ! -e "$dir/d" ] || bad "the deleted directory has a name again"
 rm -rf "$image"

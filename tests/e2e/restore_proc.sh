@@ -74,11 +74,7 @@ case " ${scenarios[*]} " in *" manykinds "*)
 	A=1 B="2 3" setsid python3 tests/lib/manykinds.py "$dir" </dev/null >/dev/null 2>"$dir/err" &
 	VPID=$!
 	living "$dir" $VPID
-	for ((i = 0; i < 500; i++)); do
-		[ ! -e "$dir/ready" ] || break
-		sleep 0.02
-	done
-	[ -e "$dir/ready" ] || die "manykinds does not get ready: $(<"$dir/err")"
+	await_file "$dir/ready" || die "manykinds does not get ready: $(<"$dir/err")"
 	compare manykinds "$dir" && echo "manykinds: the same"
 	for p in $(tree_of "$VPID"); do kill -KILL "$p" 2>/dev/null; done
 	gone "$dir"

@@ -42,21 +42,13 @@ mkdir "$TMPDIR/v"
 setsid python3 "$TMPDIR/parent.py" "$TMPDIR/v" </dev/null >/dev/null 2>"$TMPDIR/err" &
 pid=$!
 living "$TMPDIR/v" $pid
-for ((i = 0; i < 500; i++)); do
-	[ ! -e "$TMPDIR/v/ready" ] || break
-	sleep 0.02
-done
-[ -e "$TMPDIR/v/ready" ] || die "the parent does not get ready: $(<"$TMPDIR/err")"
+await_file "$TMPDIR/v/ready" || die "the parent does not get ready: $(<"$TMPDIR/err")"
 stasis dump -t $pid -D "$TMPDIR/image" --quiet --no-log || die "dump: $ERR"
 wait $pid 2>/dev/null
 began=$SECONDS
 stasis restore -D "$TMPDIR/image" -d --quiet --no-log || die "restore: $ERR"
 [ $((SECONDS - began)) -lt 9 ] || bad "it took $((SECONDS - began)) s"
 : >"$TMPDIR/v/go"
-for ((i = 0; i < 500; i++)); do
-	[ ! -e "$TMPDIR/v/answer" ] || break
-	sleep 0.02
-done
-[ -e "$TMPDIR/v/answer" ] || die "the restored parent does not answer"
+await_file "$TMPDIR/v/answer" || die "the restored parent does not answer"
 [ ! -s "$TMPDIR/v/answer" ] || bad "$(<"$TMPDIR/v/answer")"
 finish

@@ -250,6 +250,16 @@ unmount() {
 	MOUNTS=("${keep[@]}")
 }
 
+# await_file FILE [SECONDS]: until it is there; false when it is not after 10, or so many.
+await_file() {
+	local i
+	for ((i = 0; i < ${2:-10} * 50; i++)); do
+		[ ! -e "$1" ] || return 0
+		sleep 0.02
+	done
+	[ -e "$1" ]
+}
+
 # A random number below $1, without the bias and the 15 bits of $RANDOM mattering here.
 random_below() {
 	echo $(((RANDOM * 32768 + RANDOM) % $1))

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "src/target/deadline.h"
+#include "src/target/procfs.h"
 
 enum { RESTART_BLOCK = -516, NONE = -514, LONG_MS = 4321, SHORT_MS = 400 };
 
@@ -55,8 +56,11 @@ static void end(pid_t pid)
 static uint64_t told(const struct deadlines *d, pid_t pid, int64_t ret, uint64_t now)
 {
 	struct m_thread t = {.tid = (uint32_t)pid, .syscall_ret = ret};
+	struct procfs_status st = {0};
+	char text[4096];
 
-	deadlines_tell(d, pid, now, &t);
+	procfs_status(pid, text, sizeof(text), &st);
+	deadlines_tell(d, st.nvcsw, now, &t);
 	return t.sleep_left_ns;
 }
 

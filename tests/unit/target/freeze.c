@@ -107,19 +107,27 @@ static void child_tree(struct child *c)
 	usleep(20000);
 }
 
+/* Frozen and collected: not one of its @n words has changed since. */
+static void collect_still(const struct child *c, size_t n)
+{
+	uint64_t words[12];
+
+	assert_in_range(n, 1, 12);
+	open_target(c->pid, 0);
+	ok(target_freeze(target, &err));
+	memcpy(words, c->shared, n * sizeof(words[0]));
+	ok(target_collect(target, &err));
+	usleep(20000);
+	assert_memory_equal(words, c->shared, n * sizeof(words[0]));
+}
+
 static void whole_tree(void **state)
 {
 	unsigned zombies = 0, stopped = 0, live = 0;
 	struct child c;
-	uint64_t words[12];
 
 	child_start(&c, child_tree);
-	open_target(c.pid, 0);
-	ok(target_freeze(target, &err));
-	memcpy(words, c.shared, sizeof(words));
-	ok(target_collect(target, &err));
-	usleep(20000);
-	assert_memory_equal(words, c.shared, sizeof(words));
+	collect_still(&c, 12);
 	assert_int_equal(model->nprocs, 7);
 	assert_int_equal(model->procs[0].pid, c.pid);
 	for (uint32_t i = 0; i < model->nprocs; i++) {
@@ -174,15 +182,9 @@ static void child_of_a_thread(struct child *c)
 static void born_of_threads(void **state)
 {
 	struct child c;
-	uint64_t words[3];
 
 	child_start(&c, child_of_a_thread);
-	open_target(c.pid, 0);
-	ok(target_freeze(target, &err));
-	memcpy(words, c.shared, sizeof(words));
-	ok(target_collect(target, &err));
-	usleep(20000);
-	assert_memory_equal(words, c.shared, sizeof(words));
+	collect_still(&c, 3);
 	assert_int_equal(target_times(target)->nprocs, 3);
 	ok(target_thaw(target, TARGET_RUN, &err));
 	assert_runs(&c, 1);
