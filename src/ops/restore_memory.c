@@ -165,6 +165,8 @@ int restore_memory(struct restore *r, struct err *err)
 		return fill_criu(r, err);
 	ret = md_file_fill(image_dirfd(r->image), IMAGE_BLOCK_FILE, &fopts, &sink, &stats, err);
 	add_stats(&r->res->mem, &stats);
+	for (uint32_t i = 0; ret == 0 && !r->only_segments && i < r->nfills; i++)
+		ret = fill_late(&r->fills[i], err);
 	for (uint32_t i = 0; ret == 0 && !r->only_segments && !r->only_pid && i < r->nfills; i++)
 		if (!r->kin[i].full)
 			ret = restore_kin_fetch(r, i, err);

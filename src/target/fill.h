@@ -5,6 +5,7 @@
  *	fill_maps()       every VMA, with its protection, empty
  *	fill_vdso()       the kernel's own at its old place
  *	fill_open()       the way in for contents: then fill_write() from any thread
+ *	fill_late()       what that had to leave to the thread that traces the process
  *	fill_close()
  *	fill_advice()     what must come behind the contents: madvise, mlock, guards, names, seals
  *	fill_take()       a few descriptors under known numbers, for calls that want one
@@ -59,6 +60,8 @@ struct fill {
 	int uffd;   /* pages of private anonymous memory come by UFFDIO_COPY; -1: not to be had */
 	char uffd_reason[96];
 	uint8_t *by_uffd; /* of each VMA */
+	pid_t tracer;	  /* the thread that traces the process */
+	struct fill_late *late;
 };
 
 /* The kernel's own: not mapped like others, and its contents are never written. */
@@ -77,6 +80,19 @@ int fill_open(struct fill *f, struct remote *r, const struct m_proc *p, const st
  */
 int fill_write(const struct fill *f, uint64_t addr, const void *buf, uint64_t len, struct err *err);
 void fill_close(struct fill *f);
+
+/*
+ * Memory that the process may not write itself takes a write by force. A kernel may grant that to
+ * the thread that traces the process alone (Linux 6.12, proc_mem.force_override=ptrace; it is how
+ * Debian's 7.3 comes): fill_write() of another one keeps such contents, fill_late() of that one
+ * writes them. Shadow stacks and what the linker made read-only are such memory: little.
+ */
+int fill_late(const struct fill *f, struct err *err);
+
+/* For fill_mem.c alone: @buf NULL: zeros. */
+int fill_late_open(struct fill *f, struct err *err);
+void fill_late_close(struct fill *f);
+int fill_keep(const struct fill *f, uint64_t addr, const void *buf, uint64_t len, struct err *err);
 
 int fill_advice(struct remote *r, const struct m_proc *p, struct err *err);
 

@@ -87,7 +87,7 @@ int fill_open(struct fill *f, struct remote *r, const struct m_proc *p, const st
 	char path[64];
 	int ret;
 
-	*f = (struct fill){.p = p, .kin = kin, .mem_fd = -1, .uffd = -1};
+	*f = (struct fill){.p = p, .kin = kin, .mem_fd = -1, .uffd = -1, .tracer = gettid()};
 	f->by_uffd = calloc(p->mm.nvmas + 1, 1);
 	if (!f->by_uffd)
 		return err_set(err, ENOMEM, "%u mappings of process %u", p->mm.nvmas, p->pid);
@@ -95,7 +95,9 @@ int fill_open(struct fill *f, struct remote *r, const struct m_proc *p, const st
 	f->mem_fd = open(path, O_RDWR | O_CLOEXEC);
 	if (f->mem_fd < 0)
 		return err_set(err, errno, "open %s", path);
-	ret = take_uffd(f, r, err);
+	ret = fill_late_open(f, err);
+	if (ret == 0)
+		ret = take_uffd(f, r, err);
 	if (ret == 0 && f->uffd >= 0)
 		register_all(f);
 	return ret;
@@ -107,6 +109,7 @@ void fill_close(struct fill *f)
 		close(f->uffd);
 	if (f->mem_fd >= 0)
 		close(f->mem_fd);
+	fill_late_close(f);
 	free(f->by_uffd);
 	f->uffd = f->mem_fd = -1;
 	f->by_uffd = NULL;
@@ -298,6 +301,10 @@ int fill_write(const struct fill *f, uint64_t addr, const void *buf, uint64_t le
 		else if (!fill_is_kernels(v))
 			ret = f->by_uffd[i] ? by_uffd(f, addr, p, n, err)
 					    : by_mem(f, addr, p, n, err);
+		if (ret == -EIO && gettid() != f->tracer) {
+			err_clear(err);
+			ret = fill_keep(f, addr, p, n, err);
+		}
 		if (ret < 0)
 			return ret;
 		addr += n;
