@@ -172,6 +172,28 @@ struct arch_call {
 	int64_t ret; /* written by the loop: -errno on failure */
 };
 
+/*
+ * A shadow stack: return addresses once more, where the program cannot write. The CPU compares them
+ * at each return, the kernel what it puts there for a signal frame when rt_sigreturn takes that.
+ */
+struct arch_shadow {
+	uint32_t note, pointer_off; /* the set with its pointer */
+	/*
+	 * Bytes [0, 8) of the set: on when it has one of these bits; 0: the set is there when it is
+	 * on, and the thread itself switches it on, by call @nr with @enable and one bit of its
+	 * features, and makes sure of it with @lock and some.
+	 */
+	uint64_t on;
+	uint64_t nr, enable, lock;
+	/*
+	 * What is to lie at @pointer - 16, where the pointer is moved to, for "system call; return"
+	 * to return to @back, whose rt_sigreturn takes a frame and moves the pointer back.
+	 */
+	void (*words)(uint64_t pointer, uint64_t back, uint64_t ret[2]);
+	/* The loop ends by rt_sigreturn: it needs the second of them, and the pointer there. */
+	bool loop_token;
+};
+
 /* State of a process that no image carries, and the call that answers @odd when it is there. */
 struct arch_oddity {
 	uint64_t nr, args[3];
@@ -330,10 +352,12 @@ struct arch_inject {
 	 * thread had something in them. NULL: sets of the same length are from the same registers.
 	 */
 	bool (*cpu_lacks)(const struct arch_set *set, bool *ret_used, char *buf, size_t len);
+	const struct arch_shadow *shadow; /* NULL: this CPU has none */
 };
 
 extern const struct arch_inject arch_inject;
-extern const struct arch_oddity x86_oddities[]; /* x86/odd.c */
+extern const struct arch_shadow x86_shadow, aarch64_shadow; /* x86/shstk.c, aarch64/gcs.c */
+extern const struct arch_oddity x86_oddities[];		    /* x86/odd.c */
 
 static inline void arch_no_call(void *prstatus)
 {

@@ -581,4 +581,5 @@ const struct arch_inject arch_inject = {
 	.set_run = aarch64_set_run,
 	.set_boot = aarch64_set_boot,
 	.boot_ret = aarch64_boot_ret,
+	.shadow = &aarch64_shadow,
 };

@@ -595,4 +595,5 @@ const struct arch_inject arch_inject = {
 	.set_boot = x86_set_boot,
 	.boot_ret = x86_boot_ret,
 	.cpu_lacks = x86_cpu_lacks,
+	.shadow = &x86_shadow,
 };

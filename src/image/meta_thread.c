@@ -78,6 +78,8 @@ static void put_habits(Im__ThreadMore *to, const struct m_thread *t)
 	META_SET_NZ(to, mce_kill, t->mce_kill);
 	META_SET_NZ(to, io_flusher, t->io_flusher);
 	META_SET_NZ(to, tsc, t->tsc);
+	META_SET_NZ(to, shadow, t->shadow);
+	META_SET_NZ(to, shadow_locked, t->shadow_locked);
 	for (size_t i = 0; i < M_NSPEC; i++)
 		if (t->speculation[i])
 			to->n_speculation = i + 1;
@@ -258,6 +260,8 @@ static void get_habits(struct m_thread *t, const Im__ThreadMore *from)
 	t->mce_kill = META_GET(from, mce_kill);
 	t->io_flusher = META_GET(from, io_flusher);
 	t->tsc = META_GET(from, tsc);
+	t->shadow = META_GET(from, shadow);
+	t->shadow_locked = META_GET(from, shadow_locked);
 	for (size_t i = 0; i < from->n_speculation && i < M_NSPEC; i++)
 		t->speculation[i] = from->speculation[i];
 }

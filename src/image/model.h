@@ -87,8 +87,11 @@ struct m_thread {
 	bool io_flusher;
 	uint32_t tsc;		       /* PR_TSC_SIGSEGV, or 0 */
 	uint32_t speculation[M_NSPEC]; /* PR_SPEC_*, by what; 0: the default */
-	uint32_t seccomp_mode;	       /* 0 off, 1 strict, 2 filter */
-	uint32_t seccomp_chain;	       /* model chain, 0: none, or not known */
+	/* ARCH_SHSTK_* bits that are on and that stay as they are; AArch64 has them in NT_ARM_GCS
+	 */
+	uint32_t shadow, shadow_locked;
+	uint32_t seccomp_mode;	/* 0 off, 1 strict, 2 filter */
+	uint32_t seccomp_chain; /* model chain, 0: none, or not known */
 	struct m_creds creds;
 	/* for backtraces and core files without a decoder: copies from NT_PRSTATUS */
 	uint64_t pc, sp;

@@ -24,6 +24,7 @@ enum {
 	XSAVE_MIN = 576,
 	NGREGS = 27,
 	PRSTATUS_LEN = NGREGS * 8,
+	SHSTK = 1, /* ARCH_SHSTK_SHSTK */
 };
 
 enum xcomp_bit { X87, SSE, YMM, BNDREG, BNDCSR, OPMASK, ZMM_HI, HI16_ZMM, PKRU = 9 };
@@ -144,7 +145,7 @@ static void put_xsave(struct regs_x86 *r, const struct m_regset *set, const stru
 	}
 	if (shstk && shstk->len >= 8) {
 		im__x86_cet__init(&r->cet);
-		r->cet.cet = 1; /* ARCH_SHSTK_SHSTK: the register set is only there when it is on */
+		r->cet.cet = SHSTK; /* the register set is only there when it is on */
 		r->cet.ssp = get64(shstk->data);
 		r->xsave.cet = &r->cet;
 	}
@@ -300,9 +301,25 @@ static int get_xsave(struct model *m, struct m_thread *t, const Im__X86Fpregs *f
 	return 0;
 }
 
+/* Locked, as CRIU has it after a restore; what else was on it does not keep. */
+static int get_shstk(struct model *m, struct m_thread *t, const Im__X86Cet *cet)
+{
+	uint8_t *p;
+
+	if (!(cet->cet & SHSTK))
+		return 0;
+	p = regs_new_set(m, t, REGS_X86_SHSTK, sizeof(cet->ssp));
+	if (!p)
+		return -ENOMEM;
+	bytes_put_u64(p, cet->ssp);
+	t->shadow = t->shadow_locked = SHSTK;
+	return 0;
+}
+
 int regs_x86_get(struct model *m, struct m_thread *t, const Im__X86Thread *msg)
 {
 	uint8_t *p = regs_new_set(m, t, REGS_PRSTATUS, PRSTATUS_LEN);
+	int ret;
 
 	if (!p)
 		return -ENOMEM;
@@ -312,7 +329,10 @@ int regs_x86_get(struct model *m, struct m_thread *t, const Im__X86Thread *msg)
 	if (!p)
 		return -ENOMEM;
 	get_fxsave(p, msg->fpregs);
-	return msg->fpregs->xsave ? get_xsave(m, t, msg->fpregs) : 0;
+	ret = msg->fpregs->xsave ? get_xsave(m, t, msg->fpregs) : 0;
+	return ret == 0 && msg->fpregs->xsave && msg->fpregs->xsave->cet
+		       ? get_shstk(m, t, msg->fpregs->xsave->cet)
+		       : ret;
 }
 
 bool regs_pc_sp(uint16_t elf_machine, bool big_endian, const struct m_thread *t, uint64_t *ret_pc,

@@ -108,6 +108,12 @@ void show_thread(struct doc *d, const struct m_thread *t, const struct arch_desc
 	doc_u64(d, "bytes", t->rseq.len);
 	doc_hex(d, "signature", t->rseq.signature);
 	doc_end(d);
+	if (t->shadow | t->shadow_locked) {
+		doc_inline_object(d, "shadow_stack");
+		doc_hex(d, "features", t->shadow);
+		doc_hex(d, "locked", t->shadow_locked);
+		doc_end(d);
+	}
 	doc_hex(d, "robust_list", t->robust_addr);
 	doc_hex(d, "clear_tid", t->clear_tid_addr);
 	doc_u64(d, "pdeath_signal", t->pdeath_sig);

@@ -371,6 +371,8 @@ static int put_attributes(struct restore *r, uint32_t i, struct remote *remote, 
 	int ret = put_locks(r, remote, p, err);
 
 	if (ret == 0)
+		ret = put_shadow(remote, p, err);
+	if (ret == 0)
 		ret = put_process(remote, p, err);
 	if (ret == 0)
 		ret = put_threads(remote, p, err);

@@ -282,6 +282,23 @@ static uint32_t octal(const char *p)
 	return v;
 }
 
+/* Words of ARCH_SHSTK_*, each followed by a space. */
+static uint32_t shadow_bits(const char *v)
+{
+	static const char *const names[] = {"shstk", "wrss"};
+	uint32_t bits = 0;
+
+	for (v += strspn(v, " \t"); *v && *v != '\n'; v += strspn(v, " \t")) {
+		size_t len = strcspn(v, " \t\n");
+
+		for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+			if (len == strlen(names[i]) && !memcmp(v, names[i], len))
+				bits |= 1u << i;
+		v += len;
+	}
+	return bits;
+}
+
 static void status_line(const char *key, size_t len, const char *v, struct procfs_status *r)
 {
 	uint32_t four[4] = {0};
@@ -341,6 +358,10 @@ static void status_line(const char *key, size_t len, const char *v, struct procf
 		r->seccomp = (uint32_t)number(v);
 	} else if (KEY("voluntary_ctxt_switches")) {
 		r->nvcsw = number(v);
+	} else if (KEY("x86_Thread_features")) {
+		r->shadow = shadow_bits(v);
+	} else if (KEY("x86_Thread_features_locked")) {
+		r->shadow_locked = shadow_bits(v);
 	}
 #undef KEY
 }

@@ -77,8 +77,9 @@ struct procfs_status {
 	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;
 	uint64_t sig_pending, sig_shared, sig_blocked, sig_ignored, sig_caught;
 	uint32_t no_new_privs, seccomp;
-	uint64_t nvcsw;	    /* voluntary_ctxt_switches */
-	const char *groups; /* the rest of the Groups line in the text, NULL: none */
+	uint64_t nvcsw;			/* voluntary_ctxt_switches */
+	uint32_t shadow, shadow_locked; /* bits of x86-64's shadow stack features, Linux 6.6 */
+	const char *groups;		/* the rest of the Groups line in the text, NULL: none */
 };
 
 int procfs_parse_status(const char *text, struct procfs_status *ret);

@@ -19,6 +19,8 @@
  *  4 put_oom_score, put_coredump_filter, put_loginuid
  *			need capabilities, and /proc below the stub's root
  *  5 put_directories	needs CAP_SYS_CHROOT, and descriptors that are closed after it
+ *    put_shadow		after all memory, for the kernel takes what is free; before 6, which
+ *			has a say in what is mapped later
  *  6 put_process	after the last mmap(), which a personality changes, and the last child or
  *			helper, whom a subreaper would inherit
  *  7 put_threads	after memory, where lists and areas lie: from here on the kernel writes to
@@ -107,6 +109,17 @@ int put_threads(struct remote *r, const struct m_proc *p, struct err *err);
  * are left out of an affinity; with none left it is an error that names them.
  */
 int put_sched(struct remote *r, const struct m_proc *p, struct err *err);
+
+/* --- put_shadow.c ------------------------------------------------------------------------------
+ */
+
+/*
+ * Shadow stacks on, and locked, in the threads that had them, where calls of their own do that
+ * (x86-64). The pointer comes with put_regs(). For each of them the kernel maps a stack, of a page
+ * here, and unmaps that place when the thread ends, whatever lies there then: so it stays, and is
+ * known by its contents to the next restore, which leaves it out.
+ */
+int put_shadow(struct remote *r, const struct m_proc *p, struct err *err);
 
 /* --- put_signals.c ---------------------------------------------------------------------------- */
 

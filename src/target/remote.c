@@ -101,13 +101,53 @@ static void read_sets(const struct task *task, struct arch_set sets[ARCH_FRAME_N
 	}
 }
 
+/* The way into the frame, as a shadow stack has it. -EAGAIN: this one is full. */
+static int put_shadow_words(struct remote *r, struct task *task, struct err *err)
+{
+	uint64_t words[2], at;
+
+	if (!shadow_read(task, &task->shadow))
+		return 0;
+	at = task->shadow.pointer - sizeof(words);
+	if (io_pread(r->mem_fd, r->shadow_below, sizeof(words), at) != sizeof(words))
+		return -EAGAIN;
+	arch_inject.shadow->words(task->shadow.pointer, r->sigreturn_pc, words);
+	task->shadow.lower = sizeof(words);
+	r->shadow_words = true;
+	return write_mem(r, at, words, sizeof(words), err);
+}
+
+/* The thread has its true registers again. */
+static void drop_shadow_words(struct remote *r)
+{
+	const uint64_t at = r->first->shadow.pointer - sizeof(r->shadow_below);
+	struct err drop = {0};
+
+	if (r->shadow_words)
+		write_mem(r, at, r->shadow_below, sizeof(r->shadow_below), &drop);
+	r->shadow_words = false;
+	shadow_of_loop(r->first);
+}
+
+static void drop_frame(struct remote *r, size_t len)
+{
+	struct iovec l = {r->saved, len};
+	struct iovec rem = {(void *)(uintptr_t)r->frame_addr, len};
+
+	drop_shadow_words(r);
+	if (process_vm_writev(r->proc->pid, &l, 1, &rem, 1, 0) < 0)
+		errno = 0; /* the process has been killed */
+}
+
 /* What the thread would need to find back without us, on dead stack. */
 static int put_frame(struct remote *r, struct task *task, size_t *ret_len, struct err *err)
 {
 	struct arch_set sets[ARCH_FRAME_NOTES];
 	struct iovec l = {r->saved, 0}, rem = {NULL, 0};
 	size_t len;
+	int ret;
 
+	r->shadow_words = false;
 	read_sets(task, sets);
 	/* Its length first, at any address. */
 	len = arch_inject.frame(r->frame, sizeof(r->frame), 64, r->sigreturn_pc, task->prstatus,
@@ -130,17 +170,12 @@ static int put_frame(struct remote *r, struct task *task, size_t *ret_len, struc
 	if (process_vm_writev(r->proc->pid, &l, 1, &rem, 1, 0) != (ssize_t)len)
 		return err_set(err, errno ? errno : EIO, "write a frame at %#lx of process %d",
 			       (unsigned long)r->frame_addr, r->proc->pid);
+	r->first = task;
 	*ret_len = len;
-	return 0;
-}
-
-static void drop_frame(struct remote *r, size_t len)
-{
-	struct iovec l = {r->saved, len};
-	struct iovec rem = {(void *)(uintptr_t)r->frame_addr, len};
-
-	if (process_vm_writev(r->proc->pid, &l, 1, &rem, 1, 0) < 0)
-		errno = 0; /* the process has been killed */
+	ret = put_shadow_words(r, task, err);
+	if (ret < 0)
+		drop_frame(r, len);
+	return ret;
 }
 
 /* At the entry of the call that the code makes by itself, where it makes one. */
@@ -197,10 +232,8 @@ static int put_frame_somewhere(struct remote *r, size_t *ret_len, struct err *er
 		if (task->state != TASK_STOPPED)
 			continue;
 		ret = put_frame(r, task, ret_len, err);
-		if (ret != -EAGAIN) {
-			r->first = task;
+		if (ret != -EAGAIN)
 			return ret;
-		}
 	}
 	return err_fail(err, EAGAIN, ERR_UNSUPPORTED,
 			"process %d: no thread has a stack on which a signal frame would be safe",
@@ -278,6 +311,7 @@ static int map_scratch(struct remote *r, struct err *err)
 		ret = may_not_map(r, (int)-value, err);
 	if (ret == 0) {
 		r->base = (uint64_t)value;
+		shadow_of_loop(task);
 		ret = boot(r, task, err);
 	}
 	limits_put_back(r->tree->limits);

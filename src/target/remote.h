@@ -7,8 +7,9 @@
  *	remote_run()    one run of the injected loop, in many threads side by side
  *	remote_close()  munmap
  *
- * At every instant the thread can do without us. What it needs to find back to its true registers
- * and signal mask lies in its own memory before its registers are changed:
+ * At every instant the thread can do without us (with a shadow stack at all but one, see
+ * shadow_enter()). What it needs to find back to its true registers and signal mask lies in its own
+ * memory before its registers are changed:
  *
  *	instant                          when the tracer dies, the thread ...
  *	first call, last call (munmap)   returns into a signal frame below its red zone
@@ -59,8 +60,10 @@ struct remote {
 	unsigned nslots;
 	uint64_t syscall_pc, sigreturn_pc;
 	uint64_t frame_addr;
-	size_t words_off; /* from there to the arguments of mmap, where they are in memory */
-	uint64_t caught;  /* signals with a handler: not for closing */
+	size_t words_off;  /* from there to the arguments of mmap, where they are in memory */
+	bool shadow_words; /* the frame has some on that thread's shadow stack, */
+	uint64_t shadow_below[2]; /* which lie on these */
+	uint64_t caught;	  /* signals with a handler: not for closing */
 	unsigned runs, calls;
 	uint8_t frame[REMOTE_FRAME], saved[REMOTE_FRAME];
 };
@@ -166,5 +169,21 @@ int run_sleep_seccomp(struct remote *r, struct task *task, struct err *err);
 int task_regs(pid_t tid, void *prstatus);
 int task_set_regs(pid_t tid, const void *prstatus);
 int task_set_mask(pid_t tid, uint64_t mask);
+
+/* --- shadow.c: for run.c and remote.c -----------------------------------------------------------
+ */
+
+/* The pointer of a thread's shadow stack; false when none is on. */
+bool shadow_read(const struct task *task, struct task_shadow *ret);
+/* What the loop's way back needs of it: nothing, or, where it ends by rt_sigreturn, a token. */
+void shadow_of_loop(struct task *task);
+
+/*
+ * The pointer to where the way back needs it, with the registers that are put in; and back with the
+ * true ones. Between the two is the one instant at which a thread with a shadow stack needs us:
+ * the time of a ptrace() call.
+ */
+int shadow_enter(struct task *task);
+void shadow_leave(struct task *task);
 
 #endif

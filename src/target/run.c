@@ -147,6 +147,9 @@ int remote_save(struct task *task, struct err *err)
 	task->known = ret == 0;
 	if (ret < 0)
 		return err_set(err, -ret, "read registers of thread %d", task->tid);
+	task->shadow.len = 0;
+	task->shadow.len = 0;
+	shadow_of_loop(task);
 	return arch_inject.lost_notes ? save_lost(task, err) : 0;
 }
 
@@ -158,6 +161,7 @@ void remote_undo(struct task *task)
 	if (task_set_regs(task->tid, task->prstatus) == 0)
 		task->altered = false;
 	put_lost(task);
+	shadow_leave(task);
 	/* Where the kernel steps back, it has forgotten by now. */
 	task->recall = true;
 }
@@ -168,6 +172,8 @@ int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err
 
 	task->altered = true;
 	ret = task_set_regs(task->tid, prstatus);
+	if (ret == 0)
+		ret = shadow_enter(task);
 	if (FAULT("target.entered"))
 		return err_set(err, EIO, "fault injected at target.entered");
 	if (ret == 0)

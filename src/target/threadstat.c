@@ -314,6 +314,8 @@ int thread_take(struct model *m, const struct m_proc *p, struct m_thread *t,
 	t->robust_addr = l->robust_addr;
 	t->robust_len = l->robust_len;
 	t->ioprio = l->ioprio;
+	t->shadow = l->status.shadow;
+	t->shadow_locked = l->status.shadow_locked;
 	if (creds_take(m, l, t) < 0 || sched_take(m, l, t) < 0 || findings_take(m, p, l, t) < 0)
 		return thread_fail(p, t, -ENOMEM, "state", err);
 	return 0;

@@ -41,6 +41,17 @@ struct task_lost {
 };
 
 /* One thread. */
+/* A shadow stack that is on, as it truly is: the set that has its pointer; len 0: none. */
+enum { SHADOW_SET = 32 };
+struct task_shadow {
+	uint32_t len;
+	uint8_t set[SHADOW_SET];
+	uint64_t pointer;
+	uint32_t lower; /* the pointer goes down by so many bytes with registers that are put in */
+	bool lowered, token;
+	uint64_t below; /* the word that the token lies on */
+};
+
 struct task {
 	pid_t tid;
 	uint32_t proc; /* index in tree.procs */
@@ -53,7 +64,8 @@ struct task {
 	bool altered;
 	uint64_t sigmask;
 	uint8_t prstatus[ARCH_PRSTATUS_MAX];
-	struct task_lost lost; /* true, too; freed by tree_deinit() */
+	struct task_lost lost;	   /* true, too; freed by tree_deinit() */
+	struct task_shadow shadow; /* where the way back needs it */
 	/* see recall.h */
 	bool looked, at_call, asleep; /* it stands at a call, which is a sleep that goes on */
 	bool recall;		      /* that call is to be made from its entry */

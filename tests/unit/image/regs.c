@@ -84,10 +84,44 @@ static void aarch64(void **state)
 	free(r);
 }
 
+/* CRIU keeps the pointer and what is on, and locks it after a restore. */
+static void x86_shadow_stack(void **state)
+{
+	struct regs_x86 *r = calloc(1, sizeof(*r));
+	struct m_thread t = {.shadow = 1}, back = {0};
+	struct model *m = model_new(0);
+
+	add_set(m, &t, REGS_PRSTATUS, 216);
+	add_set(m, &t, REGS_PRFPREG, 512);
+	add_set(m, &t, REGS_X86_XSTATE, 832);
+	add_set(m, &t, REGS_X86_SHSTK, 8);
+	/* x87, SSE and AVX. */
+	memset(t.regsets[2].data + 464, 0, 8);
+	memset(t.regsets[2].data + 512, 0, 8);
+	t.regsets[2].data[464] = t.regsets[2].data[512] = 7;
+	assert_true(regs_x86_put(r, &t));
+	assert_non_null(r->xsave.cet);
+	assert_int_equal(r->cet.cet, 1);
+	assert_int_equal(regs_x86_get(m, &back, &r->thread), 0);
+	same_set(&t, &back, REGS_X86_SHSTK);
+	assert_int_equal(back.shadow, 1);
+	assert_int_equal(back.shadow_locked, 1);
+	/* Where it is off, the pointer means nothing. */
+	r->cet.cet = 2;
+	back = (struct m_thread){0};
+	assert_int_equal(regs_x86_get(m, &back, &r->thread), 0);
+	assert_null(model_regset(&back, REGS_X86_SHSTK));
+	assert_int_equal(back.shadow | back.shadow_locked, 0);
+	free_sets(&t);
+	model_free(m);
+	free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(aarch64),
+		cmocka_unit_test(x86_shadow_stack),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -158,7 +158,31 @@ static void status_keys(void **state)
 	assert_int_equal(st.no_new_privs, 1);
 	assert_int_equal(st.seccomp, 2);
 	assert_memory_equal(st.groups, "\t9 10 \n", 7);
+	assert_int_equal(st.shadow | st.shadow_locked, 0);
 	assert_int_equal(procfs_parse_status("Name:\tx\n", &st), -EBADMSG);
+}
+
+/* As Linux 6.6 writes it on x86-64; words that are not known count for nothing. */
+static void status_of_shadow_stacks(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t on, locked;
+	} cases[] = {
+		{"x86_Thread_features:\tshstk wrss \nx86_Thread_features_locked:\tshstk \n", 3, 1},
+		{"x86_Thread_features:\tshstk \nx86_Thread_features_locked:\tshstk wrss \n", 1, 3},
+		{"x86_Thread_features:\t\nx86_Thread_features_locked:\t\n", 0, 0},
+		{"x86_Thread_features:\tshstk2 wrs new wrss\nx86_Thread_features_locked:\t", 2, 0},
+	};
+	struct procfs_status st;
+	char text[256];
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(text, sizeof(text), "Tgid:\t42\nPid:\t43\n%s", cases[i].text);
+		assert_int_equal(procfs_parse_status(text, &st), 0);
+		assert_int_equal(st.shadow, cases[i].on);
+		assert_int_equal(st.shadow_locked, cases[i].locked);
+	}
 }
 
 static void timers_of_all_kinds(void **state)
@@ -324,6 +348,7 @@ int main(void)
 		cmocka_unit_test(stat_with_any_name),
 		cmocka_unit_test(stat_cut_anywhere),
 		cmocka_unit_test(status_keys),
+		cmocka_unit_test(status_of_shadow_stacks),
 		cmocka_unit_test(timers_of_all_kinds),
 		cmocka_unit_test(text_grows),
 		cmocka_unit_test(findings_are_printable),

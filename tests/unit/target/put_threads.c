@@ -224,6 +224,35 @@ static void wrong_threads(void **state)
 	stub_kill(s);
 }
 
+/* On a CPU that has none it fails, and leaves the limit of stacks as it was. */
+static void shadow_stacks(void **state)
+{
+	struct stub stub, *s = &stub;
+	struct rlimit before, after;
+	struct m_thread *t;
+
+	stub_start(s, child_threads);
+	t = &s->p->threads[2];
+	OK(put_shadow(&s->r, s->p, &s->err));
+	t->shadow = 4;
+	FAILS(put_shadow(&s->r, s->p, &s->err), "0x4 and 0 of a shadow stack");
+	t->shadow = 0, t->shadow_locked = 1u << 31;
+	FAILS(put_shadow(&s->r, s->p, &s->err), "of a shadow stack");
+	t->shadow = 1, t->shadow_locked = 1;
+	assert_int_equal(prlimit(s->c.pid, RLIMIT_STACK, NULL, &before), 0);
+	if (put_shadow(&s->r, s->p, &s->err) < 0) {
+		assert_non_null(strstr(s->err.msg, "shadow stack"));
+		err_clear(&s->err);
+	} else {
+		t = &stub_collect(s)->threads[2];
+		assert_int_equal(t->shadow, 1);
+		assert_int_equal(t->shadow_locked, 1);
+	}
+	assert_int_equal(prlimit(s->c.pid, RLIMIT_STACK, NULL, &after), 0);
+	assert_memory_equal(&before, &after, sizeof(before));
+	stub_kill(s);
+}
+
 /* --- what threads share -------------------------------------------------------------------------
  */
 
@@ -380,9 +409,9 @@ int main(void)
 {
 	const struct m_thread rr = {.policy = SCHED_RR, .rt_priority = 1};
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(threads),     cmocka_unit_test(wrong_threads),
-		cmocka_unit_test(process),     cmocka_unit_test(limits),
-		cmocka_unit_test(directories),
+		cmocka_unit_test(threads),	 cmocka_unit_test(wrong_threads),
+		cmocka_unit_test(shadow_stacks), cmocka_unit_test(process),
+		cmocka_unit_test(limits),	 cmocka_unit_test(directories),
 	};
 
 	if (geteuid() != 0 || !may_have(&rr)) {
