@@ -4,9 +4,10 @@
 # --- the victim: tests/victims/victim/*.c linked into one program --------------------------------
 # Always without sanitizers: their shadow memory and handlers are not what the tests want to dump.
 VICTIM := $(B)/tests/victim
-# regs_CPU.c, regs_CPU.S: the CPU's own.
+# regs_CPU.c, regs_CPU.S: the CPU's own; shadow_CPU.c and shadow.c: where it has shadow stacks.
 VICTIM_REGS := $(or $(wildcard tests/victims/victim/regs_$(ARCH_DIR).[cS]),tests/victims/victim/regs_none.c)
-VICTIM_SRC := $(sort $(filter-out tests/victims/victim/regs_%,$(wildcard tests/victims/victim/*.c)) $(VICTIM_REGS))
+VICTIM_SHADOW := $(addprefix tests/victims/victim/,$(if $(wildcard tests/victims/victim/shadow_$(ARCH_DIR).c),shadow.c shadow_$(ARCH_DIR).c))
+VICTIM_SRC := $(sort $(filter-out tests/victims/victim/regs_% tests/victims/victim/shadow%,$(wildcard tests/victims/victim/*.c)) $(VICTIM_REGS) $(VICTIM_SHADOW))
 VICTIM_OBJS := $(patsubst %.c,$(B)/%.o,$(filter %.c,$(VICTIM_SRC))) $(patsubst %.S,$(B)/%.S.o,$(filter %.S,$(VICTIM_SRC)))
 VICTIM_FLAGS := $(filter-out -fsanitize% -fno-sanitize% --coverage,$(ALL_CFLAGS)) -Wno-missing-field-initializers
 
@@ -37,6 +38,15 @@ check-vm: deps  ## Debian's kernels under qemu, without KVM: tests/vm alone
 	$(MAKE_IN) tests
 	$(MAKE_IN) builds-vm
 	$(Q)BUILD=$(PLAIN_B) tests/run.sh vm/
+
+# Not a part of make check: emulators and kernels of newer Debians, and slow ones.
+.PHONY: check-vm-shadow
+check-vm-shadow: deps  ## shadow stacks: GCS under QEMU, SHSTK under Bochs: tests/vm-shadow alone
+	$(MAKE_IN) tests
+	$(MAKE_IN) FAULTS=1 all
+	$(MAKE_IN) ARCH=aarch64 tests
+	$(MAKE_IN) ARCH=aarch64 FAULTS=1 all
+	$(Q)VM_SHADOW=1 BUILD=$(PLAIN_B) tests/run.sh vm-shadow/
 
 check-builds:  ## what check needs: plain, clang, ASan+UBSan, TSan (memdump, binlog), failure points
 	$(MAKE_IN) tests

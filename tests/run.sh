@@ -99,7 +99,8 @@ for b in $builds; do
 		program "$f" || continue
 		add "$tag${f#"$b"/tests/}" "$b" "${f#"$b"/}.c" "$f tests/fuzz/corpus/${f##*/}"
 	done
-	for f in tests/e2e/* tests/fault/* tests/golden/* tests/vm/* ${VM_OUT:+tests/vm/inside/*}; do
+	for f in tests/e2e/* tests/fault/* tests/golden/* tests/vm/* ${VM_OUT:+tests/vm/inside/*} \
+		${VM_SHADOW:+tests/vm-shadow/*}; do
 		program "$f" || continue
 		on=$(header "$f" builds)
 		case " ${on:-plain} " in

@@ -10,10 +10,10 @@
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/victims/victim/registers.h"
+#include "tests/victims/victim/shadow.h"
 #include "tests/victims/victim/victim.h"
 
 /* Newer than the headers of Debian 12, or not in all of them. */
@@ -184,148 +184,9 @@ static void tagged_check(void)
 		v_bad("tagged: addresses with tags are not taken any more");
 }
 
-/* --- guarded control stack: enforced, locked in every other thread, and its pointer as it was
- * ----- */
-
-enum {
-	HAS_GCS_BIT = 32, /* AT_HWCAP, Linux 6.13 */
-	GET_STATUS = 74,  /* PR_GET_SHADOW_STACK_STATUS */
-	SET_STATUS = 75,
-	LOCK_STATUS = 76,
-	GCS_ENABLE = 1,
-	GCS_LOCKS = 7, /* enable, write, push */
-	MAX_GCS = 16,
-};
-static _Atomic uint64_t gcs_rounds[MAX_GCS];
-static _Atomic bool gcs_smash;
-static _Atomic int gcs_smashed[MAX_GCS]; /* wait status + 1 */
-
-/* Inline, for who switches it on must not return: nothing of its callers is on the new stack. */
-static inline __attribute__((always_inline)) long raw_prctl(long op, long arg)
-{
-	register long x8 __asm__("x8") = 167, x0 __asm__("x0") = op, x1 __asm__("x1") = arg;
-	register long x2 __asm__("x2") = 0, x3 __asm__("x3") = 0, x4 __asm__("x4") = 0;
-
-	__asm__ volatile("svc #0"
-			 : "+r"(x0)
-			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
-			 : "memory");
-	return x0;
-}
-
-static inline __attribute__((always_inline)) uint64_t gcs_pointer(void)
-{
-	uint64_t p;
-
-	__asm__ volatile("mrs %0, s3_3_c2_c5_1" : "=r"(p));
-	return p;
-}
-
-static __attribute__((noinline)) uint64_t deep(unsigned n)
-{
-	uint64_t below = n ? deep(n - 1) : 0;
-
-	if (n == 20)
-		sleep_ms(1);
-	__asm__ volatile("" : "+r"(below));
-	return below + n;
-}
-
-/* Returns to where nobody called from. Alive behind it: the stack is not guarded. */
-static __attribute__((noinline)) void smash(void)
-{
-	__asm__ volatile("adr x30, 1f\n"
-			 "ret\n"
-			 "1: mov x0, #0\n"
-			 "mov x8, #93\n" /* exit */
-			 "svc #0" ::
-				 : "x0", "x8", "x30", "memory");
-}
-
-static __attribute__((noinline)) void gcs_round(unsigned n, uint64_t pointer, uint64_t locked)
-{
-	uint64_t status = 0;
-	int wait_status = 0;
-	pid_t pid;
-
-	if (deep(40) != 40 * 41 / 2)
-		v_bad("gcs: calls went wrong");
-	if (prctl(GET_STATUS, &status, 0, 0, 0) || status != GCS_ENABLE)
-		v_bad("gcs: thread %u: the status is %llu", n, (unsigned long long)status);
-	if (gcs_pointer() != pointer)
-		v_bad("gcs: thread %u: the pointer is %#llx, not %#llx", n,
-		      (unsigned long long)gcs_pointer(), (unsigned long long)pointer);
-	if (locked && prctl(SET_STATUS, 0, 0, 0, 0) == 0)
-		v_bad("gcs: thread %u: what was locked could be switched off", n);
-	if (gcs_smash && !gcs_smashed[n]) {
-		pid = fork();
-		if (pid == 0) {
-			smash();
-			_exit(1);
-		}
-		waitpid(pid, &wait_status, 0);
-		gcs_smashed[n] = wait_status + 1;
-	}
-	gcs_rounds[n]++;
-}
-
-static void *gcs_thread(void *arg)
-{
-	const unsigned n = (unsigned)(uintptr_t)arg;
-
-	if (raw_prctl(SET_STATUS, GCS_ENABLE))
-		v_die("prctl(PR_SET_SHADOW_STACK_STATUS)");
-	if (n & 1 && raw_prctl(LOCK_STATUS, GCS_LOCKS))
-		v_die("prctl(PR_LOCK_SHADOW_STACK_STATUS)");
-	v_tick();
-	for (const uint64_t pointer = gcs_pointer() - 8;;)
-		gcs_round(n, pointer, n & 1);
-}
-
-static unsigned gcs_threads;
-
-static void gcs_setup(void)
-{
-	if (!(getauxval(AT_HWCAP) >> HAS_GCS_BIT & 1))
-		v_skip("this CPU or kernel has no guarded control stack");
-	gcs_threads = (unsigned)opt_u64("n", 4);
-	if (gcs_threads > MAX_GCS)
-		v_die("at most %d threads", MAX_GCS);
-	for (unsigned i = 0; i < gcs_threads; i++)
-		start_thread(gcs_thread, (void *)(uintptr_t)i);
-	v_await_ticks(gcs_threads);
-}
-
-static void gcs_check(void)
-{
-	for (unsigned i = 0; i < gcs_threads; i++) {
-		uint64_t seen = gcs_rounds[i];
-
-		for (unsigned ms = 0; gcs_rounds[i] < seen + 2; ms++) {
-			if (ms == 20000) {
-				v_bad("gcs: thread %u stands still", i);
-				break;
-			}
-			sleep_ms(1);
-		}
-	}
-}
-
-static void gcs_finish(void)
-{
-	gcs_smash = true;
-	gcs_check();
-	for (unsigned i = 0; i < gcs_threads; i++) {
-		int status = gcs_smashed[i] - 1;
-
-		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSEGV)
-			v_bad("gcs: thread %u: a smashed return lives: status %#x", i, status);
-	}
-}
-
 const struct scenario cpu_scenarios[] = {
-	{"gcs", "--n 4 threads with a guarded control stack", gcs_setup, gcs_check, gcs_finish},
 	{"pac", "pointer authentication with one key switched off", pac_setup, pac_check},
 	{"tagged", "system calls take addresses with tags", tagged_setup, tagged_check},
+	SHADOW_SCENARIO,
 	{},
 };

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tests/victims/victim/registers.h"
+#include "tests/victims/victim/shadow.h"
 #include "tests/victims/victim/victim.h"
 
 /* Offsets are known to regs_x86.S. */
@@ -156,5 +157,6 @@ static void amx_setup(void)
 
 const struct scenario cpu_scenarios[] = {
 	{"amx", "a thread with data in AMX tiles", amx_setup},
+	SHADOW_SCENARIO,
 	{},
 };
