@@ -148,7 +148,6 @@ int remote_save(struct task *task, struct err *err)
 	if (ret < 0)
 		return err_set(err, -ret, "read registers of thread %d", task->tid);
 	task->shadow.len = 0;
-	task->shadow.len = 0;
 	shadow_of_loop(task);
 	return arch_inject.lost_notes ? save_lost(task, err) : 0;
 }
