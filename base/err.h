@@ -19,6 +19,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#ifndef _GNU_SOURCE
+/* Of glibc 2.32; its own header says so only to those who define _GNU_SOURCE. */
+const char *strerrordesc_np(int errnum);
+#endif
+
 /*
  * The class is the exit code of the program: stable, documented in stasis(1). Never renumber.
  * 0 is success; 128+n is left to the shell.

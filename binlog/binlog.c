@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The open log: open, close, levels, sink. */
+#include "binlog/internal.h" /* first */
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +18,6 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "binlog/internal.h"
 
 #define TRIMMING 0x80000000u /* in header.writers */
 

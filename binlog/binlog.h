@@ -20,6 +20,10 @@
  * both interrupts a call and forks must not return in the child, which would end the call in the
  * ring of its parent. Shared objects with calls of their own may be loaded and unloaded.
  *
+ * A unit that includes this needs nothing defined; -std=c11 -pedantic has nothing to say, from
+ * gnu99 on it compiles. A child of a raw clone is told from its parent by MADV_WIPEONFORK, of Linux
+ * 4.14; on an older kernel that works for fork() alone.
+ *
  * A call that has returned is in the file, whatever happens to the process afterwards. What happens
  * to the machine is another matter: binlog_sync().
  */
@@ -28,8 +32,6 @@
 
 #ifdef __cplusplus
 #error "binlog.h is for C: put calls of C++ behind a function that has a va_list, see binlog_vlog()"
-#elif defined(__STRICT_ANSI__)
-#error "binlog.h needs GNU C: -std=gnu99 or later (gnu11, gnu17), not -std=c11"
 #endif
 
 #include <stdarg.h>
@@ -45,12 +47,14 @@ struct err; /* base/err.h; NULL will do */
  *
  * @level: BINLOG_MSG, _ERR, _WARN, _INFO or _DEBUG, or any int below 255 that is not negative.
  * @fmt: checked against the arguments by the compiler. If it is no literal the whole format goes
- * into the record, which takes longer. %n does not compile. At most 32 arguments.
+ * into the record, which takes longer. %n does not compile. At most 32 arguments behind it: more
+ * do not compile either.
  *
  * Every argument is evaluated exactly once, in order, whether the level is wanted or not. errno is
  * preserved, and %m prints what it was. Numbers come out as in the C locale. What %s points to is
- * copied, up to its precision. A literal costs nothing at run time. strerror() is stored as the
- * number. An __int128 goes under %lld, %llu, %llx and is printed in full.
+ * copied, up to its precision, so nothing of the caller's is kept. A literal costs nothing at run
+ * time. strerror() is stored as the number. An __int128 goes under %lld, %llu, %llx and is printed
+ * in full.
  *
  * Never blocks, allocates or makes a system call, but once per 64 KiB of records, with all signals
  * blocked; every second time 128 KiB are written out. Where a thread begins and the file has no
@@ -59,14 +63,22 @@ struct err; /* base/err.h; NULL will do */
  */
 #define BINLOG(level, ...) BINLOG_CALL(level, __VA_ARGS__)
 
-/* As BINLOG() for functions that have a va_list: formatted at run time, stored inline. */
+/* For wrapping macros: the format of @..., and what is behind it with its comma, if anything is. */
+#define BINLOG_FORMAT(...) BINLOG_PP_FIRST(__VA_ARGS__)
+#define BINLOG_ARGS(...)   BINLOG_PP_REST(__VA_ARGS__)
+
+/*
+ * As BINLOG() for functions that have a va_list: the format is read at run time and stored in the
+ * record with @file and @func. Nothing is kept, @ap may be used further. Of a format with more than
+ * 32 arguments only its own text is stored.
+ */
 void binlog_vlog(int level, const char *file, unsigned line, const char *func, const char *fmt,
 		 va_list ap) __attribute__((format(printf, 5, 0)));
 
 struct binlog_opts {
-	int level;	  /* highest level stored */
+	int level;	  /* highest level stored, -1: none */
 	bool keep;	  /* fail with -EEXIST if the file exists; else it is replaced */
-	unsigned mode;	  /* of the file, before umask */
+	unsigned mode;	  /* permissions of the file, before umask */
 	uint64_t max_len; /* bound of the file in bytes, 0: none. When it is reached, each thread
 			   * that has a ring (128 KiB) keeps the newest in it, a new one takes
 			   * that of a thread that has ended or none, and what is dropped is
@@ -79,14 +91,17 @@ struct binlog_opts {
 	}
 
 /*
- * Creates the log at @path and starts recording. @opts NULL: the default.
+ * Creates the log at @path and starts recording. @opts NULL: the default. Neither they nor @path
+ * are kept. Any thread, one at a time; not for signal handlers.
  *
- * An existing file is unlinked first, so a process that still writes it is not disturbed. One log
- * per process at a time: -EBUSY. Errors are those of open, write and mmap. The descriptor is
- * CLOEXEC; if the program closes it behind our back, it is noticed before each write, and the log
- * goes on without: the newest records stay in the rings, the rest is counted as lost. Where
- * RLIMIT_FSIZE ends it goes on likewise; the SIGXFSZ of its own writes reaches nobody. The file
- * must not be cut by others while it is open: SIGBUS.
+ * 0, or -errno with the reason in @err, and then nothing is recorded; a file that was made is left.
+ * One log per process at a time: -EBUSY. -EEXIST: @path is no regular file, or is there and
+ * opts.keep is set; another file is unlinked first, so a process that still writes it is not
+ * disturbed. -ENOMEM; else what open, write or mmap says. The descriptor is CLOEXEC; if the program
+ * closes it behind our back, it is noticed before each write, and the log goes on without: the
+ * newest records stay in the rings, the rest is counted as lost. Where RLIMIT_FSIZE ends it goes on
+ * likewise; the SIGXFSZ of its own writes reaches nobody. The file must not be cut by others while
+ * it is open: SIGBUS.
  */
 #define binlog_open(path, opts, err) binlog_open_module(path, opts, &binlog_module, err)
 int binlog_open_module(const char *path, const struct binlog_opts *opts, struct binlog_module *mod,
@@ -101,23 +116,31 @@ int binlog_open_module(const char *path, const struct binlog_opts *opts, struct 
  */
 void binlog_close(void);
 
-/* Waits until what is recorded so far is on the disk. 0, or -errno; -EBADF if no log is open. */
+/*
+ * Waits until what is recorded so far, by all threads and processes, is on the disk: fdatasync(2).
+ * 0, or -errno; -EBADF if no log is open, or the program closed its descriptor. Any thread; the
+ * others go on logging.
+ */
 int binlog_sync(void);
 
-/* The log's descriptor, for a child that closes all others; -1: no log is open. */
+/* The log's descriptor, for a child that closes all others; -1: no log is open. It stays ours. */
 int binlog_fd(void);
 
-/* Records above @level are not stored; -1 stores none. Any thread, any time. */
+/*
+ * Records above @level are not stored; -1 stores none. Any thread, any time. binlog_open() sets it
+ * to opts.level. A call of another thread that has looked at the level before may still be stored.
+ */
 void binlog_set_level(int level);
 int binlog_level(void);
 
+/* What a sink is given. The strings are the library's, and good until the sink returns. */
 struct binlog_line {
 	int level;
-	unsigned line;
+	unsigned line; /* in @file */
 	const char *file;
 	const char *func;
-	const char *text; /* formatted, NUL-terminated */
-	size_t len;
+	const char *text; /* formatted, NUL-terminated; ends with a newline if the format does */
+	size_t len;	  /* of @text, in bytes, without the NUL */
 };
 
 /*
@@ -128,21 +151,24 @@ struct binlog_line {
  */
 void binlog_set_sink(void (*sink)(void *ctx, const struct binlog_line *line), void *ctx, int level);
 
-/* A sink: writes the text to the descriptor that @ctx points to (an int). */
+/*
+ * A sink: writes the text to the descriptor that @ctx points to (an int), by write(2), and waits
+ * where that does. Errors are nobody's.
+ */
 void binlog_sink_fd(void *ctx, const struct binlog_line *line);
 
 /* The descriptor of that sink, for a child that closes all others; -1: another sink, or none. */
 int binlog_sink_descriptor(void);
 
 struct binlog_stats {
-	uint64_t lost_records; /* by all threads and processes of this log */
-	uint64_t lost_bytes;
-	uint64_t file_len; /* bytes handed out so far */
-	uint32_t streams;
-	uint32_t sites;
+	uint64_t lost_records; /* by all threads and processes of this log, since it was opened */
+	uint64_t lost_bytes;   /* of these records */
+	uint64_t file_len;     /* bytes of the file handed out so far */
+	uint32_t streams;      /* handed out so far: one or more per thread (docs/BINLOG.md, 4) */
+	uint32_t sites;	       /* call sites in the dictionary, of all modules */
 };
 
-/* -EBADF if no log is open. */
+/* 0, or -EBADF if no log is open. The numbers are of one moment each. Any thread. */
 int binlog_stats(struct binlog_stats *ret);
 
 #endif

@@ -14,8 +14,9 @@
  * stores the record word last. Positions never go back and are never used twice, in whatever ring
  * they are (they start at the stream's number times 2^36); a place is good if it lies in the 64 KiB
  * below the limit that was read before it was taken.
- * After a fork, by whatever system call, the child finds struct binlog_thread wiped to zero: its
- * limit is 0, nothing fits, and the slow path gives it a ring of its own.
+ * After a fork, by whatever system call, the child finds struct binlog_thread wiped to zero
+ * (MADV_WIPEONFORK, of Linux 4.14): its limit is 0, nothing fits, and the slow path gives it a ring
+ * of its own.
  *
  * Nothing here is for callers; binlog/binlog.h is.
  */
@@ -31,7 +32,7 @@
 #include "binlog/format.h"
 #include "binlog/pp.h"
 
-static_assert(sizeof(void *) == 8, "binlog is for 64-bit programs");
+_Static_assert(sizeof(void *) == 8, "binlog is for 64-bit programs");
 
 #define BINLOG_SEG_LEN	65536u
 #define BINLOG_NSEGS	2u
@@ -72,7 +73,7 @@ struct binlog_site {
 	uint32_t number;
 	const struct binlog_info *info; /* immutable */
 };
-static_assert(sizeof(struct binlog_site) == 16, "array stride of the section");
+_Static_assert(sizeof(struct binlog_site) == 16, "array stride of the section");
 
 /* One per program or shared object: its part of the section. */
 struct binlog_module {
@@ -260,12 +261,13 @@ BINLOG_INLINE char *binlog_put_double(char *p, double v)
 	return binlog_put8(p, u);
 }
 
-#ifdef __SIZEOF_INT128__
-BINLOG_INLINE char *binlog_put16(char *p, unsigned __int128 v)
+__extension__ typedef __int128 binlog_i128;
+__extension__ typedef unsigned __int128 binlog_u128;
+
+BINLOG_INLINE char *binlog_put16(char *p, binlog_u128 v)
 {
 	return binlog_put8(binlog_put8(p, (uint64_t)v), (uint64_t)(v >> 64));
 }
-#endif
 
 /* 16 bytes, as BINLOG.md section 5.2 says. */
 BINLOG_INLINE char *binlog_put_ldouble(char *p, long double v)
@@ -314,7 +316,7 @@ BINLOG_INLINE char *binlog_copy(char *p, const char *s, uint32_t len)
 		int: BINLOG_T_I32, unsigned: BINLOG_T_U32,                                         \
 		long: BINLOG_T_I64, unsigned long: BINLOG_T_U64,                                   \
 		long long: BINLOG_T_I64, unsigned long long: BINLOG_T_U64,                         \
-		__int128: BINLOG_T_I128, unsigned __int128: BINLOG_T_U128,                         \
+		binlog_i128: BINLOG_T_I128, binlog_u128: BINLOG_T_U128,                         \
 		float: BINLOG_T_F64, double: BINLOG_T_F64, long double: BINLOG_T_LDBL,             \
 		char *: BINLOG_T_STR, const char *: BINLOG_T_STR,                                  \
 		default: BINLOG_TYPE_OTHER(a))
@@ -332,7 +334,7 @@ BINLOG_INLINE char *binlog_copy(char *p, const char *s, uint32_t len)
 #define BINLOG_AS_STR(a)     _Generic((a), char *: (a), const char *: (a), default: (const char *)"")
 #define BINLOG_AS_DOUBLE(a)  _Generic((a), float: (a), double: (a), default: 0.0)
 #define BINLOG_AS_LDOUBLE(a) _Generic((a), long double: (a), default: 0.0L)
-#define BINLOG_AS_INT128(a)  _Generic((a), __int128: (a), unsigned __int128: (a), default: 0)
+#define BINLOG_AS_INT128(a)  _Generic((a), binlog_i128: (a), binlog_u128: (a), default: 0)
 #define BINLOG_AS_WORD(a)    ((uint64_t)(uintptr_t)_Generic((a),                                   \
 					float: 0, double: 0, long double: 0, default: (a)))
 /* clang-format on */
@@ -382,21 +384,20 @@ BINLOG_INLINE char *binlog_copy(char *p, const char *s, uint32_t len)
 		binlog_len += binlog_slot_len(binlog_s##n);            \
 	}
 
-#define BINLOG_M_STORE(n, x)                                                                      \
-	if (BINLOG_TYPE_OF(n) & BINLOG_T_LITERAL)                                                 \
-		;                                                                                 \
-	else if (BINLOG_TYPE_OF(n) == BINLOG_T_STR)                                               \
-		binlog_p = binlog_put4(binlog_p, binlog_s##n);                                    \
-	else if (BINLOG_TYPE_OF(n) == BINLOG_T_F64)                                               \
-		binlog_p = binlog_put_double(binlog_p, BINLOG_AS_DOUBLE(binlog_a##n));            \
-	else if (BINLOG_TYPE_OF(n) == BINLOG_T_LDBL)                                              \
-		binlog_p = binlog_put_ldouble(binlog_p, BINLOG_AS_LDOUBLE(binlog_a##n));          \
-	else if (BINLOG_FIELD_LEN(BINLOG_TYPE_OF(n)) == 16)                                       \
-		binlog_p =                                                                        \
-			binlog_put16(binlog_p, (unsigned __int128)BINLOG_AS_INT128(binlog_a##n)); \
-	else if (BINLOG_FIELD_LEN(BINLOG_TYPE_OF(n)) == 4)                                        \
-		binlog_p = binlog_put4(binlog_p, (uint32_t)BINLOG_AS_WORD(binlog_a##n));          \
-	else                                                                                      \
+#define BINLOG_M_STORE(n, x)                                                                   \
+	if (BINLOG_TYPE_OF(n) & BINLOG_T_LITERAL)                                              \
+		;                                                                              \
+	else if (BINLOG_TYPE_OF(n) == BINLOG_T_STR)                                            \
+		binlog_p = binlog_put4(binlog_p, binlog_s##n);                                 \
+	else if (BINLOG_TYPE_OF(n) == BINLOG_T_F64)                                            \
+		binlog_p = binlog_put_double(binlog_p, BINLOG_AS_DOUBLE(binlog_a##n));         \
+	else if (BINLOG_TYPE_OF(n) == BINLOG_T_LDBL)                                           \
+		binlog_p = binlog_put_ldouble(binlog_p, BINLOG_AS_LDOUBLE(binlog_a##n));       \
+	else if (BINLOG_FIELD_LEN(BINLOG_TYPE_OF(n)) == 16)                                    \
+		binlog_p = binlog_put16(binlog_p, (binlog_u128)BINLOG_AS_INT128(binlog_a##n)); \
+	else if (BINLOG_FIELD_LEN(BINLOG_TYPE_OF(n)) == 4)                                     \
+		binlog_p = binlog_put4(binlog_p, (uint32_t)BINLOG_AS_WORD(binlog_a##n));       \
+	else                                                                                   \
 		binlog_p = binlog_put8(binlog_p, BINLOG_AS_WORD(binlog_a##n));
 
 #define BINLOG_M_COPY(n, x)                                                    \
@@ -425,10 +426,11 @@ __attribute__((format(os_log, 1, 2))) static inline void binlog_refuse_n(const c
 {
 	(void)fmt;
 }
-#define BINLOG_REFUSE_N(fmt, ...) binlog_refuse_n(fmt BINLOG_PP_LIST(BINLOG_M_CHECK, ##__VA_ARGS__))
+#define BINLOG_REFUSE_N(n, fmt, ...) \
+	binlog_refuse_n(fmt BINLOG_PP_LIST(n, BINLOG_M_CHECK, __VA_ARGS__))
 #else
-#define BINLOG_REFUSE_N(fmt, ...)                                                                 \
-	_Static_assert(!((0 BINLOG_PP_MAP(BINLOG_M_COUNTER, ##__VA_ARGS__)) &&                    \
+#define BINLOG_REFUSE_N(n, fmt, ...)                                                              \
+	_Static_assert(!((0 BINLOG_PP_MAP(n, BINLOG_M_COUNTER, __VA_ARGS__)) &&                   \
 			 __builtin_choose_expr(__builtin_constant_p(fmt), BINLOG_HAS_N(fmt), 0)), \
 		       "%n is not for a log; if this is %%n, cast the pointer to void *")
 #define BINLOG_HAS_N(fmt)                                                           \
@@ -440,16 +442,32 @@ __attribute__((format(os_log, 1, 2))) static inline void binlog_refuse_n(const c
 
 /* --- the call --------------------------------------------------------------------------------- */
 
-/* -Wshadow has nothing to say when one of @... is a call as well: its names are its own. */
-#define BINLOG_CALL(lv, format, ...)                                                               \
-	({                                                                                         \
+#define BINLOG_CALL(lv, ...) BINLOG_CALL_COUNTED(BINLOG_PP_COUNT(__VA_ARGS__), lv, __VA_ARGS__)
+#define BINLOG_CALL_COUNTED(n, lv, ...)                       \
+	BINLOG_PP_CAT(BINLOG_CALL_, BINLOG_PP_FEW_OR_MANY(n)) \
+	(n, lv, BINLOG_PP_FIRST(__VA_ARGS__), __VA_ARGS__)
+
+/* The arguments are used and checked, so that the compiler has nothing else to say. */
+#define BINLOG_CALL_binlog_many(n, lv, format, ...)                                           \
+	(__extension__({                                                                      \
+		_Static_assert(0, "a log call takes at most 32 arguments behind its format"); \
+		(void)(lv);                                                                   \
+		binlog_check_format(__VA_ARGS__);                                             \
+	}))
+
+/*
+ * @n arguments, the format among @... as well. __extension__: -pedantic need not look in here. And
+ * -Wshadow has nothing to say when one of @... is a call as well: its names are its own.
+ */
+#define BINLOG_CALL_binlog_few(n, lv, format, ...)                                                 \
+	(__extension__({                                                                           \
 		_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wshadow\"")      \
 			const int binlog_lv = (lv);                                                \
 		const char *const binlog_f = (format);                                             \
-		BINLOG_PP_MAP(BINLOG_M_DECLARE, ##__VA_ARGS__)                                     \
-		BINLOG_CHECK(format, ##__VA_ARGS__);                                               \
+		BINLOG_PP_MAP(n, BINLOG_M_DECLARE, __VA_ARGS__)                                    \
+		BINLOG_CHECK(n, format, __VA_ARGS__);                                              \
 		static struct binlog_arg binlog_args[] = {                                         \
-			{0, 0, 0, 0, NULL} BINLOG_PP_LIST(BINLOG_M_ARG, ##__VA_ARGS__)};           \
+			{0, 0, 0, 0, NULL} BINLOG_PP_LIST(n, BINLOG_M_ARG, __VA_ARGS__)};          \
 		static const struct binlog_info binlog_i = {                                       \
 			__builtin_choose_expr(__builtin_constant_p(format), (format),              \
 					      (const char *)0),                                    \
@@ -458,21 +476,21 @@ __attribute__((format(os_log, 1, 2))) static inline void binlog_refuse_n(const c
 			binlog_args + 1,                                                           \
 			__LINE__,                                                                  \
 			__builtin_choose_expr(__builtin_constant_p(lv), (lv), BINLOG_DYNAMIC),     \
-			BINLOG_PP_COUNT(__VA_ARGS__)};                                             \
+			n};                                                                        \
 		static struct binlog_site binlog_site                                              \
 			__attribute__((section("binlog_sites"), aligned(16))) = {0, 0, &binlog_i}; \
 		if (__builtin_expect(binlog_lv <= __atomic_load_n(&binlog_gate, __ATOMIC_RELAXED), \
 				     1)) {                                                         \
 			const uint32_t binlog_word =                                               \
 				__atomic_load_n(&binlog_site.word, __ATOMIC_RELAXED);              \
-			uint64_t binlog_len = 8 BINLOG_PP_MAP(BINLOG_M_LEN, ##__VA_ARGS__);        \
+			uint64_t binlog_len = 8 BINLOG_PP_MAP(n, BINLOG_M_LEN, __VA_ARGS__);       \
 			bool binlog_slowly = __builtin_expect(!binlog_word, 0);                    \
-			BINLOG_PP_MAP(BINLOG_M_SLOT, ##__VA_ARGS__)                                \
+			BINLOG_PP_MAP(n, BINLOG_M_SLOT, __VA_ARGS__)                               \
 			if (!binlog_slowly) {                                                      \
-				BINLOG_PP_MAP(BINLOG_M_MEASURE, ##__VA_ARGS__)                     \
+				BINLOG_PP_MAP(n, BINLOG_M_MEASURE, __VA_ARGS__)                    \
 				binlog_len = (binlog_len + 7) & ~7ull;                             \
 				binlog_slowly =                                                    \
-					(0 BINLOG_PP_MAP(BINLOG_M_TEXT, ##__VA_ARGS__)) &&         \
+					(0 BINLOG_PP_MAP(n, BINLOG_M_TEXT, __VA_ARGS__)) &&        \
 					__builtin_expect(binlog_len > BINLOG_RECORD_MAX, 0);       \
 			}                                                                          \
 			if (__builtin_expect(!binlog_slowly, 1)) {                                 \
@@ -481,8 +499,8 @@ __attribute__((format(os_log, 1, 2))) static inline void binlog_refuse_n(const c
 					binlog_reserve(binlog_len, &binlog_now);                   \
 				if (__builtin_expect(!!binlog_at.at, 1)) {                         \
 					char *binlog_p = binlog_at.at + 8;                         \
-					BINLOG_PP_MAP(BINLOG_M_STORE, ##__VA_ARGS__)               \
-					BINLOG_PP_MAP(BINLOG_M_COPY, ##__VA_ARGS__)                \
+					BINLOG_PP_MAP(n, BINLOG_M_STORE, __VA_ARGS__)              \
+					BINLOG_PP_MAP(n, BINLOG_M_COPY, __VA_ARGS__)               \
 					(void)binlog_p;                                            \
 					binlog_commit(binlog_at,                                   \
 						      binlog_word + (uint32_t)(binlog_len / 8),    \
@@ -491,19 +509,20 @@ __attribute__((format(os_log, 1, 2))) static inline void binlog_refuse_n(const c
 			} else {                                                                   \
 				binlog_slow(                                                       \
 					&binlog_site, &binlog_module, binlog_lv,                   \
-					binlog_f BINLOG_PP_LIST(BINLOG_M_VALUE, ##__VA_ARGS__));   \
+					binlog_f BINLOG_PP_LIST(n, BINLOG_M_VALUE, __VA_ARGS__));  \
 			}                                                                          \
 		}                                                                                  \
 		(void)binlog_f;                                                                    \
 		_Pragma("GCC diagnostic pop")                                                      \
-	})
+	}))
 
-#define BINLOG_CHECK(format, ...)                                                                  \
-	do {                                                                                       \
-		if (0) {                                                                           \
-			binlog_check_format(format BINLOG_PP_LIST(BINLOG_M_CHECK, ##__VA_ARGS__)); \
-			BINLOG_REFUSE_N(format, ##__VA_ARGS__);                                    \
-		}                                                                                  \
+#define BINLOG_CHECK(n, format, ...)                                                    \
+	do {                                                                            \
+		if (0) {                                                                \
+			binlog_check_format(                                            \
+				format BINLOG_PP_LIST(n, BINLOG_M_CHECK, __VA_ARGS__)); \
+			BINLOG_REFUSE_N(n, format, __VA_ARGS__);                        \
+		}                                                                       \
 	} while (0)
 
 #endif

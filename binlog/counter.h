@@ -64,6 +64,10 @@ static inline uint64_t binlog_counter(void)
 
 #include <time.h>
 
+#ifndef CLOCK_MONOTONIC
+#error "on this CPU binlog needs clock_gettime() of time.h: not -std=c11, or with -D_GNU_SOURCE"
+#endif
+
 #define BINLOG_COUNTER BINLOG_COUNTER_NS
 #define BINLOG_SHIFT   0
 

@@ -6,6 +6,8 @@
  * keeps its numbers for the life of the process; each log gets the dictionary again. Everything
  * here happens under binlog_lock().
  */
+#include "binlog/internal.h" /* first */
+
 #include <elf.h>
 #include <errno.h>
 #include <limits.h>
@@ -13,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#include "binlog/internal.h"
 
 #define NAMES 4096 /* errno numbers libc may have texts for */
 
@@ -61,6 +61,7 @@ static int look_at_object(struct dl_phdr_info *info, size_t size, void *arg)
 	struct object *o = arg;
 	bool ours = false;
 
+	(void)size;
 	for (unsigned i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
 

@@ -6,13 +6,13 @@
  * precision, wide characters, %m, levels that are no constants, long records, and every call that
  * the text sink wants to see.
  */
+#include "binlog/internal.h" /* first */
+
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <wchar.h>
-
-#include "binlog/internal.h"
 
 /* A long record is cut into pieces of this many bytes. */
 #define PIECE ((uint32_t)(BINLOG_RECORD_MAX - 8 - sizeof(struct binlog_r_fragment)))
@@ -53,7 +53,7 @@ static void read_values(struct value *v, const struct binlog_arg *args, unsigned
 			break;
 		case BINLOG_T_I128:
 		case BINLOG_T_U128:
-			v[i].wide = va_arg(ap, unsigned __int128);
+			v[i].wide = va_arg(ap, binlog_u128);
 			break;
 		case BINLOG_T_STR:
 		case BINLOG_T_PTR:

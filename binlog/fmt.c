@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Printf formats taken apart: which argument is printed by which conversion. */
+#include "binlog/internal.h" /* first */
+
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-
-#include "binlog/internal.h"
 
 static int number(const char **p)
 {

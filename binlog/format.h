@@ -8,7 +8,6 @@
 #ifndef BINLOG_FORMAT_H
 #define BINLOG_FORMAT_H
 
-#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -65,14 +64,14 @@ struct binlog_block {
 		} ring;
 	};
 };
-static_assert(sizeof(struct binlog_block) == 64, "block header");
+_Static_assert(sizeof(struct binlog_block) == 64, "block header");
 
 /* RING, behind its struct binlog_block: counters of the thread, the only fields that change. */
 struct binlog_ring_state {
 	uint64_t lost_records; /* by this thread, since the ring is its own */
 	uint64_t lost_bytes;
 };
-static_assert(sizeof(struct binlog_ring_state) == 16, "ring state");
+_Static_assert(sizeof(struct binlog_ring_state) == 16, "ring state");
 
 #define BINLOG_DICT_MAIN 1 /* flags of DICT: the program itself; its build-id is the header's */
 
@@ -81,7 +80,7 @@ struct binlog_calib {
 	uint64_t mono_ns; /* CLOCK_MONOTONIC */
 	uint64_t real_ns; /* CLOCK_REALTIME */
 };
-static_assert(sizeof(struct binlog_calib) == 24, "calibration");
+_Static_assert(sizeof(struct binlog_calib) == 24, "calibration");
 
 enum binlog_counter {
 	BINLOG_COUNTER_NS = 0, /* CLOCK_MONOTONIC itself */
@@ -118,12 +117,12 @@ struct binlog_header {
 	uint8_t build_id_len;
 	uint8_t build_id_kind; /* 1: NT_GNU_BUILD_ID, 2: sum of the dictionary */
 	uint8_t reserved0;
-	uint32_t pid;
-	uint64_t ticks_hz; /* nominal or measured at open */
+	uint32_t pid;	   /* who opened the log */
+	uint64_t ticks_hz; /* ticks per second, nominal or measured at open: good to 1e-3 */
 	struct binlog_calib open;
-	uint8_t boot_id[16];
-	uint8_t build_id[64];
-	char program[64]; /* NUL-padded */
+	uint8_t boot_id[16];  /* /proc/sys/kernel/random/boot_id; zero: unknown */
+	uint8_t build_id[64]; /* build_id_len bytes of it */
+	char program[64];     /* NUL-padded */
 	char host[64];
 	uint8_t reserved1[216];
 	/* Written while the log is live; each field is one aligned atomic word. */
@@ -131,21 +130,21 @@ struct binlog_header {
 	uint64_t preallocated; /* file space is allocated up to here */
 	uint32_t next_site;
 	uint32_t next_stream;
-	uint32_t writers; /* processes attached; bit 31: the tail is being cut */
-	uint32_t closed;  /* 1: closed by its last writer */
-	uint64_t lost_records;
+	uint32_t writers;      /* processes attached; bit 31: the tail is being cut */
+	uint32_t closed;       /* 1: closed by its last writer */
+	uint64_t lost_records; /* of all threads and processes */
 	uint64_t lost_bytes;
-	uint64_t max_len;
+	uint64_t max_len;	   /* bound of the file in bytes, 0: none */
 	struct binlog_calib close; /* zero until closed */
 	uint64_t chunks;	   /* counted when they are whole; since 1.1 */
 	uint8_t reserved2[3496];
 };
-static_assert(offsetof(struct binlog_header, open) == 64, "header: open");
-static_assert(offsetof(struct binlog_header, build_id) == 104, "header: build_id");
-static_assert(offsetof(struct binlog_header, next) == 512, "header: mutable part");
-static_assert(offsetof(struct binlog_header, close) == 568, "header: close");
-static_assert(offsetof(struct binlog_header, chunks) == 592, "header: chunks");
-static_assert(sizeof(struct binlog_header) == 4096, "header");
+_Static_assert(offsetof(struct binlog_header, open) == 64, "header: open");
+_Static_assert(offsetof(struct binlog_header, build_id) == 104, "header: build_id");
+_Static_assert(offsetof(struct binlog_header, next) == 512, "header: mutable part");
+_Static_assert(offsetof(struct binlog_header, close) == 568, "header: close");
+_Static_assert(offsetof(struct binlog_header, chunks) == 592, "header: chunks");
+_Static_assert(sizeof(struct binlog_header) == 4096, "header");
 
 /*
  * A record: this word, then the arguments, then zeros up to a multiple of 8.
@@ -177,7 +176,7 @@ struct binlog_r_thread {
 	uint32_t reserved;
 	char comm[16];
 };
-static_assert(sizeof(struct binlog_r_thread) == 32, "thread record");
+_Static_assert(sizeof(struct binlog_r_thread) == 32, "thread record");
 
 enum binlog_loss {
 	BINLOG_LOSS_BOUND = 1, /* the size limit of the log */
@@ -192,7 +191,7 @@ struct binlog_r_loss {
 	uint32_t reason;
 	uint32_t errnum;
 };
-static_assert(sizeof(struct binlog_r_loss) == 24, "loss record");
+_Static_assert(sizeof(struct binlog_r_loss) == 24, "loss record");
 
 /* Followed by types[nargs], then format, file, function (no NUL), then the arguments. */
 struct binlog_r_inline {
@@ -204,7 +203,7 @@ struct binlog_r_inline {
 	uint32_t file_len;
 	uint32_t func_len;
 };
-static_assert(sizeof(struct binlog_r_inline) == 20, "inline record");
+_Static_assert(sizeof(struct binlog_r_inline) == 20, "inline record");
 
 struct binlog_r_fragment {
 	uint32_t id;	 /* of the long record, unique among the unfinished of its stream */
@@ -212,7 +211,7 @@ struct binlog_r_fragment {
 	uint64_t total;	 /* of the long record: its header word, its arguments, padded to 8 */
 	uint64_t offset; /* of these bytes in it */
 };
-static_assert(sizeof(struct binlog_r_fragment) == 24, "fragment record");
+_Static_assert(sizeof(struct binlog_r_fragment) == 24, "fragment record");
 
 /* A dictionary entry: this, types[nargs], format, file, function, then the literal arguments. */
 struct binlog_d_site {
@@ -225,7 +224,7 @@ struct binlog_d_site {
 	uint32_t file_len;
 	uint32_t func_len;
 };
-static_assert(sizeof(struct binlog_d_site) == 24, "site entry");
+_Static_assert(sizeof(struct binlog_d_site) == 24, "site entry");
 
 #define BINLOG_S_LEVEL 1 /* the record begins with a u32: the level is no constant */
 #define BINLOG_S_ERRNO 2 /* then an i32: errno, for %m */

@@ -8,6 +8,11 @@
 #ifndef BINLOG_INTERNAL_H
 #define BINLOG_INTERNAL_H
 
+/* For all of libc. Who builds binlog/ need not say so; it counts before the first header alone. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/types.h>
@@ -216,7 +221,7 @@ struct value {
 		uint64_t word; /* integers and pointers, sign-extended */
 		double f64;
 		long double ldbl;
-		unsigned __int128 wide;
+		binlog_u128 wide;
 	};
 };
 

@@ -16,6 +16,8 @@
  *
  * Here all signals are blocked, so nothing here is interrupted by a handler.
  */
+#include "binlog/internal.h" /* first */
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,8 +26,6 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include "binlog/internal.h"
 
 #define HEAD	   sizeof(struct binlog_block)
 #define RING_BLOCK ((uint64_t)BINLOG_ALIGN + BINLOG_RING_LEN)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What can be done with a segment of a ring when no call writes to it any more. */
-#include <string.h>
+#include "binlog/internal.h" /* first */
 
-#include "binlog/internal.h"
+#include <string.h>
 
 #define HEAD sizeof(struct binlog_block)
 

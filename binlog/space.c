@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The log file as bytes: space, blocks, sums and clocks. */
+#include "binlog/internal.h" /* first */
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +18,6 @@
 #endif
 
 #include "base/clock.h"
-#include "binlog/internal.h"
 
 /* File space is backed in steps of this, so that ext4 allocates it in one piece. */
 #define STEP (4u << 20)

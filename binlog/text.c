@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The text of a call, for the sink: every conversion by snprintf, one at a time. */
+#include "binlog/internal.h" /* first */
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <wchar.h>
-
-#include "binlog/internal.h"
 
 /* Room for a conversion without its argument: flags, two numbers, modifier, letter. */
 #define SPEC 64
@@ -70,11 +70,11 @@ static unsigned base_of(char letter)
  * and a precision have to be made here.
  */
 static void put_wide(struct out *o, const struct conv *c, const struct value *v, unsigned nargs,
-		     unsigned __int128 value, bool is_signed)
+		     binlog_u128 value, bool is_signed)
 {
 	const char *digits = c->letter == 'X' ? "0123456789ABCDEF" : "0123456789abcdef";
 	bool minus =
-		is_signed && base_of(c->letter) == 10 && c->letter != 'u' && (__int128)value < 0;
+		is_signed && base_of(c->letter) == 10 && c->letter != 'u' && (binlog_i128)value < 0;
 	char spec[SPEC];
 	char body[512];
 	char *p = body + sizeof(body);

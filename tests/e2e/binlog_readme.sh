@@ -24,6 +24,6 @@ X
 PATH="$(dirname "$BINDECODE"):$PATH" bash -e commands >got 2>&1 || bad "the commands fail: $(<got)"
 same "the example" want got
 [ "$(grep -c . hello.c)" -le 14 ] || bad "the example is long: $(grep -c . hello.c) lines"
-gcc -I. -D_GNU_SOURCE -Wall -Wextra -Werror -fsyntax-only hello.c || bad "the example has warnings"
+gcc -I. -Wall -Wextra -Werror -fsyntax-only hello.c || bad "the example has warnings"
 cd "$repo" || exit 1
 finish
