@@ -168,7 +168,7 @@ $(FUZZ): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(if $(FUZZING),,$(B)/tests/fuzz
 	$(Q)$(CC) $(ALL_LDFLAGS) $(STATIC_ALL) $(if $(FUZZING),-fsanitize=fuzzer) -o $@ $(filter-out %.a,$^) $(STASIS_LIBS) $(EXT_ALL)
 
 .PHONY: tests
-tests: all $(UNITS) $(VICTIMS) $(FUZZ)
+tests: all $(UNITS) $(VICTIMS) $(FUZZ)  ## builds all that tests/run.sh runs (of one build: D=, FAULTS=1)
 
 # --- the commands of the README -----------------------------------------------------------------
 .PHONY: deps demo
