@@ -55,7 +55,7 @@ struct dec_prefix {
 
 static int bad_template(struct err *err, const char *what)
 {
-	err_fail(err, EINVAL, ERR_USAGE, "prefix: %s", what);
+	err_fail(err, EINVAL, ERR_USAGE, "--prefix: %s", what);
 	err_hint(err, "letters are t T p i c l L f b n F S s and %%%%");
 	return -EINVAL;
 }

@@ -29,7 +29,9 @@ int filter_set_regex(struct filter *f, const char *pattern, bool ignore_case, st
 
 	if (r) {
 		regerror(r, &f->regex, why, sizeof(why));
-		return err_fail(err, EINVAL, ERR_USAGE, "expression \"%s\": %s", pattern, why);
+		return err_fail(err, EINVAL, ERR_USAGE,
+				"--grep takes an extended regular expression, not \"%s\": %s",
+				pattern, why);
 	}
 	f->has_regex = true;
 	return 0;
@@ -93,7 +95,7 @@ int filter_parse_time(struct filter_time *ret, const char *text, int64_t open_re
 		ret->ns = (int64_t)(utc ? timegm(&tm) : mktime(&tm)) * 1000000000 + frac;
 		return 0;
 	}
-	err_fail(err, EINVAL, ERR_USAGE, "\"%s\" is no time", text);
+	err_fail(err, EINVAL, ERR_USAGE, "--since and --until take a time, not \"%s\"", text);
 	err_hint(err, "seconds since the log was opened, or [YYYY-MM-DD ]HH:MM[:SS[.FRACTION]]");
 	return -EINVAL;
 }

@@ -2,6 +2,7 @@
 /* bindecode: prints binary logs. */
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -177,11 +178,26 @@ static int open_logs(struct run *run, struct err *err)
 	return r;
 }
 
+/* Creating the output would empty the log. */
+static bool is_log(const struct options *o, const char *path)
+{
+	struct stat out, in;
+
+	for (unsigned i = 0; i < o->nfiles && !stat(path, &out); i++)
+		if (!(strcmp(o->files[i], "-") ? stat(o->files[i], &in) : fstat(0, &in)) &&
+		    in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+			return S_ISREG(out.st_mode);
+	return false;
+}
+
 static int open_output(struct run *run, struct err *err)
 {
 	struct options *o = &run->opts;
 
 	run->fd = 1;
+	if (o->output && is_log(o, o->output))
+		return err_fail(err, EINVAL, ERR_USAGE, "--output %s is one of the logs",
+				o->output);
 	if (o->output) {
 		run->fd = open(o->output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 		if (run->fd < 0)

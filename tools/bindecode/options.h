@@ -30,7 +30,8 @@ struct options {
 	bool check;
 	bool stats;
 	enum stats_order order;
-	unsigned top;
+	bool sorted;  /* the order was given */
+	unsigned top; /* rows, 0: all */
 	bool force;
 };
 
