@@ -109,6 +109,7 @@ useless '--utc goes only with times of day' --utc
 useless '--utc goes only with times of day' --utc -P '%%T %t'
 useless '--utc goes only with times of day' --utc -F json
 useless '--utc goes only with times of day' --utc --raw
+useless '--context goes only with errors' -C 1 -l msg
 useless 'one --grep only' -e a -e b
 useless "--output $a is one of the logs" -o "$a"
 works -o /dev/stdout --check --force --colour=auto -F text

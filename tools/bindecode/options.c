@@ -299,6 +299,8 @@ static void refuse_useless(const struct options *o, struct argp_state *state)
 		{o->ignore_case, o->regex, "--ignore-case", "--grep"},
 		{f->invert, o->regex, "--invert-match", "--grep"},
 		{o->context >= 0, records, "--context", "records: not with --stats or --check"},
+		{o->context >= 0, f->level != BINLOG_MSG, "--context",
+		 "errors, and --level=msg leaves them out"},
 		{o->top, o->stats, "--top", "--stats"},
 		{o->sorted, o->stats, "--sort", "--stats"},
 	};
