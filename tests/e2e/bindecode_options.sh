@@ -128,6 +128,8 @@ cat "$a" >"$TMPDIR/fifo" &
 wait $!
 "$BINDECODE" "$a" >"$TMPDIR/want"
 "$BINDECODE" -f - <"$a" | cmp -s "$TMPDIR/want" - || bad "standard input that is a file is not followed"
+"$BINDECODE" -w "$a" "$b" >"$TMPDIR/want" 2>/dev/null
+"$BINDECODE" -w -f "$b" "$a" 2>/dev/null | cmp -s "$TMPDIR/want" - || bad "what is there at one look is not merged by time"
 
 # --- a wrong value: what would be right
 useless '--level takes msg, error, warn, info, debug or a number from 0 to 254, not "foo"' -l foo
