@@ -249,6 +249,12 @@ struct md_writer {
 	 */
 	int (*sync)(struct md_writer *w, struct err *err);
 	void (*close)(struct md_writer *w);
+	/*
+	 * Set between runs, by whoever makes them. True: threads of the run write to the page cache
+	 * themselves. Else io_uring may have threads of the kernel do it, which keep to no
+	 * affinity.
+	 */
+	bool by_itself;
 	/* filled by the writer, read after pause() or flush() */
 	uint64_t file_bytes;
 	bool io_uring;

@@ -178,7 +178,7 @@ static void gathered(struct md_out *o)
 	o->open = -1;
 	if (o->err.errnum) {
 		finish(o, slot);
-	} else if (!o->uring) {
+	} else if (!o->uring || o->now) {
 		write_now(o, &o->writes[slot]);
 		finish(o, slot);
 	} else {

@@ -42,6 +42,7 @@ struct md_out {
 		align; /* a write that stopped short goes on from a multiple of this; 1: anywhere */
 	bool uring;
 	bool broken; /* the ring takes no more */
+	bool now; /* a write that comes is made by who asks for it; set while none is under way */
 	char uring_reason[96];
 	struct io_uring ring;
 	/* registered memory, in pieces of piece_len; NULL: not registered */

@@ -69,6 +69,7 @@ static int file_start(struct md_writer *w, void *mem, size_t len, size_t buf_siz
 	 */
 	if (f->w.direct)
 		md_out_register(&f->out, mem, len, buf_size);
+	f->out.now = w->by_itself && !f->w.direct;
 	return 0;
 }
 

@@ -79,7 +79,9 @@ static const struct argp_option options[] = {
 	{"strict-freeze", OPT_STRICT, NULL, 0,
 	 "Rather no dump than a longer stop than --max-freeze", 1},
 	{"nice", OPT_NICE, "N", 0,
-	 "Priority of the threads that copy while the tree runs, 0 to 19; default 10", 1},
+	 "Priority of the threads that copy while the tree runs, 0 to 19; default 10. CPUs that the "
+	 "tree needs are left to it besides",
+	 1},
 	{"max-cpu", OPT_MAX_CPU, "PERCENT", 0,
 	 "Most CPU time while the tree runs, 100 for one CPU; default: all there is", 1},
 	{"compress", OPT_COMPRESS, "CODEC[:LEVEL]", 0,

@@ -107,6 +107,7 @@ struct precopy *precopy_begin(struct target *t, const struct dump_opts *opts,
 		return NULL;
 	}
 	ret->arm_ns = p->tracks->stop_ns;
+	spare_look(&p->spare, p->tracks);
 	if (opts->tracking != TRACKING_NONE && !ret->reason[0])
 		say_why(p);
 	ret->on = ret->tracked > 0;
@@ -334,6 +335,7 @@ static int one_slice(struct precopy *p, struct md_writer *writer, const struct m
 
 	if (ret < 0)
 		return ret;
+	precopy_stand_back(p);
 	pinned = !precopy_await_writers(p);
 	reader = md_reader_vm_new(p->ranges, p->nranges, err);
 	if (!reader)
@@ -522,17 +524,14 @@ static int last_rounds(struct precopy *p, struct md_writer *writer, const struct
 	return ret;
 }
 
-int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
-		   struct err *err)
+static int rounds(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
+		  struct err *err)
 {
 	/* The guardian can do one thing at a time, and by soft-dirty marks a round needs it. */
 	const bool beside = p->since && !p->soft;
 	uint64_t bytes, dirty = 0, began = 0;
 	int ret;
 
-	if (!p->res->on)
-		return reserve_capture(p, 0, err);
-	p->beside = true;
 	/* Little to copy, and so little time to wait for it that no mapping will have changed. */
 	ret = beside ? target_survey_again_begin(p->target, err) : 0;
 	if (ret < 0)
@@ -558,11 +557,27 @@ int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_
 			     : target_survey_again(p->target, err);
 	if (ret == 0)
 		ret = last_rounds(p, writer, mopts, &dirty, err);
+	/* What looks at page tables while all stand still does so on all CPUs. */
+	precopy_come_back(p);
 	if (ret == 0)
 		ret = precopy_ready(p, dirty, err);
 	if (ret == 0 && p->opts->strict_freeze && p->res->predicted_ns > max_freeze_ns(p))
 		ret = over_budget(p, err);
 	if (FAULT("dump.precopied"))
 		return err_set(err, EIO, "fault injected at dump.precopied");
+	return ret;
+}
+
+int precopy_rounds(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
+		   struct err *err)
+{
+	int ret;
+
+	if (!p->res->on)
+		return reserve_capture(p, 0, err);
+	p->beside = true;
+	precopy_stand_back(p);
+	ret = rounds(p, writer, mopts, err);
+	precopy_come_back(p);
 	return ret;
 }

@@ -282,15 +282,14 @@ static uint64_t not_own(const struct precopy *p)
 	return sum;
 }
 
-int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
-		   struct md_stats *stats, struct err *err)
+static int finish(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
+		  struct md_stats *stats, struct err *err)
 {
 	struct md_reader *reader = md_capture_reader(p->capture, err);
 	int ret;
 
 	if (!reader)
 		return -err->errnum;
-	p->beside = p->opts->end == TARGET_RUN;
 	extents_settle(&p->own);
 	ret = precopy_run_parted(p, reader, writer, mopts, false, err);
 	reader->close(reader);
@@ -312,5 +311,18 @@ int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_
 	p->stats.file_bytes = writer->file_bytes;
 	*stats = p->stats;
 	stats->raw_bytes = p->res->map_bytes;
+	return ret;
+}
+
+int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_opts *mopts,
+		   struct md_stats *stats, struct err *err)
+{
+	int ret;
+
+	p->beside = p->opts->end == TARGET_RUN;
+	if (p->beside)
+		precopy_stand_back(p);
+	ret = finish(p, writer, mopts, stats, err);
+	precopy_come_back(p);
 	return ret;
 }

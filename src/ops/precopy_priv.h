@@ -7,6 +7,7 @@
 
 #include "src/ops/extents.h"
 #include "src/ops/precopy.h"
+#include "src/target/spare.h"
 
 struct precopy {
 	struct target *target;
@@ -19,7 +20,10 @@ struct precopy {
 	bool noted;		/* soft has what an earlier dump noted */
 	bool hurry;		/* at low priority, and packing, it did not get on */
 	bool beside;		/* the tree runs: a run of the pipe keeps to opts->max_cpu */
-	uint32_t round;		/* the next one's */
+	struct spare spare;
+	bool apart;	/* the calling thread and its children keep to spare CPUs ... */
+	cpu_set_t all;	/* ... of these */
+	uint32_t round; /* the next one's */
 	/* ranges of the round that is being made */
 	struct md_range *ranges;
 	size_t nranges, room;
@@ -58,6 +62,13 @@ int precopy_scan(struct precopy *p, const struct md_range *ranges, size_t n, pre
 		 precopy_again *again, void *arg, struct err *err);
 int precopy_clear(struct precopy *p, const struct md_range *ranges, size_t n, precopy_emit *emit,
 		  precopy_again *again, void *arg, struct err *err);
+
+/*
+ * While the tree runs: the calling thread, and those that it makes, keep to CPUs that the tree
+ * leaves over; again, if it is not what it was. Until it comes back.
+ */
+void precopy_stand_back(struct precopy *p);
+void precopy_come_back(struct precopy *p);
 
 /*
  * One run of the pipe, at the pace asked for where p->beside; with @nice at low priority: the

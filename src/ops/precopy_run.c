@@ -2,6 +2,7 @@
 /* Pre-copy: runs of the pipe, and what they stored. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -92,6 +93,30 @@ static void pacing_reader_init(struct pacing_reader *p, struct md_reader *from,
 	};
 }
 
+/* --- room for the tree ------------------------------------------------------------------------ */
+
+void precopy_stand_back(struct precopy *p)
+{
+	cpu_set_t cpus;
+
+	if (!spare_look(&p->spare, p->tracks) && p->apart)
+		return;
+	precopy_come_back(p);
+	p->apart = sched_getaffinity(0, sizeof(p->all), &p->all) == 0 &&
+		   spare_cpus(&p->spare, p->tracks, &cpus) &&
+		   sched_setaffinity(0, sizeof(cpus), &cpus) == 0;
+	if (p->apart)
+		pr_debug("on %d of %d CPUs: the tree uses %u\n", CPU_COUNT(&cpus),
+			 CPU_COUNT(&p->all), p->spare.busy);
+}
+
+void precopy_come_back(struct precopy *p)
+{
+	if (p->apart && sched_setaffinity(0, sizeof(p->all), &p->all) < 0)
+		pr_debug("back to %d CPUs: %m\n", CPU_COUNT(&p->all));
+	p->apart = false;
+}
+
 /* --- runs ------------------------------------------------------------------------------------- */
 
 /* One run of the pipe, in a thread of low priority: the tree's own come first while it runs. */
@@ -100,6 +125,9 @@ struct run {
 	struct md_reader *reader;
 	struct md_writer *writer;
 	struct md_opts opts;
+	int nice;   /* 0: as it is */
+	bool apart; /* on these CPUs alone */
+	cpu_set_t cpus;
 	struct err err;
 	int ret;
 };
@@ -135,6 +163,7 @@ int precopy_run(struct precopy *p, struct md_reader *reader, struct md_writer *w
 		pacing_reader_init(&pacing, reader, p->opts);
 		r.reader = &pacing.r;
 	}
+	writer->by_itself = p->apart;
 	r.opts.round = p->round;
 	r.opts.more = true;
 	if (nice && p->opts->nice && pthread_create(&thread, NULL, run_nice, &r) == 0)

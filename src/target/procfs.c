@@ -217,6 +217,7 @@ int procfs_parse_stat(const char *text, struct procfs_stat *ret)
 	ret->end_code = (uint64_t)f[27];
 	ret->start_stack = (uint64_t)f[28];
 	ret->exit_signal = (uint32_t)f[38];
+	ret->cpu = (uint32_t)f[39];
 	ret->start_data = (uint64_t)f[45];
 	ret->end_data = (uint64_t)f[46];
 	ret->start_brk = (uint64_t)f[47];

@@ -57,6 +57,7 @@ struct procfs_stat {
 	uint64_t start_code, end_code, start_stack;
 	uint64_t start_data, end_data, start_brk, arg_start, arg_end, env_start, env_end;
 	uint32_t exit_signal; /* 0: none */
+	uint32_t cpu;	      /* that it is on, or was last */
 	uint32_t exit_code;
 };
 

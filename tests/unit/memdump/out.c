@@ -29,7 +29,7 @@ ssize_t pwritev(int fd, const struct iovec *iov, int n, off_t off)
 }
 
 /* Five pieces: three, and two more after a gap of 100 bytes. */
-static void write_five(bool no_uring, unsigned want_calls)
+static void write_five(bool no_uring, bool now, unsigned want_calls)
 {
 	static const struct {
 		size_t len;
@@ -44,6 +44,7 @@ static void write_five(bool no_uring, unsigned want_calls)
 		bytes[i] = (uint8_t)(i * 31 + i / 256);
 	calls = 0;
 	md_out_init(&o, fd, "five", 1, no_uring);
+	o.now = now;
 	for (unsigned i = 0; i < 5; i++)
 		assert_int_equal(md_out_write(&o, NULL, bytes + piece[i].off, piece[i].len,
 					      piece[i].off, &err),
@@ -60,15 +61,18 @@ static void write_five(bool no_uring, unsigned want_calls)
 static void test_gathered(void **state)
 {
 	most = 0;
-	write_five(true, 2);
-	write_five(false, 0);
+	write_five(true, false, 2);
+	write_five(false, false, 0);
+	/* With a ring, and without making use of it. */
+	write_five(false, true, 2);
 }
 
 static void test_short(void **state)
 {
 	/* Writes of 865 and 309 bytes, in steps of one byte, of two, of nearly all. */
 	for (most = 1; most < 865; most++)
-		write_five(true, (unsigned)((865 + most - 1) / most + (309 + most - 1) / most));
+		write_five(true, false,
+			   (unsigned)((865 + most - 1) / most + (309 + most - 1) / most));
 }
 
 /* What is gathered and not written yet is given up; what is complete is in the file. */
