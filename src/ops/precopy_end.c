@@ -172,10 +172,18 @@ int precopy_ready(struct precopy *p, uint64_t dirty, struct err *err)
 {
 	enum { REGIONS = 4096, MOST_REGIONS = 1 << 15 };
 	uint64_t n = REGIONS + 2 * dirty / 4096;
+	struct spare_away away;
 
 	if (p->soft)
 		return 0;
-	p->look = md_look_new(p->ranges, p->nranges, 0, n < MOST_REGIONS ? n : MOST_REGIONS, err);
+	/*
+	 * Calls that the tree makes for us meanwhile find the CPU free that it was on: a thread in
+	 * the middle of a look would have them wait for up to 3 ms.
+	 */
+	spare_go(&away, p->tracks);
+	p->look = md_look_new(p->ranges, p->nranges, away.on ? (unsigned)CPU_COUNT(&away.all) : 0,
+			      n < MOST_REGIONS ? n : MOST_REGIONS, err);
+	spare_return(&away);
 	if (!p->look)
 		return -err->errnum;
 	return extents_reserve(&p->guards, 1024) < 0 || extents_reserve(&p->written, n) < 0

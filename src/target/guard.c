@@ -180,22 +180,6 @@ static int guard_resume(struct guard *g, struct err *err)
 	return 0;
 }
 
-/* What takes long while the tree runs: on a CPU that it is not on, if it can be helped. */
-static bool apart_begin(const struct guard *g, cpu_set_t *ret_all)
-{
-	const struct spare one = {.busy = 1};
-	cpu_set_t cpus;
-
-	return sched_getaffinity(0, sizeof(*ret_all), ret_all) == 0 &&
-	       spare_cpus(&one, g->tracks, &cpus) && sched_setaffinity(0, sizeof(cpus), &cpus) == 0;
-}
-
-static void apart_end(bool apart, const cpu_set_t *all)
-{
-	if (apart && sched_setaffinity(0, sizeof(*all), all) < 0)
-		pr_debug("back to %d CPUs: %m\n", CPU_COUNT(all));
-}
-
 /* While the tree runs: once more what is slow, or for the first time. */
 static int survey_again(struct guard *g, struct err *err)
 {
@@ -217,23 +201,26 @@ static int survey_again(struct guard *g, struct err *err)
 
 static int guard_survey_again(struct guard *g, struct err *err)
 {
-	cpu_set_t all;
-	bool apart = apart_begin(g, &all);
-	int ret = survey_again(g, err);
+	struct spare_away away;
+	int ret;
 
-	apart_end(apart, &all);
+	spare_go(&away, g->tracks);
+	ret = survey_again(g, err);
+	spare_return(&away);
 	return ret;
 }
 
 /* To give up what is tracked is a walk over all of it: 9 ms per GiB. */
 static void guard_untrack(struct guard *g)
 {
-	cpu_set_t all;
-	bool apart = g->dirty && apart_begin(g, &all);
+	struct spare_away away;
 
+	if (!g->dirty)
+		return;
+	spare_go(&away, g->tracks);
 	dirty_close(g->dirty);
 	g->dirty = NULL;
-	apart_end(apart, &all);
+	spare_return(&away);
 }
 
 static int guard_collect(struct guard *g, uint32_t leave_guards, struct err *err)

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "binlog/pr.h"
 #include "src/target/procfs.h"
 
 enum {
@@ -144,4 +145,20 @@ bool spare_cpus(const struct spare *s, const struct target_tracks *t, cpu_set_t 
 	if (some)
 		*ret = set;
 	return some;
+}
+
+void spare_go(struct spare_away *a, const struct target_tracks *t)
+{
+	const struct spare one = {.busy = 1};
+	cpu_set_t cpus;
+
+	a->on = sched_getaffinity(0, sizeof(a->all), &a->all) == 0 && spare_cpus(&one, t, &cpus) &&
+		sched_setaffinity(0, sizeof(cpus), &cpus) == 0;
+}
+
+void spare_return(struct spare_away *a)
+{
+	if (a->on && sched_setaffinity(0, sizeof(a->all), &a->all) < 0)
+		pr_debug("back to %d CPUs: %m\n", CPU_COUNT(&a->all));
+	a->on = false;
 }

@@ -35,4 +35,16 @@ bool spare_look(struct spare *s, const struct target_tracks *t);
  */
 bool spare_cpus(const struct spare *s, const struct target_tracks *t, cpu_set_t *ret);
 
+/*
+ * The calling thread, and those that it makes meanwhile, keep away from the CPU that most threads
+ * of the tree are on, if they can; until it returns.
+ */
+struct spare_away {
+	bool on;
+	cpu_set_t all;
+};
+
+void spare_go(struct spare_away *a, const struct target_tracks *t);
+void spare_return(struct spare_away *a);
+
 #endif

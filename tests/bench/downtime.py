@@ -53,17 +53,25 @@ def available_mib():
     return 0
 
 
+def steal_ms():
+    """What a hypervisor has taken of all CPUs so far."""
+    with open("/proc/stat") as f:
+        return int(f.readline().split()[8]) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
 def measured(ticker, tool):
     """One image, and what the victim has seen of it."""
     ticker.ask("reset")
     time.sleep(0.4)
     before = ticker.ask("read")
     ticker.ask("reset")
+    stolen = steal_ms()
     try:
         r = tool.run(ticker)
         seen = ticker.ask("read")
     finally:
         tool.tidy()
+    r["steal_ms"] = steal_ms() - stolen
     r["longest_ms"] = seen["longest_ns"] / 1e6
     r["p99_ms"] = seen["p99_ns"] / 1e6
     r["over_1ms"] = seen["over_1ms"]
@@ -142,6 +150,8 @@ class Bench:
 
     def table_line(self, name, s):
         text = f"  {name:14} longest {s['longest_ms']:9.2f} ms ({s['longest_ms_min']:.2f} to {s['longest_ms_max']:.2f})"
+        if s["steal_ms"]:
+            text += f", stolen {s['steal_ms']:.0f} ms"
         if "tool_ms" in s:
             text += f", by the tool {s['tool_ms']:.2f}"
         text += f"; p99 {s['p99_ms']:.2f} ms, lost {s.get('lost_percent', 0):.1f} %, wall {s['wall_s']:.2f} s"
@@ -163,7 +173,7 @@ class Bench:
 
     def sizes(self):
         for mib in self.args.sizes:
-            self.row("size", ["none", "precopy", "stop", "fork", "gcore", "criu"], mib, 100)
+            self.row("size", ["none", "precopy", "busy", "stop", "fork", "gcore", "criu"], mib, 100)
         middle = self.args.main
         pre, stop = self.got("size", middle, "precopy"), self.got("size", middle, "stop")
         if pre and stop:
@@ -185,7 +195,7 @@ class Bench:
     def rates(self):
         mib = self.args.main
         for rate in (0, 10, 500):
-            self.row("rate", ["none", "precopy", "stop", "fork"], mib, rate)
+            self.row("rate", ["none", "precopy", "busy", "stop", "fork"], mib, rate)
         pre, fork = self.got("rate", mib, "precopy"), self.got("rate", mib, "fork")
         if pre:
             self.bar(f"500 MB/s, {mib} MiB", pre["tool_ms"], 20, "ms")

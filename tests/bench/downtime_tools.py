@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 
@@ -117,11 +118,12 @@ class Tool:
 class Stasis(Tool):
     def __init__(self, name, place, program, *options):
         super().__init__(name, place)
-        self.program, self.options = program, options
+        self.program, self.options, self.last_wall_s = program, options, 1.0
 
     def run(self, ticker):
         words = [self.program, "dump", "-t", str(ticker.pid), "-D", self.dir, "-R", "--json", "--quiet", "--no-log"]
         wall, out, peak = run_watched(words + list(self.options))
+        self.last_wall_s = wall
         o = json.loads(out.strip().splitlines()[-1])
         r = {"wall_s": wall, "peak_mib": peak, "image_mib": o["image_bytes"] / 2**20}
         for key in ("frozen_ns", "freezing_ns", "collect_ns", "memory_ns", "commit_ns", "total_ns", "raw_bytes"):
@@ -173,6 +175,27 @@ class Nothing(Tool):
         return {"wall_s": 1.0}
 
 
+class Busy(Tool):
+    """The floor of long runs: nobody dumps the victim, but one other CPU is at work, copying memory.
+
+    It takes as long as the last run of @like. What the victim sees then is the machine: other programs, or a
+    hypervisor that gives its CPUs to somebody else ("steal_ms").
+    """
+
+    COPY = "a, b, t = bytearray(64 << 20), bytes(64 << 20), time.monotonic() + float(sys.argv[1])\n" \
+        "while time.monotonic() < t:\n    a[:] = b"
+
+    def __init__(self, name, place, like):
+        super().__init__(name, place)
+        self.like = like
+
+    def run(self, ticker):
+        seconds = max(1.0, self.like.last_wall_s)
+        code = "import os, sys, time\nos.sched_setaffinity(0, [max(os.sched_getaffinity(0))])\n" + self.COPY
+        subprocess.run([sys.executable, "-c", code, str(seconds)], check=True)
+        return {"wall_s": seconds}
+
+
 def has_precopy(program):
     p = subprocess.run([program, "dump", "--help"], stdout=subprocess.PIPE, check=False)
     return b"--tracking" in p.stdout
@@ -183,6 +206,7 @@ def make_tools(program, place, say):
     tools = {"none": Nothing("none", place), "fork": Fork("fork", place)}
     if has_precopy(program):
         tools["precopy"] = Stasis("precopy", place, program)
+        tools["busy"] = Busy("busy", place, tools["precopy"])
         tools["stop"] = Stasis("stop", place, program, "--tracking", "none")
     else:
         say("this stasis has no --tracking: no rows of pre-copy, and no bars")
