@@ -23,11 +23,14 @@ enum {
 	SLICE = 64 << 20,
 	/* Between two ranges of a slice; what lies there takes time, too. */
 	GAP = 1 << 20,
+	/* In one slice: each takes half a microsecond, whatever is in it. */
+	MOST_RANGES = 64,
 	MOST_LOOKERS = 16,
 };
 
 struct slice {
 	int pid;
+	unsigned ranges;
 	uint64_t start, end;
 	/* by the thread that looked at it: up to @seen these regions are not clean */
 	uint64_t seen;
@@ -74,7 +77,8 @@ static int slice_add(struct md_look *l, int pid, uint64_t start, uint64_t end)
 		l->v = v;
 		l->room = room;
 	}
-	l->v[l->n++] = (struct slice){.pid = pid, .start = start, .end = end, .seen = start};
+	l->v[l->n++] =
+		(struct slice){.pid = pid, .ranges = 1, .start = start, .end = end, .seen = start};
 	return 0;
 }
 
@@ -97,8 +101,10 @@ static int slices_make(struct md_look *l, const struct md_range *r, size_t n)
 		if (r[i].fd != -1 || r[i].pick != MD_PICK_TRACKED)
 			continue;
 		if (last && last->pid == r[i].pid && start >= last->end &&
-		    start - last->end <= GAP && end - last->start <= SLICE) {
+		    start - last->end <= GAP && end - last->start <= SLICE &&
+		    last->ranges < MOST_RANGES) {
 			last->end = end;
+			last->ranges++;
 			continue;
 		}
 		for (; start < end; start += SLICE)

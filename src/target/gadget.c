@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -15,18 +16,13 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "src/target/idmap.h"
+#include "src/target/mapquery.h"
 #include "src/target/procfs.h"
 
 enum {
 	CHUNK = 256 << 10,
 	SCAN_MAX = 64 << 20, /* bytes of one file that are searched */
 	GADGET_MAX = 16,     /* no pattern is longer */
-};
-
-struct mapping {
-	uint64_t start, end, pgoff, dev, ino;
-	bool read, write, exec, shared;
-	const char *name;
 };
 
 /* What a file's code holds, by device and inode: libc is the same in 500 processes. */
@@ -200,16 +196,58 @@ static bool find(pid_t pid, bool still, struct gadgets *ret)
 	return true;
 }
 
+/* What was found while it ran, by pid: what is true of it still need not be searched for. */
+static struct {
+	struct idmap by_pid;
+	struct gadgets *v;
+	uint32_t n, room;
+} learned;
+
+static bool runs_at(pid_t pid, uint64_t pc, const struct arch_gadget *g)
+{
+	char name[4096];
+	struct mapping m;
+
+	return map_query(pid, pc, &m, name, sizeof(name)) == 0 && m.exec && m.read &&
+	       verify(pid, pc, g);
+}
+
 bool gadgets_find(pid_t pid, struct gadgets *ret)
 {
+	uint32_t i;
+
+	if (idmap_get(&learned.by_pid, (uint64_t)pid, &i) &&
+	    runs_at(pid, learned.v[i].syscall_pc, arch_inject.syscall_ret) &&
+	    runs_at(pid, learned.v[i].sigreturn_pc, arch_inject.sigreturn)) {
+		*ret = learned.v[i];
+		return true;
+	}
 	return find(pid, true, ret);
 }
 
 void gadgets_learn(pid_t pid)
 {
-	struct gadgets drop;
+	struct gadgets g;
+	uint32_t i;
 
-	find(pid, false, &drop);
+	if (!find(pid, false, &g))
+		return;
+	if (idmap_get(&learned.by_pid, (uint64_t)pid, &i)) {
+		learned.v[i] = g;
+		return;
+	}
+	if (learned.n == learned.room) {
+		uint32_t room = learned.room ? 2 * learned.room : 16;
+		struct gadgets *v = realloc(learned.v, room * sizeof(*v));
+
+		if (!v)
+			return;
+		learned.v = v;
+		learned.room = room;
+	}
+	/* Not remembered, it is searched for. */
+	if (idmap_put(&learned.by_pid, (uint64_t)pid, learned.n) == 0)
+		learned.v[learned.n++] = g;
 }
 
 /* A thread's own stack: the main stack, or one that has the thread's pointer at its upper end. */
@@ -240,6 +278,14 @@ static bool all_zero(pid_t pid, uint64_t addr, size_t len)
 	return true;
 }
 
+/* Where the thread's stack is its own beyond doubt, @below is right. */
+static bool fits(pid_t pid, const struct mapping *m, const void *prstatus, uint64_t sp,
+		 uint64_t below)
+{
+	return m->read && m->write && !m->shared && sp > m->start && sp <= m->end &&
+	       below >= m->start && below < sp && own_stack(pid, m, prstatus);
+}
+
 uint64_t gadget_stack(pid_t pid, const void *prstatus, uint64_t sp, size_t len)
 {
 	uint64_t below = (sp - arch_inject.red_zone - len) & ~63ULL;
@@ -249,13 +295,14 @@ uint64_t gadget_stack(pid_t pid, const void *prstatus, uint64_t sp, size_t len)
 	char buf[16384];
 	char *line;
 
+	if (map_query(pid, sp - 1, &m, buf, sizeof(buf)) == 0 && fits(pid, &m, prstatus, sp, below))
+		return below;
 	if (procfs_lines_open(&l, buf, sizeof(buf), "/proc/%d/maps", pid) < 0)
 		return 0;
 	while ((line = procfs_lines_next(&l))) {
 		if (!parse_mapping(line, &m) || !m.read || !m.write || m.shared)
 			continue;
-		if (sp > m.start && sp <= m.end && below >= m.start && below < sp &&
-		    own_stack(pid, &m, prstatus)) {
+		if (fits(pid, &m, prstatus, sp, below)) {
 			procfs_lines_close(&l);
 			return below;
 		}

@@ -19,7 +19,10 @@ struct gadgets {
 /* False when the process, which stands still, has no such code. Remembers where files have it. */
 bool gadgets_find(pid_t pid, struct gadgets *ret);
 
-/* While it runs, and may call exec: what its files have, for gadgets_find(). */
+/*
+ * While it runs, and may call exec: what its files have, and where it has it, for gadgets_find(),
+ * which looks whether that holds and need not read the list of all mappings then.
+ */
 void gadgets_learn(pid_t pid);
 
 /*

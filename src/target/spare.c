@@ -41,29 +41,38 @@ static void each_thread(const struct target_tracks *t, void (*fn)(void *arg, pid
 	}
 }
 
+struct delays {
+	uint64_t sum;
+	unsigned nthreads;
+};
+
 /* What it has waited for a CPU (CONFIG_SCHED_INFO): it wants that, too. */
 static void add_delay(void *arg, pid_t pid, pid_t tid)
 {
-	uint64_t *sum = arg, cpu, delay;
+	struct delays *d = arg;
+	uint64_t cpu, delay;
 	char text[64];
 	const char *p = text;
 
+	d->nthreads++;
 	if (procfs_read(text, sizeof(text), "/proc/%d/task/%d/schedstat", pid, tid) > 0 &&
 	    procfs_dec(&p, &cpu) && *p++ == ' ' && procfs_dec(&p, &delay))
-		*sum += delay;
+		d->sum += delay;
 }
 
 /* Of all threads of a process, those that have ended among them; exact, not in ticks. */
-static uint64_t wanted_ns(const struct target_tracks *t)
+static uint64_t wanted_ns(const struct target_tracks *t, unsigned *ret_nthreads)
 {
+	struct delays d = {0};
 	uint64_t sum = 0;
 	clockid_t clock;
 
 	for (uint32_t i = 0; i < t->n; i++)
 		if (clock_getcpuclockid((pid_t)t->v[i].pid, &clock) == 0)
 			sum += clock_ns(clock);
-	each_thread(t, add_delay, &sum);
-	return sum;
+	each_thread(t, add_delay, &d);
+	*ret_nthreads = d.nthreads;
+	return sum + d.sum;
 }
 
 static void add_running(void *arg, pid_t pid, pid_t tid)
@@ -77,6 +86,7 @@ static void add_running(void *arg, pid_t pid, pid_t tid)
 bool spare_look(struct spare *s, const struct target_tracks *t)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC), wanted;
+	unsigned nthreads;
 	const uint64_t passed = s->wall_ns ? now - s->wall_ns : FIRST_NS;
 
 	if (s->known && passed < AGAIN_NS)
@@ -87,7 +97,7 @@ bool spare_look(struct spare *s, const struct target_tracks *t)
 		nanosleep(&rest, NULL);
 		now = clock_ns(CLOCK_MONOTONIC);
 	}
-	wanted = wanted_ns(t);
+	wanted = wanted_ns(t, &nthreads);
 	/* Less than before: a process or a thread has ended. */
 	if (s->wall_ns && wanted >= s->wanted_ns) {
 		unsigned running = 0;
@@ -100,6 +110,9 @@ bool spare_look(struct spare *s, const struct target_tracks *t)
 				     0.75);
 		if (s->busy < running)
 			s->busy = running;
+		/* A wait that began before counts now, all of it; but no thread is on two CPUs. */
+		if (s->busy > nthreads && nthreads < MOST_THREADS)
+			s->busy = nthreads;
 		s->known = true;
 	}
 	s->wall_ns = now;

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "src/target/spare.h"
 #include "tests/unit/target/child.h"
 
@@ -71,6 +72,7 @@ static void test_use(void **state)
 	assert_int_equal(s.busy, 1);
 	/* Within a moment there is nothing new. */
 	s.busy = 7;
+	s.wall_ns = clock_ns(CLOCK_MONOTONIC);
 	assert_false(spare_look(&s, &tracks));
 	assert_int_equal(s.busy, 7);
 	child_end(&c);
