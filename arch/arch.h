@@ -2,13 +2,14 @@
 /*
  * One CPU as data: register sets, where pc and sp are. The only interface of arch/.
  *
- * Data (regs.c) of every CPU is in every build, because `stasis show` opens any image; code
- * (inject.c) only for the host. What a CPU lacks is a NULL hook, tested in the one place that calls
- * it.
+ * Data (regs.c) of every CPU is in every build, because `stasis show` opens any image; so is what
+ * looks at register sets of an image without asking the CPU (fit.c). Code (inject.c) only for the
+ * host. What a CPU lacks is a NULL hook, tested in the one place that calls it.
  *
  * Porting checklist: a folder with regs.c (register sets and offsets, no ptrace header, builds on
- * every host) and inject.c (host only); one row in arch.c; a march number for CRIU's core entry;
- * the batch loop proved by tests/unit/target and the kill test.
+ * every host), fit.c (which sets of an image may be written, likewise) and inject.c (host only);
+ * one row in arch.c; a march number for CRIU's core entry; the batch loop proved by
+ * tests/unit/target and the kill test.
  */
 #ifndef ARCH_ARCH_H
 #define ARCH_ARCH_H
@@ -294,6 +295,11 @@ struct arch_inject {
 	 * but it may be given one.
 	 */
 	int64_t (*regset_fit)(const struct arch_set *set, const struct arch_set *has, uint8_t *ret);
+	/*
+	 * Why @set, whose length is one that the list has, is none that any thread could have, as
+	 * what a sentence about it goes on with; NULL: it may be one. NULL: all of them may.
+	 */
+	const char *(*set_wrong)(const struct arch_set *set);
 	uint32_t red_zone; /* bytes below the stack pointer that are the program's own */
 
 	/* What frame() is made of beside NT_PRSTATUS, at most ARCH_FRAME_NOTES; ends with 0. */

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-#include "arch/arch.h"
+#include "arch/aarch64/sve.h"
+#include "arch/fit.h"
 
 /* struct user_pt_regs, and the set with the call's number behind it. */
 struct regs {
@@ -48,7 +49,6 @@ enum what {
 };
 
 enum {
-	SVE_HEAD = 16, /* of the record, and of the register set */
 	SVE_FLAG_SM = 1,
 	PSTATE_KEPT = 1 << 12 | 1 << 24, /* SSBS, DIT */
 	NR_RESTART_SYSCALL = 128,
@@ -300,34 +300,13 @@ static void aarch64_set_ret(void *prstatus, int64_t value)
 
 /* --- vector registers ------------------------------------------------------------------------- */
 
-/* struct user_sve_header */
-struct sve_header {
-	uint32_t len, max_len;
-	uint16_t vl, max_vl, flags, reserved;
-};
-
-enum { SVE_REGS = 1 /* SVE_PT_REGS_SVE */, VL_MAX = 256 };
-
-static bool sve_header(const struct arch_set *set, struct sve_header *ret)
-{
-	if (set->len < sizeof(*ret))
-		return false;
-	memcpy(ret, set->data, sizeof(*ret));
-	return ret->vl && ret->vl % 16 == 0 && ret->vl <= VL_MAX;
-}
-
-/* Z, P and FFR without FPSR and FPCR. */
-static uint32_t sve_regs_len(uint32_t vl)
-{
-	return 32 * vl + 17 * (vl / 8);
-}
-
 static bool is_sve(const struct arch_set *set)
 {
 	struct sve_header h;
 
-	return (set->note == NT_ARM_SVE || set->note == NT_ARM_SSVE) && sve_header(set, &h) &&
-	       (h.flags & SVE_REGS) && set->len >= SVE_HEAD + sve_regs_len(h.vl) + 8;
+	return (set->note == NT_ARM_SVE || set->note == NT_ARM_SSVE) &&
+	       aarch64_sve_header(set, &h) && (h.flags & SVE_REGS) &&
+	       set->len >= SVE_HEAD + aarch64_sve_regs_len(h.vl) + 8;
 }
 
 /* Low halves and status as a frame has them. FPSR and FPCR follow the registers, 16-aligned. */
@@ -336,10 +315,10 @@ static void fp_of_sve(struct fpsimd *fp, const struct arch_set *set)
 	uint32_t end;
 	struct sve_header h;
 
-	sve_header(set, &h);
+	aarch64_sve_header(set, &h);
 	for (unsigned i = 0; i < 32; i++)
 		memcpy(fp->v + 16 * i, set->data + SVE_HEAD + i * h.vl, 16);
-	end = (SVE_HEAD + sve_regs_len(h.vl) + 15) & ~15u;
+	end = (SVE_HEAD + aarch64_sve_regs_len(h.vl) + 15) & ~15u;
 	if (set->len < end + 8)
 		return;
 	memcpy(&fp->fpsr, set->data + end, 4);
@@ -356,8 +335,8 @@ static size_t put_sve(uint8_t *buf, size_t room, const struct arch_set *set)
 	struct sve_header h;
 	uint32_t regs;
 
-	sve_header(set, &h);
-	regs = sve_regs_len(h.vl);
+	aarch64_sve_header(set, &h);
+	regs = aarch64_sve_regs_len(h.vl);
 	head.len = (SVE_HEAD + regs + 15) & ~15u;
 	head.vl = h.vl;
 	head.flags = set->note == NT_ARM_SSVE ? SVE_FLAG_SM : 0;
@@ -473,84 +452,6 @@ static int64_t aarch64_boot_ret(const void *prstatus)
 	return (int64_t)load(prstatus).x[19];
 }
 
-/* --- sets of an image ------------------------------------------------------------------------- */
-
-static bool all_zero(const uint8_t *p, size_t len)
-{
-	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
-}
-
-/* As many registers as this CPU has; the others must be unused. */
-static int64_t fit_hardware_stops(const struct arch_set *set, const struct arch_set *has,
-				  uint8_t *ret)
-{
-	enum { HEAD = 8, PAIR = 16 };
-	uint32_t len;
-
-	if (has->len < HEAD || set->len < HEAD)
-		return -EBADMSG;
-	len = HEAD + PAIR * has->data[0];
-	if (len > has->len)
-		len = has->len;
-	if (set->len > len && !all_zero(set->data + len, set->len - len))
-		return -EBADMSG;
-	memset(ret, 0, len);
-	/* dbg_info is the CPU's own. */
-	memcpy(ret, has->data, HEAD);
-	memcpy(ret + HEAD, set->data + HEAD, (set->len < len ? set->len : len) - HEAD);
-	return all_zero(ret + HEAD, len - HEAD) && all_zero(has->data + HEAD, has->len - HEAD)
-		       ? 0
-		       : (int64_t)len;
-}
-
-static int64_t aarch64_regset_fit(const struct arch_set *set, const struct arch_set *has,
-				  uint8_t *ret)
-{
-	struct sve_header h;
-
-	switch (set->note) {
-	case NT_ARM_PAC_MASK:
-		return 0;
-	case NT_ARM_HW_BREAK:
-	case NT_ARM_HW_WATCH:
-		return fit_hardware_stops(set, has, ret);
-	case NT_ARM_ZT:
-		/* Written, it would switch the matrix on; where that is on it has been zeroed. */
-		if (set->len == has->len && all_zero(set->data, set->len))
-			return 0;
-		break;
-	case NT_ARM_SSVE:
-		/* Written, it would switch streaming mode on. */
-		if (!sve_header(set, &h))
-			return -EBADMSG;
-		if (!(h.flags & SVE_REGS))
-			return 0;
-		memcpy(ret, set->data, set->len);
-		return set->len;
-	case NT_ARM_SVE:
-		if (!sve_header(set, &h))
-			return -EBADMSG;
-		memcpy(ret, set->data, set->len);
-		return set->len;
-	case NT_ARM_ZA:
-		if (set->len < sizeof(h))
-			return -EBADMSG;
-		memcpy(ret, set->data, set->len);
-		return set->len;
-	case NT_ARM_TLS:
-		/* Without SME there is one word. */
-		if (set->len > has->len && !all_zero(set->data + has->len, set->len - has->len))
-			return -EBADMSG;
-		memcpy(ret, has->data, has->len);
-		memcpy(ret, set->data, set->len < has->len ? set->len : has->len);
-		return has->len;
-	}
-	if (set->len != has->len)
-		return -EBADMSG;
-	memcpy(ret, set->data, set->len);
-	return set->len;
-}
-
 const struct arch_inject arch_inject = {
 	.elf_machine = EM_AARCH64,
 	.prstatus_len = PRSTATUS_LEN,
@@ -568,6 +469,7 @@ const struct arch_inject arch_inject = {
 	.call_code_len = 4,
 	.set_ret = aarch64_set_ret,
 	.regset_fit = aarch64_regset_fit,
+	.set_wrong = aarch64_set_wrong,
 	.frame_notes = frame_notes,
 	.frame = aarch64_frame,
 	.lost_notes = lost_notes,

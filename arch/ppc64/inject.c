@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-#include "arch/arch.h"
+#include "arch/fit.h"
 
 /* Words of struct pt_regs. */
 enum {
@@ -28,7 +28,7 @@ enum {
 	SOFTE
 };
 enum { TRAP = 40, NKEPT, NREGS = 48, TRAP_SC = 0xc00, TRAP_SCV = 0x3000 };
-enum { NT_DSCR = 0x105, NT_DEXCR = 0x111 /* Linux 6.6 */ };
+enum { NT_DSCR = 0x105 };
 
 #define CR0_SO 0x10000000ull
 
@@ -290,18 +290,6 @@ static bool ppc64_wait_again(void *prstatus, bool look)
 	if (!look)
 		ppc64_set_ret(prstatus, -ERESTARTNOHAND);
 	return true;
-}
-
-static int64_t ppc64_regset_fit(const struct arch_set *set, const struct arch_set *has,
-				uint8_t *ret)
-{
-	/* The kernel has no way to write it. */
-	if (set->note == NT_DEXCR)
-		return 0;
-	if (set->len != has->len)
-		return -EBADMSG;
-	memcpy(ret, set->data, set->len);
-	return set->len;
 }
 
 /* "li r0, NUMBER" as it comes in the eight instructions that end with the call's. */

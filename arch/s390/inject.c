@@ -8,7 +8,7 @@
 #include <sys/auxv.h>
 #include <sys/syscall.h>
 
-#include "arch/arch.h"
+#include "arch/fit.h"
 
 /* A thread's state: NT_PRSTATUS, and NT_S390_SYSTEM_CALL behind it. */
 struct state {
@@ -295,39 +295,6 @@ static bool s390_wait_again(void *prstatus, bool look)
 	return true;
 }
 
-/*
- * Reserved bits are zero, and of the ways to round 4 to 6 are none. Linux 6.1 refuses others; 6.12
- * takes them, but not as they are.
- */
-static bool fpc_valid(const uint8_t *fpregs)
-{
-	uint32_t fpc, rounding;
-
-	memcpy(&fpc, fpregs, sizeof(fpc));
-	rounding = fpc & 7;
-	return !(fpc & ~0xfcfcff77u) && (rounding < 4 || rounding == 7);
-}
-
-static int64_t s390_regset_fit(const struct arch_set *set, const struct arch_set *has, uint8_t *ret)
-{
-	uint32_t room = has->len;
-
-	switch (set->note) {
-	case NT_S390_LAST_BREAK:
-	case NT_S390_TDB:
-		return 0; /* the kernel alone writes these */
-	case NT_S390_GS_CB:
-	case NT_S390_GS_BC:
-	case NT_S390_RI_CB: /* a thread has none before its first use */
-		room = set->note == NT_S390_RI_CB ? 64 : 32;
-		break;
-	}
-	if (set->len != room || (set->note == NT_FPREGSET && !fpc_valid(set->data)))
-		return -EBADMSG;
-	memcpy(ret, set->data, set->len);
-	return set->len;
-}
-
 /* "svc NUMBER", or "svc 0" with the number in r1 */
 enum { CALL_CODE = 2, SVC = 0x0a };
 
@@ -468,6 +435,7 @@ const struct arch_inject arch_inject = {
 	.call_code_len = CALL_CODE,
 	.set_ret = s390_set_ret,
 	.regset_fit = s390_regset_fit,
+	.set_wrong = s390_set_wrong,
 	.red_zone = 0,
 	.frame_notes = frame_notes,
 	.frame = s390_frame,

@@ -7,7 +7,7 @@
 
 #include "arch/x86/features.h"
 
-enum { XCR0_OFF = 464, XSTATE_BV_OFF = 512, XSAVE_MIN = 576, ECX_OSXSAVE = 1 << 27 };
+enum { XCR0_OFF = 464, XSTATE_BV_OFF = 512, ECX_OSXSAVE = 1 << 27 };
 
 /* By bit of XCR0: Intel SDM vol. 1 13.1. */
 static const char *const components[] = {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* x86-64: a system call into registers and its result out, and the code that makes many. */
 #include <assert.h>
-#include <cpuid.h>
 #include <elf.h>
 #include <errno.h>
 #include <signal.h>
@@ -129,8 +128,6 @@ enum {
 	UC_FP_XSTATE = 1,
 	UC_SIGCONTEXT_SS = 2,
 	UC_STRICT_RESTORE_SS = 4,
-	FX_LEN = 512,
-	XHDR_LEN = 64,
 	SW_OFF = 464, /* struct _fpx_sw_bytes */
 	XSTATE_MAGIC1 = 0x46505853,
 	XSTATE_MAGIC2 = 0x46505845,
@@ -253,50 +250,6 @@ static bool x86_wait_again(void *prstatus, bool look)
 	return true;
 }
 
-/* Where each component of a standard XSAVE image lies; len 0: this CPU does not have it. */
-struct component {
-	uint32_t off, len;
-};
-
-/*
- * Of one in @bits, else none. Asked once, and of none that nobody has: in a virtual machine each
- * CPUID is a trip to the hypervisor, tens of microseconds, and the first one may be asked while the
- * target stands still.
- */
-static struct component component_of(uint64_t bits, unsigned i)
-{
-	static struct component table[63];
-	static uint64_t known;
-	unsigned a, b, c, d;
-
-	if (!(bits >> i & 1))
-		return (struct component){0};
-	if (!(known & 1ull << i) && __get_cpuid_count(0xd, i, &a, &b, &c, &d))
-		table[i] = (struct component){b, a};
-	known |= 1ull << i;
-	return table[i];
-}
-
-/*
- * Length of a standard-format XSAVE image that holds the components in @bv, 0 when this CPU does
- * not have them. The frame is cut to it: the kernel refuses one longer than the thread's own
- * (which has no AMX tiles before their first use, while GETREGSET always shows room for them).
- */
-static uint32_t xstate_frame_len(uint64_t bv, size_t xstate_len)
-{
-	uint32_t len = FX_LEN + XHDR_LEN;
-
-	for (unsigned i = 2; i < 63; i++) {
-		struct component c = component_of(bv, i);
-
-		if (bv >> i & 1 && (!c.len || c.off + c.len > xstate_len))
-			return 0;
-		if (c.off + c.len > len)
-			len = c.off + c.len;
-	}
-	return len;
-}
-
 /* Returns its length with the closing magic, 0 when it does not fit. */
 static size_t frame_xstate(uint8_t *buf, size_t room, const uint8_t *xstate, size_t xstate_len)
 {
@@ -307,7 +260,7 @@ static size_t frame_xstate(uint8_t *buf, size_t room, const uint8_t *xstate, siz
 	if (xstate_len < FX_LEN + XHDR_LEN)
 		return 0;
 	memcpy(&bv, xstate + FX_LEN, sizeof(bv));
-	len = xstate_frame_len(bv, xstate_len);
+	len = x86_xstate_len(bv, xstate_len);
 	if (!len || len + sizeof(magic2) > room)
 		return 0;
 	extended = len + (uint32_t)sizeof(magic2);
@@ -322,66 +275,6 @@ static size_t frame_xstate(uint8_t *buf, size_t room, const uint8_t *xstate, siz
 	memcpy(buf + SW_OFF + 16, &len, 4);
 	memcpy(buf + len, &magic2, 4);
 	return len + sizeof(magic2);
-}
-
-/* Where CPUs with MPX have them, and a set that is made of an image of CRIU. */
-static const struct {
-	uint16_t bit, off;
-} wide_places[] = {{2, 576}, {3, 960}, {4, 1024}, {5, 1088}, {6, 1152}, {7, 1664}, {9, 2688}};
-
-enum { NPLACES = sizeof(wide_places) / sizeof(wide_places[0]), XCR0_OFF = 464 };
-
-/* Whether an area of @len bytes has its components there, which this CPU has elsewhere. */
-static bool is_wide(const uint8_t *data, size_t len)
-{
-	uint32_t end = FX_LEN + XHDR_LEN;
-	bool same = true;
-	uint64_t xcr0;
-
-	memcpy(&xcr0, data + XCR0_OFF, sizeof(xcr0));
-	for (unsigned i = 0; i < NPLACES; i++) {
-		struct component c = component_of(xcr0, wide_places[i].bit);
-
-		if (!c.len)
-			continue;
-		end = wide_places[i].off + c.len;
-		same = same && c.off == wide_places[i].off;
-	}
-	return !same && end == len;
-}
-
-/* Each component from there to its place on this CPU. */
-static void move_components(uint64_t bv, const uint8_t *data, uint8_t *ret, size_t room)
-{
-	memset(ret, 0, room);
-	memcpy(ret, data, FX_LEN + XHDR_LEN);
-	for (unsigned i = 0; i < NPLACES; i++) {
-		struct component c = component_of(bv, wide_places[i].bit);
-
-		memcpy(ret + c.off, data + wide_places[i].off, c.len);
-	}
-}
-
-static int64_t x86_regset_fit(const struct arch_set *set, const struct arch_set *has, uint8_t *ret)
-{
-	uint64_t bv;
-
-	if (set->note == NT_X86_XSTATE) {
-		if (set->len < FX_LEN + XHDR_LEN || has->len < FX_LEN + XHDR_LEN)
-			return -EBADMSG;
-		memcpy(&bv, set->data + FX_LEN, sizeof(bv));
-		if (!xstate_frame_len(bv, set->len) || !xstate_frame_len(bv, has->len))
-			return -EBADMSG;
-		if (is_wide(set->data, set->len)) {
-			move_components(bv, set->data, ret, has->len);
-			return has->len;
-		}
-	} else if (set->len != has->len) {
-		return -EBADMSG;
-	}
-	memset(ret, 0, has->len);
-	memcpy(ret, set->data, set->len < has->len ? set->len : has->len);
-	return has->len;
 }
 
 /* "mov $NUMBER, %eax; syscall", as C libraries have it */
@@ -582,6 +475,7 @@ const struct arch_inject arch_inject = {
 	.call_code_len = CALL_CODE,
 	.set_ret = x86_set_ret,
 	.regset_fit = x86_regset_fit,
+	.set_wrong = x86_set_wrong,
 	.red_zone = 128,
 	.frame_notes = frame_notes,
 	.frame = x86_frame,

@@ -10,6 +10,7 @@
 
 #include "arch/arch.h"
 #include "src/ops/restore.h"
+#include "src/target/put.h"
 
 enum {
 	FEATURES_LEN = 192,
@@ -92,20 +93,121 @@ static int check_vectors(const struct restore *r, const struct m_thread *t,
 	return -EOPNOTSUPP;
 }
 
+/* Whose CPU's set @note is, when it is none of this one's; NULL: nobody knows. */
+static const struct arch_desc *another(uint32_t note, const struct arch_regset **ret)
+{
+	static const struct arch_desc *const all[] = {&arch_x86_64, &arch_aarch64, &arch_ppc64,
+						      &arch_s390};
+
+	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		for (const struct arch_regset *a = all[i]->regsets; a->note; a++)
+			if (a->note == note) {
+				*ret = a;
+				return all[i];
+			}
+	return NULL;
+}
+
 static int check_set(const struct restore *r, const struct m_thread *t, const struct m_regset *set,
 		     struct err *err)
 {
+	const struct arch_set s = {set->note, set->len, set->data};
 	const struct arch_regset *a = known(set->note);
+	const struct arch_desc *of = a ? NULL : another(set->note, &a);
+	const char *wrong = NULL;
+	int ret;
 
+	if (of)
+		return err_fail(err, EOPNOTSUPP, ERR_ABI,
+				"%s (%#x) of thread %u is a register set of another CPU: %s",
+				a->name, set->note, t->tid, of->name);
 	if (!set->len || (a && (a->size ? set->len != a->size : set->len > a->max_size)))
 		return err_fail(
 			err, EBADMSG, ERR_IMAGE,
 			"%s (%#x) of thread %u has %u bytes, which no such register set has",
 			a ? a->name : "a register set", set->note, t->tid, set->len);
-	return check_vectors(r, t, set, err);
+	ret = check_vectors(r, t, set, err);
+	if (ret == 0 && arch_inject.set_wrong)
+		wrong = arch_inject.set_wrong(&s);
+	return wrong ? err_fail(err, EBADMSG, ERR_IMAGE, "%s (%#x) of thread %u %s",
+				a ? a->name : "a register set", set->note, t->tid, wrong)
+		     : ret;
 }
 
-static int check_thread(const struct restore *r, const struct m_thread *t, struct err *err)
+/* --- shadow stacks -----------------------------------------------------------------------------
+ */
+
+enum { FEATURE_ON = 1 /* ARCH_SHSTK_SHSTK */ };
+
+/* Whose mappings a process has. */
+static const struct m_mm *mm_of(const struct model *m, const struct m_proc *p)
+{
+	for (uint32_t i = 0; p->shares_vm && i < m->nprocs; i++)
+		if (m->procs[i].vm_id == p->vm_id && !m->procs[i].shares_vm &&
+		    m->procs[i].state != M_DEAD)
+			return &m->procs[i].mm;
+	return &p->mm;
+}
+
+/* One that is empty has its pointer at the end. */
+static bool in_shadow_stack(const struct m_mm *mm, uint64_t pointer)
+{
+	for (uint32_t i = 0; i < mm->nvmas; i++) {
+		const struct m_vma *v = &mm->vmas[i];
+
+		if (v->flags & M_VMF_SHSTK && v->start <= pointer && pointer <= v->end)
+			return pointer % sizeof(uint64_t) == 0;
+	}
+	return false;
+}
+
+/* Whether @set has the pointer of one that is on. */
+static bool is_on(const struct arch_shadow *s, const struct m_regset *set)
+{
+	uint64_t features;
+
+	if (!set || set->len < s->pointer_off + sizeof(uint64_t))
+		return false;
+	memcpy(&features, set->data, sizeof(features));
+	return !s->on || features & s->on;
+}
+
+/* The CPU ends a thread whose pointer points elsewhere at its first return. */
+static int check_shadow(const struct restore *r, const struct m_proc *p, const struct m_thread *t,
+			struct err *err)
+{
+	const struct arch_shadow *s = arch_inject.shadow;
+	const struct m_regset *set = s ? model_regset(t, s->note) : NULL;
+	uint64_t pointer;
+
+	if (!s || (!is_on(s, set) && !(t->shadow & FEATURE_ON)))
+		return 0;
+	if (s->nr && is_on(s, set) != !!(t->shadow & FEATURE_ON))
+		return err_fail(err, EBADMSG, ERR_IMAGE, "%s (%#x) of thread %u: %s",
+				known(s->note)->name, s->note, t->tid,
+				set ? "the pointer of a shadow stack that is not on"
+				    : "a shadow stack is on and has no pointer");
+	memcpy(&pointer, set->data + s->pointer_off, sizeof(pointer));
+	if (!in_shadow_stack(mm_of(r->model, p), pointer))
+		return err_fail(err, EBADMSG, ERR_IMAGE,
+				"%s (%#x) of thread %u points to %#" PRIx64
+				", where the image has no shadow stack",
+				known(s->note)->name, s->note, t->tid, pointer);
+	if (put_has_shadow())
+		return 0;
+	err_fail(err, EOPNOTSUPP, ERR_ABI,
+		 "thread %u has a shadow stack, which this CPU or its kernel does not have",
+		 t->tid);
+	err_hint(err, "no program can take it away from one that runs: restore it where `stasis "
+		      "check` lists shadow stacks");
+	return -EOPNOTSUPP;
+}
+
+/* --- all of it ----------------------------------------------------------------------------------
+ */
+
+static int check_thread(const struct restore *r, const struct m_proc *p, const struct m_thread *t,
+			struct err *err)
 {
 	const struct arch_regset *gp = arch_host()->regsets;
 	int ret = 0;
@@ -123,7 +225,7 @@ static int check_thread(const struct restore *r, const struct m_thread *t, struc
 					t->regsets[i].note);
 		ret = check_set(r, t, &t->regsets[i], err);
 	}
-	return ret;
+	return ret < 0 ? ret : check_shadow(r, p, t, err);
 }
 
 static int check_proc(const struct restore *r, const struct m_proc *p, struct err *err)
@@ -135,7 +237,7 @@ static int check_proc(const struct restore *r, const struct m_proc *p, struct er
 	/* Of a leader that ended before its threads nothing is left. */
 	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++)
 		if (i || p->threads[i].nregsets)
-			ret = check_thread(r, &p->threads[i], err);
+			ret = check_thread(r, p, &p->threads[i], err);
 	return ret;
 }
 

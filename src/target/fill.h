@@ -24,8 +24,14 @@
 #ifndef TARGET_FILL_H
 #define TARGET_FILL_H
 
+#include <sys/syscall.h>
+
 #include "src/target/make.h"
 #include "src/target/spawn.h"
+
+#ifndef SYS_map_shadow_stack
+#define SYS_map_shadow_stack 453 /* Linux 6.6, the same number on every CPU */
+#endif
 
 /* Is the kernel's vdso of the size that the image's processes had? ERR_UNSUPPORTED if not. */
 int fill_check_vdso(const struct spawn *s, const struct m_proc *p, struct err *err);

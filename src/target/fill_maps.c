@@ -201,10 +201,6 @@ static bool was_writable(const struct m_vma *v)
 	       !(v->prot & PROT_WRITE) && !(v->flags & M_VMF_HUGETLB);
 }
 
-#ifndef SYS_map_shadow_stack
-#define SYS_map_shadow_stack 453 /* Linux 6.6, the same number on every CPU */
-#endif
-
 /* Written by calls alone, and from outside by /proc/PID/mem; contents come later. */
 static void map_shadow_stack(struct script *script, const struct m_vma *v, struct err *err)
 {

@@ -120,6 +120,8 @@ int put_sched(struct remote *r, const struct m_proc *p, struct err *err);
  * known by its contents to the next restore, which leaves it out.
  */
 int put_shadow(struct remote *r, const struct m_proc *p, struct err *err);
+/* Whether this kernel maps shadow stacks, on this CPU. */
+bool put_has_shadow(void);
 
 /* --- put_signals.c ---------------------------------------------------------------------------- */
 

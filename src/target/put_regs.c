@@ -65,22 +65,39 @@ static int general(const struct m_thread *t, uint8_t prstatus[ARCH_PRSTATUS_MAX]
 	return 0;
 }
 
+/* A segment, an address or a bit that no program has. */
+static int refused(const char *name, uint32_t note, uint32_t tid, int errnum, struct err *err)
+{
+	if (errnum != EIO && errnum != EINVAL && errnum != EFAULT)
+		return err_set(err, errnum, "set %s (%#x) of thread %u", name, note, tid);
+	return err_fail(err, EBADMSG, ERR_IMAGE,
+			"%s (%#x) of thread %u: the kernel refuses what the image has there: %s",
+			name, note, tid, strerrordesc_np(errnum));
+}
+
 static int put_set(const struct m_thread *t, const struct m_regset *set, struct err *err)
 {
 	static uint8_t now[ARCH_REGSET_MAX], buf[ARCH_REGSET_MAX];
 	const struct arch_set want = {set->note, set->len, set->data};
 	struct iovec iov = {now, sizeof(now)};
+	const char *wrong;
 	int64_t len;
 
 	if (ptrace(PTRACE_GETREGSET, (pid_t)t->tid, set->note, &iov) < 0) {
 		/* ENODATA: it has none at this moment. */
 		if (errno != ENODATA)
-			return err_set(err, errno, "%s (%#x) of thread %u: not on this machine",
-				       name_of(set->note), set->note, t->tid);
+			return err_fail(err, EOPNOTSUPP, ERR_ABI,
+					"%s (%#x) of thread %u: not on this machine: %s",
+					name_of(set->note), set->note, t->tid,
+					strerrordesc_np(errno));
 		iov.iov_len = 0;
 	}
 	if (set->len == iov.iov_len && !memcmp(set->data, now, set->len))
 		return 0;
+	wrong = arch_inject.set_wrong ? arch_inject.set_wrong(&want) : NULL;
+	if (wrong)
+		return err_fail(err, EBADMSG, ERR_IMAGE, "%s (%#x) of thread %u %s",
+				name_of(set->note), set->note, t->tid, wrong);
 	len = set->len > sizeof(buf)
 		      ? -EBADMSG
 		      : arch_inject.regset_fit(
@@ -93,8 +110,7 @@ static int put_set(const struct m_thread *t, const struct m_regset *set, struct 
 				name_of(set->note), set->note, t->tid, set->len, iov.iov_len);
 	iov = (struct iovec){buf, (size_t)len};
 	if (len && ptrace(PTRACE_SETREGSET, (pid_t)t->tid, set->note, &iov) < 0)
-		return err_set(err, errno, "set %s (%#x) of thread %u", name_of(set->note),
-			       set->note, t->tid);
+		return refused(name_of(set->note), set->note, t->tid, errno, err);
 	return 0;
 }
 
@@ -172,7 +188,8 @@ static int put_thread(struct remote *r, struct task *task, const struct m_proc *
 		return ret;
 	ret = task_set_regs(task->tid, prstatus);
 	if (ret < 0)
-		return err_set(err, -ret, "set the general registers of thread %d", task->tid);
+		return refused(arch_host()->regsets[0].name, arch_host()->regsets[0].note, t->tid,
+			       -ret, err);
 	/* The call's number has been set, as it must be from here on. */
 	for (uint32_t i = 1; ret == 0 && i < t->nregsets; i++)
 		if (t->regsets[i].note != arch_inject.call_note)

@@ -2,6 +2,7 @@
 /* Shadow stacks on and locked, where a thread does that by calls of its own. */
 #include <inttypes.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "src/target/fill.h"
 #include "src/target/put.h"
 #include "src/target/put_list.h"
 
@@ -16,6 +18,18 @@ enum { FEATURES = 3 /* shstk, wrss: all that /proc tells of */, MARK_LEN = 32 };
 
 /* At the start of what the kernel has mapped for a thread that has its own. */
 static const char mark[MARK_LEN] = "stasis: the kernel's own page";
+
+/* ENOSYS, EOPNOTSUPP: there are none. */
+bool put_has_shadow(void)
+{
+	const size_t len = (size_t)sysconf(_SC_PAGESIZE);
+	void *p = (void *)(uintptr_t)syscall(SYS_map_shadow_stack, 0, len, 0);
+
+	if (p == MAP_FAILED)
+		return false;
+	munmap(p, len);
+	return true;
+}
 
 /* --- places of an earlier life -----------------------------------------------------------------
  */

@@ -15,8 +15,9 @@
 
 #include "arch/arch.h"
 #include "src/ops/restore.h"
+#include "src/target/put.h"
 
-enum { XSTATE = 0x202, XCR0_OFF = 464, XSTATE_BV_OFF = 512, NSETS = 80 };
+enum { XSTATE = 0x202, XCR0_OFF = 464, XSTATE_BV_OFF = 512, VL_OFF = 8 /* of SVE */, NSETS = 80 };
 
 /* One process with one thread that has every register set of this CPU. */
 static uint8_t bytes[ARCH_REGSET_MAX];
@@ -34,8 +35,16 @@ static int fresh(void **state)
 	uint32_t n = 0;
 
 	memset(bytes, 0, sizeof(bytes));
+	bytes[VL_OFF] = 16;
+	/* Without the pointer of a shadow stack, which is there when that is on. */
 	for (const struct arch_regset *a = arch_host()->regsets; a->note; a++)
-		sets[n++] = (struct m_regset){a->note, a->size ? a->size : 576, bytes};
+		if (!arch_inject.shadow || arch_inject.shadow->on ||
+		    a->note != arch_inject.shadow->note)
+			sets[n++] = (struct m_regset){a->note,
+						      a->size		  ? a->size
+						      : a->max_size < 576 ? a->max_size
+									  : 576,
+						      bytes};
 	thread = (struct m_thread){.tid = 77, .nregsets = n, .regsets = sets};
 	memcpy(auxv, (uint64_t[4]){AT_HWCAP, 0, AT_HWCAP2, 0}, sizeof(auxv));
 	proc = (struct m_proc){.pid = 77, .comm = "p", .nthreads = 1, .threads = &thread};
@@ -170,6 +179,101 @@ static void vectors(void **state)
 	taken();
 }
 
+/* What only the bytes of a set tell: see tests/fuzz/regsets.c for those of all CPUs. */
+static void hostile_bytes(void **state)
+{
+	uint64_t v = 3;
+
+	if (arch_host()->elf_machine != EM_X86_64)
+		skip();
+	memcpy(bytes + XCR0_OFF, &v, sizeof(v));
+	taken();
+	bytes[XSTATE_BV_OFF] = 4;
+	refused("NT_X86_XSTATE (0x202) of thread 77 has registers that its XCR0 does not tell of");
+	bytes[XSTATE_BV_OFF] = 3;
+	bytes[XSTATE_BV_OFF + 15] = 0x80;
+	refused("NT_X86_XSTATE (0x202) of thread 77 is in the compacted format");
+	bytes[XSTATE_BV_OFF + 15] = 0;
+	bytes[XSTATE_BV_OFF + 63] = 1;
+	refused("NT_X86_XSTATE (0x202) of thread 77 has something in the part of its header");
+	bytes[XSTATE_BV_OFF + 63] = 0;
+	taken();
+	/* MXCSR; NT_PRFPREG has the same bytes and comes first. */
+	bytes[27] = 1;
+	refused("NT_FPREGSET (0x2) of thread 77 has reserved bits in its MXCSR");
+	sets[1] = sets[2];
+	thread.nregsets = 2;
+	refused("NT_X86_XSTATE (0x202) of thread 77 has reserved bits in its MXCSR");
+	bytes[27] = 0;
+	taken();
+	sets[1].len = 575;
+	refused("NT_X86_XSTATE (0x202) of thread 77 is cut off");
+}
+
+/* A pointer of a shadow stack, where the model has one from 0x10000 to 0x12000. */
+static void shadow_stacks(void **state)
+{
+	static uint8_t words[24];
+	const struct arch_shadow *s = arch_inject.shadow;
+	struct m_vma vmas[2] = {{.start = 0x10000, .end = 0x12000, .flags = M_VMF_SHSTK},
+				{.start = 0x20000, .end = 0x30000}};
+	static const uint64_t outside[] = {0, 0xfff8, 0x12008, 0x20000, 0x11004, ~7ull};
+	struct m_proc procs[2] = {proc, proc};
+	struct m_regset *set = NULL;
+	uint64_t v;
+
+	if (!s)
+		skip();
+	proc.mm.nvmas = 2;
+	proc.mm.vmas = vmas;
+	for (uint32_t i = 0; i < thread.nregsets; i++)
+		if (sets[i].note == s->note)
+			set = &sets[i];
+	if (!set)
+		set = &sets[thread.nregsets++];
+	memset(words, 0, sizeof(words));
+	memcpy(words, &s->on, sizeof(s->on));
+	*set = (struct m_regset){s->note, s->pointer_off + 8, words};
+	thread.shadow = s->nr ? 1 : 0;
+	for (unsigned i = 0; i < sizeof(outside) / sizeof(outside[0]); i++) {
+		memcpy(words + s->pointer_off, &outside[i], 8);
+		refused("of thread 77 points to 0");
+	}
+	for (v = 0x10000; v <= 0x12000; v += 0x800) {
+		memcpy(words + s->pointer_off, &v, 8);
+		if (put_has_shadow())
+			taken();
+		else
+			refused("thread 77 has a shadow stack, which this CPU");
+	}
+	/* The mappings are another process's, who shares them. */
+	procs[0].mm.nvmas = 2;
+	procs[0].mm.vmas = vmas;
+	procs[0].nthreads = 0;
+	procs[0].vm_id = procs[1].vm_id = 5;
+	procs[1].mm.nvmas = 0;
+	procs[1].shares_vm = true;
+	model.procs = procs;
+	model.nprocs = 2;
+	if (put_has_shadow())
+		taken();
+	else
+		refused("thread 77 has a shadow stack, which this CPU");
+	procs[1].shares_vm = false;
+	refused("of thread 77 points to 0x");
+	model.procs = &proc;
+	model.nprocs = 1;
+	if (!s->nr)
+		return;
+	thread.shadow = 0;
+	refused("the pointer of a shadow stack that is not on");
+	thread.shadow = 1;
+	thread.nregsets--;
+	refused("is on and has no pointer");
+	thread.shadow = 0;
+	taken();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -178,6 +282,8 @@ int main(void)
 		cmocka_unit_test_setup(second_ones, fresh),
 		cmocka_unit_test_setup(told_features, fresh),
 		cmocka_unit_test_setup(vectors, fresh),
+		cmocka_unit_test_setup(hostile_bytes, fresh),
+		cmocka_unit_test_setup(shadow_stacks, fresh),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -149,11 +149,11 @@ static void wrong_regs(void **state)
 	/* The kernel's own mode, and no address space of a program. */
 	byte = sets[0].data[PSW_MASK + 1];
 	sets[0].data[PSW_MASK + 1] &= (uint8_t)~1;
-	FAILS(put_regs(&s->r, s->p, &s->err), "set the general registers");
+	FAILS(put_regs(&s->r, s->p, &s->err), "NT_PRSTATUS (0x1)");
 	sets[0].data[PSW_MASK + 1] = byte;
 	byte = sets[0].data[PSW_MASK + 2];
 	sets[0].data[PSW_MASK + 2] |= 0xc0;
-	FAILS(put_regs(&s->r, s->p, &s->err), "set the general registers");
+	FAILS(put_regs(&s->r, s->p, &s->err), "NT_PRSTATUS (0x1)");
 	sets[0].data[PSW_MASK + 2] = byte;
 
 	t->nregsets = 2, sets[1] = *fp;

@@ -196,24 +196,26 @@ static void wrong_regs(void **state)
 	/* A kernel address, and a segment of the kernel's. */
 	v = 0xffff800000000000ull;
 	memcpy(sets[0].data + offsetof(struct user_regs_struct, fs_base), &v, 8);
-	FAILS(put_regs(&s->r, s->p, &s->err), "set the general registers");
+	FAILS(put_regs(&s->r, s->p, &s->err), "NT_PRSTATUS (0x1)");
 	memcpy(sets[0].data, gp, sizeof(gp));
 	v = 0x10;
 	memcpy(sets[0].data + offsetof(struct user_regs_struct, cs), &v, 8);
-	FAILS(put_regs(&s->r, s->p, &s->err), "set the general registers");
+	FAILS(put_regs(&s->r, s->p, &s->err), "NT_PRSTATUS (0x1)");
 	memcpy(sets[0].data, gp, sizeof(gp));
 	sets[1].note = 0x7777;
 	FAILS(put_regs(&s->r, s->p, &s->err), "unknown kind");
 	sets[1].note = NT_X86_XSTATE, sets[1].data = xstate, sets[1].len = 575;
 	FAILS(put_regs(&s->r, s->p, &s->err), "NT_X86_XSTATE");
-	/* A component that no CPU of this kind has; then a reserved bit. */
+	/* A component that no CPU of this kind has, with XCR0 and without; then a reserved bit. */
 	sets[1].len = x->len;
 	xstate[512 + 7] |= 0x40;
+	FAILS(put_regs(&s->r, s->p, &s->err), "that its XCR0 does not tell of");
+	xstate[464 + 7] |= 0x40;
 	FAILS(put_regs(&s->r, s->p, &s->err), "do not fit");
 	memcpy(xstate, data, x->len);
 	xstate[512] |= 2;
 	xstate[27] = 0x80; /* MXCSR */
-	FAILS(put_regs(&s->r, s->p, &s->err), "set NT_X86_XSTATE");
+	FAILS(put_regs(&s->r, s->p, &s->err), "has reserved bits in its MXCSR");
 	/* Longer than this CPU's, with nothing in it; and shorter. */
 	memset(xstate, 0, sizeof(xstate));
 	memcpy(xstate, data, 576);
