@@ -21,6 +21,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from xxh3 import xxh3_64  # noqa: E402
 
 EXTENSION, MANIFEST, SUM = 2000, 2001, 536870911
+INVENTORY = struct.pack("<I", 0x58313116)
 LIMIT = 40  # seconds for one restore
 
 
@@ -82,7 +83,8 @@ class Image:
     """One file: magics, then entries; raw is what stands behind the last that is one."""
 
     def __init__(self, data):
-        self.head = data[:8] if data[:4] != b"\x8f\x16\x32\x58" else data[:8]
+        # The inventory has one magic, all others two.
+        self.head = data[:4] if data[:4] == INVENTORY else data[:8]
         self.entries, at = [], len(self.head)
         while at + 4 <= len(data):
             n = struct.unpack_from("<I", data, at)[0]
@@ -432,4 +434,5 @@ def main():
     return 1 if bad else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
