@@ -140,6 +140,8 @@ static bool call_value(const void *prstatus, int64_t *ret)
 	*ret = (int64_t)get(prstatus, R3);
 	if (trap == TRAP_SC && get(prstatus, CR) & CR0_SO)
 		*ret = -*ret;
+	else if (trap == TRAP_SC && *ret < 0)
+		*ret = 0; /* no error number, though it looks like one */
 	return trap == TRAP_SC || trap == TRAP_SCV;
 }
 
