@@ -7,8 +7,8 @@
  *
  * The environment picks what happens: STASIS_FAULT=NAME:ACTION[:N], where ACTION is `error`
  * (FAULT() is true), `kill` (SIGKILL to ourselves) or `stop` (SIGSTOP to ourselves), at the N-th
- * pass (default 1). Every point stands in a linker section, so `stasis --list-faults` needs no
- * list kept by hand. In a normal build FAULT() is the constant false.
+ * pass (default 1; 0: at every one). Every point stands in a linker section, so `stasis
+ *--list-faults` needs no list kept by hand. In a normal build FAULT() is the constant false.
  */
 #ifndef BASE_FAULT_H
 #define BASE_FAULT_H
@@ -37,7 +37,7 @@ static inline bool fault_hit(const char *name, int *passes)
 	action = want + len + 1;
 	if (strchr(action, ':'))
 		at = atoi(strchr(action, ':') + 1);
-	if (__atomic_add_fetch(passes, 1, __ATOMIC_RELAXED) != at)
+	if (__atomic_add_fetch(passes, 1, __ATOMIC_RELAXED) != at && at)
 		return false;
 	if (!strncmp(action, "kill", 4))
 		kill(getpid(), SIGKILL);

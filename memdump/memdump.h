@@ -213,6 +213,14 @@ struct md_reader {
 	/* Told of each run of pages that was left out. NULL: nobody asks. */
 	void (*vanished)(void *arg, uint64_t space, uint64_t addr, uint64_t len);
 	void *vanished_arg;
+	/*
+	 * Asked for pages that this process cannot read: what its own process may not read either
+	 * takes force, which a kernel may grant to the thread that traces it alone (Linux 6.12,
+	 * proc_mem.force_override=ptrace). How many bytes of @len, whole pages, are in @buf; 0:
+	 * nobody can read the first; -errno. NULL: there is nobody to ask.
+	 */
+	ssize_t (*ask)(void *arg, int pid, uint64_t addr, void *buf, size_t len, struct err *err);
+	void *ask_arg;
 };
 
 /*

@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "memdump/kin.h"
 #include "memdump/scan.h"
 #include "memdump/words.h"
@@ -235,9 +236,34 @@ static int open_mem(struct vm_reader *r, int pid, struct err *err)
 	return 0;
 }
 
+/* May its process read it? */
+static bool is_readable(int pid, uint64_t addr)
+{
+	char c;
+	struct iovec local = {&c, 1}, remote = {(void *)(uintptr_t)addr, 1};
+
+	return process_vm_readv(pid, &local, 1, &remote, 1, 0) == 1;
+}
+
+static ssize_t read_mem(const struct vm_reader *r, uint64_t addr, void *buf, uint64_t len)
+{
+	ssize_t n;
+
+	if (r->mem_fd < 0)
+		return -1;
+	/* As a kernel does that grants force to the tracing thread alone. */
+	if (FAULT("memdump.force") && !is_readable(r->mem_pid, addr))
+		return -1;
+	do
+		n = pread(r->mem_fd, buf, len, (off_t)addr);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
 /*
- * The head of the queue could not be read the fast way. /proc/PID/mem reads through PROT_NONE and
- * where the driver has an access method; what it refuses too is gone.
+ * The head of the queue could not be read the fast way. /proc/PID/mem reads through PROT_NONE, if
+ * the kernel lets us, and where the driver has an access method; what it refuses and nobody else
+ * can read is gone.
  */
 static int read_slow(struct vm_reader *r, struct md_block *b, uint64_t room, struct err *err)
 {
@@ -251,19 +277,22 @@ static int read_slow(struct vm_reader *r, struct md_block *b, uint64_t room, str
 	ret = open_mem(r, p->pid, err);
 	if (ret < 0)
 		return ret;
-	do
-		n = r->mem_fd < 0 ? -1 : pread(r->mem_fd, b->raw + b->raw_len, len, (off_t)p->addr);
-	while (n < 0 && r->mem_fd >= 0 && errno == EINTR);
-	if (n > 0)
-		n -= n % (ssize_t)r->page_size;
-	if (n > 0) {
-		take(r, b, (uint64_t)n);
-		return 0;
+	n = read_mem(r, p->addr, b->raw + b->raw_len, len);
+	if (n < (ssize_t)r->page_size) {
+		ret = md_process_alive(p->pid, err);
+		if (ret < 0)
+			return ret;
+		n = r->r.ask
+			    ? r->r.ask(r->r.ask_arg, p->pid, p->addr, b->raw + b->raw_len, len, err)
+			    : 0;
+		if (n < 0)
+			return (int)n;
 	}
-	ret = md_process_alive(p->pid, err);
-	if (ret < 0)
-		return ret;
-	vanish(r, r->page_size);
+	n -= n % (ssize_t)r->page_size;
+	if (n)
+		take(r, b, (uint64_t)n);
+	else
+		vanish(r, r->page_size);
 	return 0;
 }
 

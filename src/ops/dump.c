@@ -185,6 +185,7 @@ static int dump_prepare(struct dump *d, struct err *err)
 	d->target = target_open(o->pid, d->model, &topts, err);
 	if (!d->target)
 		return -err->errnum;
+	d->lost = (struct lost){.target = d->target, .model = d->model};
 	/* It takes as long as to read the index of a parent. */
 	ret = target_survey_begin(d->target, err);
 	if (ret < 0)
@@ -326,9 +327,8 @@ static int dump_memory(struct dump *d, struct err *err)
 {
 	struct ranges r = {0};
 	struct err gone = {0};
-	int ret;
+	int ret = ranges_collect(&r, d->model, err);
 
-	ret = ranges_collect(&r, d->model, err);
 	dump_log_model(d->model, r.n);
 	if (ret == 0 && d->criu)
 		ret = dump_map_criu(d, &r, err);

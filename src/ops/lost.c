@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Memory that had a page and could not be read. */
+#include <sys/mman.h>
+
 #include "src/ops/lost.h"
 
 static void note(void *arg, uint64_t space, uint64_t addr, uint64_t len)
@@ -10,10 +12,41 @@ static void note(void *arg, uint64_t space, uint64_t addr, uint64_t len)
 		l->unnoted += len;
 }
 
+/* A mapping that can be read takes no force: what is not there is not there for anybody. */
+static bool takes_force(const struct model *m, uint32_t pid, uint64_t addr)
+{
+	const struct m_proc *p = model_proc(m, pid);
+	uint32_t lo = 0, hi = p ? p->mm.nvmas : 0;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (p->mm.vmas[mid].end <= addr)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return p && lo < p->mm.nvmas && p->mm.vmas[lo].start <= addr &&
+	       !(p->mm.vmas[lo].prot & PROT_READ);
+}
+
+static ssize_t ask(void *arg, int pid, uint64_t addr, void *buf, size_t len, struct err *err)
+{
+	struct lost *l = arg;
+
+	if (!takes_force(l->model, (uint32_t)pid, addr))
+		return 0;
+	return target_read(l->target, pid, addr, buf, len, err);
+}
+
 void lost_note(struct lost *l, struct md_reader *reader)
 {
 	reader->vanished = note;
 	reader->vanished_arg = l;
+	if (!l->target)
+		return;
+	reader->ask = ask;
+	reader->ask_arg = l;
 }
 
 void lost_deinit(struct lost *l)

@@ -6,14 +6,20 @@
  *	could not be read   0x1000-0x5000
  *	guard regions              0x3000-0x9000
  *	lost                0x1000-0x3000: 8192 bytes
+ *
+ * What its own process may not read either (PROT_NONE) is asked of the guardian first, who traces
+ * it.
  */
 #ifndef OPS_LOST_H
 #define OPS_LOST_H
 
 #include "src/image/model.h"
 #include "src/ops/extents.h"
+#include "src/target/target.h"
 
 struct lost {
+	struct target *target; /* frozen; NULL: nobody is asked */
+	const struct model *model;
 	struct extents pieces;
 	uint64_t unnoted; /* there was no memory to note these: they count */
 };

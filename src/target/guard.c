@@ -18,6 +18,7 @@
 #include "binlog/pr.h"
 #include "src/target/collect.h"
 #include "src/target/dirty.h"
+#include "src/target/forced.h"
 #include "src/target/gather.h"
 #include "src/target/keeper.h"
 #include "src/target/phase.h"
@@ -231,6 +232,35 @@ static int guard_collect(struct guard *g, uint32_t leave_guards, struct err *err
 	return gather_run(g->gather, leave_guards, err);
 }
 
+/*
+ * Who does not go on with what a keeper tracks ends it: its registrations look like the program's
+ * own, which no image carries. A list of findings changes nothing.
+ */
+static int guard_survey(struct guard *g, struct err *err)
+{
+	struct err drop = {0};
+	struct dirty *d =
+		g->opts->maps_later || g->opts->survey_all ? NULL : dirty_new(g->tracks, &drop);
+
+	if (d) {
+		keeper_take_over(g->tree.root, d);
+		dirty_close(d);
+		g->tracks->n = 0;
+		g->tracks->since = 0;
+		g->tracks->notes = 0;
+	}
+	return gather_survey(g->gather, err);
+}
+
+static int guard_read(struct guard *g, const struct guard_cmd *cmd, struct err *err)
+{
+	const struct proc *p = tree_proc(&g->tree, cmd->pid);
+
+	if (!g->frozen || !p || cmd->len > sizeof(g->tracks->bytes))
+		return err_set(err, EINVAL, "read process %d, which is not frozen", cmd->pid);
+	return (int)forced_read(&g->tree, p, cmd->addr, g->tracks->bytes, cmd->len);
+}
+
 static int guard_alive(struct guard *g, struct err *err)
 {
 	tree_reap(&g->tree);
@@ -275,7 +305,7 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 {
 	switch ((enum guard_op)cmd->op) {
 	case GUARD_SURVEY:
-		return gather_survey(g->gather, err);
+		return guard_survey(g, err);
 	case GUARD_TRACK:
 		return guard_track(g, (enum target_way)cmd->arg, err);
 	case GUARD_SURVEY_AGAIN:
@@ -299,6 +329,8 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 		return guard_pause(g, err);
 	case GUARD_RESUME:
 		return guard_resume(g, err);
+	case GUARD_READ:
+		return guard_read(g, cmd, err);
 	case GUARD_THAW:
 		return guard_thaw(g, cmd->arg, err);
 	}
@@ -354,6 +386,7 @@ static const char *const op_name[] = {
 	[GUARD_ALIVE] = "alive",
 	[GUARD_PAUSE] = "pause",
 	[GUARD_RESUME] = "resume",
+	[GUARD_READ] = "read",
 	[GUARD_THAW] = "thaw",
 };
 

@@ -22,12 +22,15 @@ enum guard_op {
 	GUARD_ALIVE,
 	GUARD_PAUSE,
 	GUARD_RESUME,
+	GUARD_READ, /* pid, addr, len */
 	GUARD_THAW, /* arg: enum target_end */
 };
 
 struct guard_cmd {
 	uint32_t op;
 	uint32_t arg;
+	int32_t pid;
+	uint64_t addr, len;
 };
 
 struct guard_reply {

@@ -158,9 +158,8 @@ static int take_reply(struct target *t, struct err *err)
 	return reply.ret;
 }
 
-static int begin(struct target *t, enum guard_op op, uint32_t arg, struct err *err)
+static int begin_cmd(struct target *t, const struct guard_cmd *cmd, struct err *err)
 {
-	struct guard_cmd cmd = {.op = op, .arg = arg};
 	struct err drop = {0};
 	ssize_t n;
 
@@ -171,12 +170,17 @@ static int begin(struct target *t, enum guard_op op, uint32_t arg, struct err *e
 				"the guardian has ended: process %d was let go and runs on",
 				t->root);
 	do {
-		n = send(t->sock, &cmd, sizeof(cmd), MSG_NOSIGNAL);
+		n = send(t->sock, cmd, sizeof(*cmd), MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)sizeof(cmd))
+	if (n != (ssize_t)sizeof(*cmd))
 		return guard_lost(t, err);
 	t->owed = true;
 	return 0;
+}
+
+static int begin(struct target *t, enum guard_op op, uint32_t arg, struct err *err)
+{
+	return begin_cmd(t, &(struct guard_cmd){.op = op, .arg = arg}, err);
 }
 
 static int command(struct target *t, enum guard_op op, uint32_t arg, struct err *err)
@@ -298,6 +302,22 @@ int target_freeze(struct target *t, struct err *err)
 int target_collect(struct target *t, struct err *err)
 {
 	return command(t, GUARD_COLLECT, t->leave_guards, err);
+}
+
+ssize_t target_read(struct target *t, pid_t pid, uint64_t addr, void *buf, size_t len,
+		    struct err *err)
+{
+	const struct guard_cmd cmd = {.op = GUARD_READ,
+				      .pid = pid,
+				      .addr = addr,
+				      .len = len < TARGET_READ ? len : TARGET_READ};
+	int ret = begin_cmd(t, &cmd, err);
+
+	if (ret == 0)
+		ret = await_reply(t, err) < 0 ? -EINTR : take_reply(t, err);
+	if (ret > 0)
+		memcpy(buf, t->tracks->bytes, (size_t)ret);
+	return ret;
 }
 
 void target_leave_guards(struct target *t)

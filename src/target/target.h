@@ -63,7 +63,10 @@ struct target_track {
 	char why[122]; /* why not */
 };
 
-enum { TARGET_TRACKS = 4096 /* most processes; of more the rest is copied while frozen */ };
+enum {
+	TARGET_TRACKS = 4096, /* most processes; of more the rest is copied while frozen */
+	TARGET_READ = 256 << 10,
+};
 
 /* Limits of a process that are raised while we map something into it; pid 0: none is. */
 struct target_limits {
@@ -84,6 +87,7 @@ struct target_tracks {
 	int notes;	/* a descriptor of the guardian with what that dump noted; 0: none */
 	uint32_t n;
 	struct target_track v[TARGET_TRACKS];
+	uint8_t bytes[TARGET_READ]; /* target_read() */
 };
 
 struct target_times {
@@ -171,6 +175,13 @@ void target_leave_guards(struct target *t);
  * does not tell of them (Linux 6.16). @pagemap_fd: /proc/PID/pagemap. 0 or -ENOMEM.
  */
 int target_guards(struct model *m, int pagemap_fd, uint64_t start, uint64_t end, struct m_mm *mm);
+
+/*
+ * While the tree is frozen: memory that its own process may not read, from the guardian, whom the
+ * kernel may grant more than the tool. How many bytes, at most TARGET_READ; 0: it is not there.
+ */
+ssize_t target_read(struct target *t, pid_t pid, uint64_t addr, void *buf, size_t len,
+		    struct err *err);
 
 enum target_end {
 	TARGET_RUN,	/* goes on as if nothing had been (stopped tasks stay stopped) */

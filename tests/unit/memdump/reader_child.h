@@ -141,6 +141,9 @@ static void check_block(const struct md_block *b, bool contents)
 	assert_int_equal(sum, b->raw_len);
 }
 
+/* Who is asked for what the reader cannot read; NULL: nobody. */
+static ssize_t (*ask)(void *arg, int pid, uint64_t addr, void *buf, size_t len, struct err *err);
+
 static void read_ranges(const struct md_range *ranges, size_t n, bool contents)
 {
 	static struct md_extent extents[MD_BLOCK_EXTENTS];
@@ -151,6 +154,8 @@ static void read_ranges(const struct md_range *ranges, size_t n, bool contents)
 	memset(&found, 0, sizeof(found));
 	r = md_reader_vm_new(ranges, n, &found.err);
 	assert_non_null(r);
+	r->ask = ask;
+	r->ask_arg = &ask;
 	for (;;) {
 		struct md_block b = {.extents = extents, .raw = raw};
 

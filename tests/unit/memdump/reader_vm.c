@@ -132,6 +132,47 @@ static void test_vanished(void **state)
 	end(pid);
 }
 
+/* The others are asked for: the first 40 of them are there, a page at a time, then there is an
+ * error. */
+static unsigned asked;
+
+static ssize_t ask_for_tenth(void *arg, int pid, uint64_t addr, void *buf, size_t len,
+			     struct err *err)
+{
+	size_t page = (size_t)(addr - (uintptr_t)area) / PAGE;
+
+	assert_ptr_equal(arg, &ask);
+	assert_true(page % 10 == 0 && len >= PAGE && len % PAGE == 0);
+	if (asked++ == 60)
+		return err_set(err, EPIPE, "nobody is left to be asked");
+	if (page >= 400)
+		return 0;
+	memset(buf, byte_of(page), PAGE);
+	return PAGE + (page == 10 ? 7 : 0); /* not a whole page more */
+}
+
+static void test_asked(void **state)
+{
+	pid_t pid = child(make_holes, NULL);
+	struct md_range r = range_of(pid, 0, 600, MD_PICK_ALL);
+
+	ask = ask_for_tenth;
+	asked = 0;
+	read_ranges(&r, 1, true);
+	assert_int_equal(found.ret, 0);
+	assert_int_equal(asked, 60);
+	for (size_t i = 0; i < 600; i++)
+		assert_int_equal(found.page[i], i < 400 || is_not_tenth(i));
+	assert_int_equal(found.vanished, 20 * PAGE);
+	r = range_of(pid, 600, 100, MD_PICK_ALL);
+	asked = 60;
+	read_ranges(&r, 1, true);
+	assert_int_equal(found.ret, -EPIPE);
+	assert_string_equal(found.err.msg, "nobody is left to be asked: Broken pipe");
+	ask = NULL;
+	end(pid);
+}
+
 /* All of it is gone: no block, no error. */
 static void make_nothing(void)
 {
@@ -464,6 +505,7 @@ int main(void)
 		cmocka_unit_test(test_more_extents_than_a_block_has),
 		cmocka_unit_test(test_prot_none),
 		cmocka_unit_test(test_vanished),
+		cmocka_unit_test(test_asked),
 		cmocka_unit_test(test_nothing),
 		cmocka_unit_test(test_map_and_unmap_while_reading),
 		cmocka_unit_test(test_process_gone),
