@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -261,6 +262,9 @@ static void print_result(const struct restore_cmd *c, const struct restore_resul
 	if (r->uffd_reason[0])
 		fprintf(stderr, "note: pages were written through /proc, without userfaultfd: %s\n",
 			r->uffd_reason);
+	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) > 0)
+		fprintf(stderr, "note: this command runs with seccomp filters, and so does what it "
+				"has brought back\n");
 	fprintf(stderr,
 		"pid %d runs: %u process%s, %u thread%s, %s of memory from %s, total %s, memory at %.2f GB/s\n",
 		r->root, r->nprocs, r->nprocs == 1 ? "" : "es", r->nthreads,

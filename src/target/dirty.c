@@ -104,7 +104,8 @@ static int fetch(struct remote *r, pid_t pid, const char **ret_what, struct err 
 	int fd, errnum;
 
 	*ret_what = "userfaultfd";
-	made = script_one(r, r->first, SYS_userfaultfd, make_it, err);
+	made = FAULT("target.track") ? -EPERM
+				     : script_one(r, r->first, SYS_userfaultfd, make_it, err);
 	if (made < 0)
 		return (int)made;
 	*ret_what = "pidfd_getfd";

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/io.h"
 #include "src/target/fill.h"
 #include "src/target/script.h"
@@ -23,7 +24,9 @@ static int take_uffd(struct fill *f, struct remote *r, struct err *err)
 {
 	struct uffdio_api api = {.api = UFFD_API};
 	const uint64_t flags[6] = {O_CLOEXEC | O_NONBLOCK};
-	int64_t n = script_one(r, r->first, SYS_userfaultfd, flags, err);
+	int64_t n = FAULT("target.userfaultfd")
+			    ? -EPERM
+			    : script_one(r, r->first, SYS_userfaultfd, flags, err);
 	const uint64_t close_it[6] = {(uint64_t)n};
 	cleanup_fd int pidfd = -1;
 	int fd, errnum;

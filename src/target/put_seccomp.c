@@ -141,6 +141,10 @@ static int done_ask(const struct list *l, struct remote *r, const struct m_proc 
 
 	if (l->calls[0].ret == want)
 		return 0;
+	/* Filters of ours are everybody's whom we make, and nobody gets rid of them. */
+	if (want == MODE_OFF && l->calls[0].ret == MODE_FILTER &&
+	    prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == MODE_FILTER)
+		return 0;
 	return err_fail(err, EPERM, ERR_PERM, "seccomp mode of thread %u: wanted %u, got %d",
 			p->threads[i].tid, want, (int)l->calls[0].ret);
 }

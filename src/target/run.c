@@ -190,7 +190,7 @@ int run_sleep_seccomp(struct remote *r, struct task *task, struct err *err)
 	err_fail(err, errno, ERR_PERM,
 		 "thread %d has seccomp filters, and they cannot be suspended: %s", task->tid,
 		 strerrordesc_np(errno));
-	err_hint(err, "suspending seccomp needs CAP_SYS_ADMIN");
+	err_hint(err, "suspending seccomp needs CAP_SYS_ADMIN, and no filters of one's own");
 	return -err->errnum;
 }
 
