@@ -19,7 +19,7 @@ bool aarch64_sve_header(const struct arch_set *set, struct sve_header *ret)
 	if (set->len < sizeof(*ret))
 		return false;
 	memcpy(ret, set->data, sizeof(*ret));
-	return ret->vl && ret->vl % 16 == 0 && ret->vl <= SVE_VL_MAX;
+	return ret->vl && ret->vl % 16 == 0 && ret->vl <= VL_MAX;
 }
 
 /* With all registers that its head tells of; a head alone where none are in use. */

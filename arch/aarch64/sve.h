@@ -14,7 +14,7 @@ struct sve_header {
 enum {
 	SVE_HEAD = 16, /* of a record in a signal frame, too */
 	SVE_REGS = 1,  /* SVE_PT_REGS_SVE */
-	SVE_VL_MAX = 256,
+	VL_MAX = 256,
 };
 
 /* False when it has none, or one with a vector length that there is not. */

@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The unit tests of arch/ for the other CPUs, each with the code that only its build has, run by qemu-user.
+# timeout: 120
+. "$(dirname "$0")/../lib/e2e.sh"
+
+# What the tests take from cmocka, whose library these compilers do not come with.
+mkdir "$TMPDIR/include"
+cat >"$TMPDIR/include/cmocka.h" <<'X'
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#define must(c)                                                         \
+	do {                                                            \
+		if (!(c)) {                                             \
+			printf("%s:%d: %s\n", __FILE__, __LINE__, #c); \
+			exit(1);                                        \
+		}                                                       \
+	} while (0)
+#define assert_true(c)		   must(c)
+#define assert_false(c)		   must(!(c))
+#define assert_non_null(p)	   must(p)
+#define assert_ptr_equal(a, b)	   must((a) == (b))
+#define assert_int_equal(a, b)	   must((a) == (b))
+#define assert_memory_equal(a, b, n) must(!memcmp(a, b, n))
+struct CMUnitTest {
+	void (*run)(void **state);
+};
+#define cmocka_unit_test(f)                       \
+	{                                         \
+		f                                 \
+	}
+#define cmocka_run_group_tests(tests, up, down)                           \
+	({                                                                \
+		for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++) \
+			tests[i].run(NULL);                               \
+		printf("%zu passed\n", sizeof(tests) / sizeof(*tests));   \
+		0;                                                        \
+	})
+X
+
+check() { # NAME FOLDER COMPILER QEMU
+	local name=$1 folder=$2 cc=$3 qemu=$4 sources=(arch/arch.c) f t said
+	[ "$name" != "$(uname -m)" ] || return
+	if ! command -v "$cc" >/dev/null || ! command -v "$qemu" >/dev/null; then
+		missing="$missing $name ($cc, $qemu)"
+		return
+	fi
+	for f in arch/*/regs.c arch/*/fit.c arch/"$folder"/*.c; do
+		[[ " ${sources[*]} " == *" $f "* ]] || sources+=("$f")
+	done
+	for t in tests/unit/arch/*.c; do
+		case $t in
+		*_"$folder".c) ;;
+		*_x86.c | *_aarch64.c | *_ppc64.c | *_s390.c) continue ;;
+		esac
+		"$cc" -std=gnu11 -D_GNU_SOURCE -O1 -Wall -Werror -fno-strict-aliasing -static -I"$TMPDIR/include" -I. \
+			-o "$TMPDIR/test" "$t" "${sources[@]}" 2>"$TMPDIR/errors" ||
+			die "$name: $t: $(head -n 20 "$TMPDIR/errors")"
+		said=$("$qemu" "$TMPDIR/test") || bad "$name: $t: $said"
+		[[ $said =~ ^[1-9][0-9]*\ passed$ ]] || bad "$name: $t: $said"
+		done="$done $name:$(basename "$t" .c)"
+	done
+}
+
+missing='' done=''
+check aarch64 aarch64 aarch64-linux-gnu-gcc qemu-aarch64
+check ppc64le ppc64 powerpc64le-linux-gnu-gcc qemu-ppc64le
+check s390x s390 s390x-linux-gnu-gcc qemu-s390x
+[ -n "$done" ] || skip "no cross compiler or no qemu-user:$missing"
+[ -z "$missing" ] || echo "not tried:$missing"
+echo "passed:$done"
+finish
