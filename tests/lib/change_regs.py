@@ -18,6 +18,7 @@ THREAD_INFO, EXTENSION, REGSETS, SHADOW, SHADOW_LOCKED = 2, 2000, 1, 22, 23
 PRSTATUS, FPREGS, XSTATE, SHSTK = 1, 2, 0x202, 0x204
 CS, FS_BASE, MXCSR, XCR0, XSTATE_BV, XCOMP_BV, RESERVED = 17 * 8, 21 * 8, 24, 464, 512, 520, 575
 AARCH64, MARCH_AARCH64 = 183, 3
+VMA, VMA_FLAGS, KIND_ANON = 14, 4, 1
 IMAGE, ABI = 15, 6  # exit codes
 
 
@@ -179,6 +180,37 @@ def features_and_pointer(t):
     features_alone(t)
 
 
+def on_a_stack(directory, tid):
+    """A mapping of the image is a shadow stack, and the pointer points there."""
+    found = []
+
+    def mm(image):
+        fields = parse(image.entries[0])
+        for f in fields:
+            if f[0] != VMA or found:
+                continue
+            v = parse(f[2])
+            numbers = {n: x for n, w, x in v if w == 0}
+            more = next(x for n, _, x in v if n == EXTENSION)
+            if {n: x for n, w, x in parse(more) if w == 0}.get(1) != KIND_ANON:
+                continue
+            found.append(numbers[2])
+            kept = [x for x in parse(more) if x[0] != VMA_FLAGS]
+            more = build(kept + [[VMA_FLAGS, 0, 1 << 16]])
+            f[2] = build([[n, w, more if n == EXTENSION else x] for n, w, x in v])
+        image.entries[0] = build(fields)
+
+    for name in os.listdir(directory):
+        if name.startswith("mm-"):
+            edit(f"{directory}/{name}", mm)
+
+    def pointer(t):
+        t.sets.append([SHSTK, struct.pack("<Q", found[0] - 8)])
+        features_alone(t)
+
+    thread(pointer)(directory, tid)
+
+
 XS, GP, FP = r"NT_X86_XSTATE \(0x202\) of thread @TID ", r"NT_PRSTATUS \(0x1\) of thread @TID", r"NT_FPREGSET \(0x2\) of thread @TID "
 WAYS = {
     "no-registers": (IMAGE, "thread @TID has no general registers", thread(lambda t: t.sets.clear())),
@@ -210,6 +242,7 @@ WAYS = {
     "shadow-short": (IMAGE, r"NT_X86_SHSTK \(0x204\) of thread @TID has 4 bytes", add(SHSTK, bytes(4))),
     "shadow-features": (IMAGE, r"NT_X86_SHSTK \(0x204\) of thread @TID: .* has no pointer", thread(features_alone)),
     "shadow-outside": (IMAGE, r"NT_X86_SHSTK \(0x204\) of thread @TID points to 0x10000", thread(features_and_pointer)),
+    "shadow-lacking": (ABI, "thread @TID has a shadow stack, which this CPU or its kernel does not have", on_a_stack),
     "shadow-unknown": (IMAGE, "thread @TID: features 0x8 and 0 of a shadow stack", thread(lambda t: t.number(SHADOW, 8))),
     "shadow-locked": (IMAGE, "thread @TID: features 0 and 0x70 of", thread(lambda t: t.number(SHADOW_LOCKED, 0x70))),
     "another-cpu": (ABI, "is an image of another CPU: aarch64, this is x86_64", of_another),
