@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Every reader of image metadata on arbitrary bytes. timeout: 600 */
+/* Every reader of image metadata on arbitrary bytes. */
+/* timeout: 600 */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@
 #include "src/image/files.pb-c.h"
 #include "src/image/frame.h"
 #include "src/image/image.h"
+#include "src/ops/restore.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -277,6 +279,17 @@ static void see_pages(struct image *img, const struct model *m)
 	image_mem_close(mem);
 }
 
+/* Registers, and those made of another tool's messages, before a restore has made anything. */
+static void see_cpu(struct model *m)
+{
+	const struct restore_opts opts = {.dir = "image", .cpu_unchecked = RESTORE_CPU_INS};
+	const struct restore r = {.opts = &opts, .model = m};
+	struct err err = {0};
+
+	if (restore_check_cpu(&r, &err) < 0 && !err.msg[0])
+		abort();
+}
+
 static void see_image(const char *path)
 {
 	struct image_verify res;
@@ -287,8 +300,10 @@ static void see_image(const char *path)
 	/* A refusal says why. */
 	if (!m && !err.msg[0])
 		abort();
-	if (m)
+	if (m) {
 		see_pages(img, m);
+		see_cpu(m);
+	}
 	model_free(m);
 	image_close(img);
 	image_verify(path, 1, NULL, NULL, &res, NULL);
