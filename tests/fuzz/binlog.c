@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The decoder of binary logs on arbitrary bytes. timeout: 300 */
+/* The decoder of binary logs on arbitrary bytes. */
+/* timeout: 300 */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
