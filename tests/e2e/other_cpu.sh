@@ -67,7 +67,7 @@ END
 
 expect_refusal 6 "an image of another CPU" restore -D "$image" -d --no-log
 [[ $ERR == *"is an image of another CPU: ppc64le, this is $(uname -m)"* ]] || bad "not said why: $ERR"
-for cap in fly '' , ^ ^none fpu, ,ins fpu,,ins 'fpu ins' FPU fpux "$(printf 'fpu,%.0s' {1..5000})"; do
+for cap in fly '' ',' ^ ^none 'fpu,' ',ins' 'fpu,,ins' 'fpu ins' FPU fpux "$(printf 'fpu,%.0s' {1..5000})"; do
 	expect_refusal 2 "a capability of no CPU, ${cap::20}" restore -D "$image" -d --no-log "--cpu-cap=$cap"
 done
 finish
