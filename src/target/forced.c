@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/fault.h"
 
 size_t forced_words(pid_t tid, uint64_t addr, void *buf, size_t len)
 {
@@ -31,8 +30,6 @@ static ssize_t by_file(pid_t pid, uint64_t addr, void *buf, size_t len)
 	char path[32];
 	ssize_t n;
 
-	if (FAULT("target.force"))
-		return -EIO;
 	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
