@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 # Runs every test and says how it went: one program, one test; see tests/README.md.
 #
-#	tests/run.sh [-l] [-j N] [-f FILE] [NAME...]	-l lists, -j slots (2), NAME: a part of a test's name,
-#							-f only those of a list: a pattern of names a line
-#							and arguments; after a ! those that are not meant
+#	tests/run.sh [-l] [-j N] [-t SECONDS] [-f FILE] [NAME...]
+#				-l lists, -j slots (2), -t no test has longer, NAME: a part of a test's name,
+#				-f only those of a list: a pattern of names a line and arguments; after a !
+#				those that are not meant
 #
 # Environment: BUILDS (build directories, the plain one first; default: those that exist), or BUILD
 # for one; STASIS (program to test instead of the build's own); PATIENCE (timeouts are so many times as
@@ -13,12 +14,13 @@
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-slots=2 list='' wanted=''
-while getopts lj:f: opt; do
+slots=2 list='' wanted='' most=1000000
+while getopts lj:f:t: opt; do
 	case $opt in
 	l) list=1 ;;
 	j) slots=$OPTARG ;;
 	f) wanted=$OPTARG ;;
+	t) most=$OPTARG ;;
 	*) exit 2 ;;
 	esac
 done
@@ -137,6 +139,7 @@ start() { # INDEX
 	kind=$(kind_of "$b")
 	t=$(header "${tsource[i]}" timeout)
 	t=$((${t:-120} * ${PATIENCE:-1}))
+	[ "$t" -le "$most" ] || t=$most
 	case $kind in asan | tsan) wrap="setarch -R" ;; esac
 	mkdir -p "$tmp/$i"
 	log=$b/tests/log/${names[i]//[:\/]/-}.log

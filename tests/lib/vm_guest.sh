@@ -17,7 +17,8 @@ cd /stasis || busybox poweroff -f
 read -r up _ </proc/uptime
 echo "vm: Linux $(uname -r) of $(uname -m), pages of $(awk '/^KernelPageSize/ { print $2; exit }' /proc/self/smaps) KiB, up after $up s"
 # What tests leave for the host is in /tmp/out.
-TMPDIR=/tmp VM_OUT=/tmp/out PATIENCE=10 tests/run.sh -j "$(nproc)" -f list
+# A test that does not end is named while the machine still has time to tell of it.
+TMPDIR=/tmp VM_OUT=/tmp/out PATIENCE=10 tests/run.sh -j "$(nproc)" -t 240 -f list
 mkdir -p /tmp/out/log
 cp build/*/tests/log/* /tmp/out/log/
 tar -c -f "$OUT" -C /tmp/out . || echo "vm: what tests left is lost"
