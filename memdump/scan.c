@@ -94,23 +94,6 @@ int md_process_alive(int pid, struct err *err)
 
 /* --- looking at page tables ---------------------------------------------------------------- */
 
-/* Without the right to see frame numbers zero pages are read and found to be zero later. */
-static uint64_t find_zero_pfn(const struct md_scanner *s)
-{
-	size_t len = s->page_size;
-	uint64_t word = 0;
-	cleanup_fd int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	volatile char *p = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		return 0;
-	if (fd >= 0 && p[0] == 0 &&
-	    io_pread(fd, &word, sizeof(word), (uintptr_t)p / len * sizeof(word)) != sizeof(word))
-		word = 0;
-	munmap((void *)p, len);
-	return word & PM_PRESENT ? word & PM_PFN : 0;
-}
-
 static int open_pagemap(struct md_scanner *s, int pid, struct err *err)
 {
 	char path[40];
@@ -193,7 +176,7 @@ static int look_ioctl(struct md_scanner *s, enum md_pick pick, uint64_t start, u
 static bool wanted(const struct md_scanner *s, uint64_t word)
 {
 	if (word & PM_PRESENT)
-		return (word & PM_FILE) || !s->zero_pfn || (word & PM_PFN) != s->zero_pfn;
+		return (word & PM_FILE) || !md_zero_has(&s->zero, word & PM_PFN);
 	return word & PM_SWAP;
 }
 
@@ -206,7 +189,9 @@ static int look_pagemap(struct md_scanner *s, uint64_t start, uint64_t end)
 		s->entries = malloc(ENTRIES * sizeof(uint64_t));
 		if (!s->entries)
 			return -ENOMEM;
-		s->zero_pfn = find_zero_pfn(s);
+		/* Without the right to see frames zero pages are read and found to be zero later.
+		 */
+		s->zero = md_zero_find();
 	}
 	if ((end - start) / ps > ENTRIES)
 		end = start + ENTRIES * ps;

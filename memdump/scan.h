@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "memdump/memdump.h"
+#include "memdump/zero.h"
 
 /* A run of pages to read: from @pid, or from @fd when it is not -1. */
 struct md_piece {
@@ -57,8 +58,8 @@ struct md_scanner {
 	/* the process whose page tables we look at */
 	int pid; /* 0: none */
 	int pagemap_fd;
-	bool no_ioctl;	   /* the kernel lacks PAGEMAP_SCAN, or a test wants it so */
-	uint64_t zero_pfn; /* of the shared zero page; 0: not known */
+	bool no_ioctl; /* the kernel lacks PAGEMAP_SCAN, or a test wants it so */
+	struct md_zero zero;
 	uint64_t *entries; /* pagemap words; allocated when first needed */
 	bool guards;	   /* of MD_PICK_TRACKED guard regions are told, as pieces of their own */
 	const struct md_look *ahead; /* looks that others have made already; NULL: none */

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "memdump/holes.h"
+#include "memdump/zero.h"
 
 /* Documentation/admin-guide/mm/pagemap.rst, Documentation/admin-guide/mm/soft-dirty.rst */
 #define PM_PRESENT (1ULL << 63)
@@ -52,15 +53,15 @@ struct proc {
 };
 
 struct md_soft {
-	uint64_t page_size, zero_frame;
+	uint64_t page_size;
+	struct md_zero zero;
 	struct proc *procs;
 	size_t n;
 	struct md_holes holes;
 	uint64_t entries[ENTRIES];
 };
 
-/* The word of a page of our own that @write has been done to, or that was only read; 0: none. */
-static uint64_t own_word(bool write)
+bool md_can_soft_dirty(void)
 {
 	size_t len = (size_t)sysconf(_SC_PAGESIZE);
 	uint64_t word = 0;
@@ -69,23 +70,13 @@ static uint64_t own_word(bool write)
 		mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED)
-		return 0;
-	/* Not one of a huge page of zeros. */
-	madvise((void *)p, len, MADV_NOHUGEPAGE);
-	if (write)
-		*p = 1;
-	if (fd >= 0 && *p == write &&
+		return false;
+	*p = 1;
+	if (fd < 0 ||
 	    io_pread(fd, &word, sizeof(word), (uintptr_t)p / len * sizeof(word)) != sizeof(word))
 		word = 0;
 	munmap((void *)p, len);
-	return word & PM_PRESENT ? word : 0;
-}
-
-bool md_can_soft_dirty(void)
-{
-	uint64_t word = own_word(true);
-
-	return word & PM_SOFT && word & PM_FRAME;
+	return word & PM_PRESENT && word & PM_SOFT && word & PM_FRAME;
 }
 
 struct md_soft *md_soft_new(struct err *err)
@@ -97,7 +88,7 @@ struct md_soft *md_soft_new(struct err *err)
 		return NULL;
 	}
 	s->page_size = (uint64_t)sysconf(_SC_PAGESIZE);
-	s->zero_frame = own_word(false) & PM_FRAME;
+	s->zero = md_zero_find();
 	return s;
 }
 
@@ -223,7 +214,7 @@ static int flush(struct scan *c, const struct md_range *range)
 
 static bool is_there(const struct md_soft *s, uint64_t word)
 {
-	return word & PM_PRESENT ? (word & PM_FRAME) != s->zero_frame : word & PM_SWAP;
+	return word & PM_PRESENT ? !md_zero_has(&s->zero, word & PM_FRAME) : word & PM_SWAP;
 }
 
 /* 1: clean, 0: dirty, -ESTALE: as nobody but somebody else can have made it. */
