@@ -62,6 +62,35 @@ struct arch_regset {
 	const char *since; /* kernel version that brought it and where its layout is documented */
 };
 
+/* Bytes to look for in executable memory. */
+struct arch_gadget {
+	const uint8_t *bytes;
+	size_t len;
+};
+
+/* What libunwind has to be told of a CPU beside its general registers. */
+struct arch_unwind {
+	/* What it calls registers that `regs` calls otherwise; ends with NULL. */
+	const struct arch_alias {
+		const char *theirs, *ours;
+	} * names;
+	/*
+	 * Registers of NT_FPREGSET, of eight bytes, in which functions keep general ones:
+	 * libunwind's number of the first, how many, the first one's offset. nfp 0: in none.
+	 */
+	uint16_t fp_first, nfp, fp_off;
+	/*
+	 * Where what the kernel pushed for a signal handler has the registers, as NT_PRSTATUS has
+	 * them up to regs_len, and fp_len bytes as of NT_FPREGSET behind these: above the stack
+	 * pointer at `code`, to which the handler returns. Ends with code.len 0. NULL: libunwind
+	 * knows.
+	 */
+	const struct arch_sigframe {
+		struct arch_gadget code;
+		uint16_t off, regs_len, fp_len;
+	} * frames;
+};
+
 struct arch_desc {
 	const char *name;		   /* "x86_64" */
 	uint16_t elf_machine;		   /* EM_* */
@@ -80,6 +109,7 @@ struct arch_desc {
 		uint16_t off;
 		uint8_t size;
 	} * regs;
+	const struct arch_unwind *unwind; /* NULL: nothing to tell */
 	/*
 	 * The kernel decides before the stop whether an interrupted call is made again, and has
 	 * stepped back to it then. What it keeps of the call only shows when the thread goes on;
@@ -145,12 +175,6 @@ static inline void *arch_self(void)
 	return __builtin_thread_pointer();
 #endif
 }
-
-/* Bytes to look for in executable memory. */
-struct arch_gadget {
-	const uint8_t *bytes;
-	size_t len;
-};
 
 /* What a call that is made again may be, by its number and arguments. */
 enum arch_sleep {

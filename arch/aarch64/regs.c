@@ -80,6 +80,12 @@ static bool aarch64_restart_undo(void *prstatus, int64_t code)
 	return true;
 }
 
+static const struct arch_alias aarch64_names[] = {
+	{"ip0", "x16"}, {"ip1", "x17"}, {"fp", "x29"}, {"lr", "x30"}, {NULL, NULL},
+};
+
+static const struct arch_unwind aarch64_unwind = {.names = aarch64_names};
+
 const struct arch_desc arch_aarch64 = {
 	.name = "aarch64",
 	.elf_machine = EM_AARCH64,
@@ -95,6 +101,7 @@ const struct arch_desc arch_aarch64 = {
 	.ret_off = 0,
 	.sysno_off = X8 * 8,
 	.regs = aarch64_regs,
+	.unwind = &aarch64_unwind,
 	.steps_back = true,
 	.restart_undo = aarch64_restart_undo,
 };

@@ -18,6 +18,8 @@ enum {
 	ORIG_GPR2 = 208,
 	SYSTEM_CALL = 216,
 	R2 = GPRS + 2 * 8,
+	FPRS = 8, /* s390_fp_regs: FPC, four unused bytes, f0 to f15 */
+	FPREGS_LEN = 136,
 };
 
 #define GPR(n, i)                    \
@@ -75,7 +77,7 @@ static const struct arch_reg s390_regs[] = {
  */
 static const struct arch_regset s390_regsets[] = {
 	{NT_PRSTATUS, "CORE", "NT_PRSTATUS", 216, 216, "2.6.27; s390_regs, <asm/ptrace.h>"},
-	{NT_FPREGSET, "CORE", "NT_FPREGSET", 136, 136,
+	{NT_FPREGSET, "CORE", "NT_FPREGSET", FPREGS_LEN, FPREGS_LEN,
 	 "2.6.27; s390_fp_regs, <asm/ptrace.h>: FPC, f0 to f15"},
 	{NT_S390_LAST_BREAK, "LINUX", "NT_S390_LAST_BREAK", 8, 8,
 	 "3.0; address of the last branch (Principles of Operation: breaking-event address)"},
@@ -93,6 +95,31 @@ static const struct arch_regset s390_regsets[] = {
 	{NT_S390_RI_CB, "LINUX", "NT_S390_RI_CB", 64, 64,
 	 "4.15; struct runtime_instr_cb, <asm/runtime_instr.h>"},
 	{0, NULL, NULL, 0, 0, NULL},
+};
+
+static const struct arch_alias s390_names[] = {{"IP", "psw_addr"}, {NULL, NULL}};
+
+/*
+ * Linux arch/s390/kernel/signal.c, at the stack pointer: 160 bytes for the handler, then for
+ *
+ *	one with SA_SIGINFO   8 unused, 128 of siginfo, ucontext: 40 before its registers
+ *	any other             sigcontext: the mask, a pointer to the registers, which follow
+ */
+static const uint8_t svc_rt_sigreturn[] = {0x0a, 173}, svc_sigreturn[] = {0x0a, 119};
+
+static const struct arch_sigframe s390_frames[] = {
+	{{svc_rt_sigreturn, 2}, 160 + 8 + 128 + 40, ORIG_GPR2, FPREGS_LEN},
+	{{svc_sigreturn, 2}, 160 + 8 + 8, ORIG_GPR2, FPREGS_LEN},
+	{{NULL, 0}, 0, 0, 0},
+};
+
+/* A function that calls no other keeps general registers in f0 to f7, where it saves a store. */
+static const struct arch_unwind s390_unwind = {
+	.names = s390_names,
+	.fp_first = 16,
+	.nfp = 16,
+	.fp_off = FPRS,
+	.frames = s390_frames,
 };
 
 /* Linux arch/s390/include/asm/elf.h; the names are those of /proc/cpuinfo. */
@@ -200,6 +227,7 @@ const struct arch_desc arch_s390 = {
 	.ret_off = R2,
 	.sysno_off = ARCH_NO_OFF,
 	.regs = s390_regs,
+	.unwind = &s390_unwind,
 	.restart_code = s390_restart_code,
 	.restart_fixup = s390_restart_fixup,
 	.restart_undo = s390_restart_undo,

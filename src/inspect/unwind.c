@@ -42,6 +42,8 @@ struct unwind {
 	/* while one thread is unwound */
 	uint8_t regs[1024];
 	uint32_t regs_len;
+	uint8_t fpregs[1024]; /* NT_FPREGSET */
+	uint32_t fpregs_len;
 	struct elf_unwind table; /* the built one that TABLE_ADDR shows now */
 	unsigned reads;
 	int error; /* -errno of the image, sticks */
@@ -83,11 +85,21 @@ static int access_reg(unw_addr_space_t as, unw_regnum_t reg, unw_word_t *val, in
 	return 0;
 }
 
-/* No ABI we unwind saves vector registers across calls in a way CFI describes. */
+/* Where general registers are kept in floating-point ones, which are those of the innermost frame.
+ */
 static int access_fpreg(unw_addr_space_t as, unw_regnum_t reg, unw_fpreg_t *val, int write,
 			void *arg)
 {
-	return -UNW_EBADREG;
+	struct unwind *u = arg;
+	const struct arch_unwind *a = u->arch->unwind;
+	uint64_t bits;
+
+	if (write || !a || reg < a->fp_first || reg >= a->fp_first + a->nfp)
+		return -UNW_EBADREG;
+	bits = regs_get(u->fpregs, u->fpregs_len, a->fp_off + 8u * (unsigned)(reg - a->fp_first), 8,
+			u->arch);
+	memcpy(val, &bits, sizeof(bits));
+	return 0;
 }
 
 static int find_proc_info(unw_addr_space_t as, unw_word_t ip, unw_proc_info_t *pi, int need,
@@ -133,6 +145,17 @@ static int get_proc_name(unw_addr_space_t as, unw_word_t addr, char *buf, size_t
 	return -UNW_ENOINFO;
 }
 
+/* The description's name for what libunwind calls @name. */
+static const char *our_name(const struct arch_desc *arch, const char *name)
+{
+	const struct arch_alias *a = arch->unwind ? arch->unwind->names : NULL;
+
+	for (; a && a->theirs; a++)
+		if (!strcasecmp(a->theirs, name))
+			return a->ours;
+	return name;
+}
+
 /* libunwind's register numbers by name: "RIP" is "rip" of the description. */
 static void map_regs(struct unwind *u)
 {
@@ -140,6 +163,7 @@ static void map_regs(struct unwind *u)
 		const char *name = reg <= UNW_REG_LAST ? unw_regname(reg) : NULL;
 
 		u->reg_off[reg] = -1;
+		name = name ? our_name(u->arch, name) : NULL;
 		for (size_t i = 0; name && u->arch->regs[i].name; i++)
 			if (!strcasecmp(u->arch->regs[i].name, name)) {
 				u->reg_off[reg] = (int16_t)u->arch->regs[i].off;
@@ -255,20 +279,68 @@ static const char *reason(int ret)
 	return "the unwinder gave up";
 }
 
-/*
- * libunwind 1.6 says "signal frame" of the interrupted function's frame, one step after the frame
- * of the trampoline that the kernel made. So each frame is handed out only when the next is known.
- */
-static bool step(struct unwind *u, unw_cursor_t *c, struct unwind_frame *f, int *ret)
+static bool is_at(struct unwind *u, uint64_t pc, const struct arch_gadget *g)
 {
-	u->reads = 0;
-	*ret = unw_step(c);
-	if (*ret <= 0 || unw_is_signal_frame(c) <= 0)
+	uint8_t buf[16];
+
+	return g->len <= sizeof(buf) && !procmem_fetch(u->pm, pc, buf, g->len, NULL) &&
+	       !memcmp(buf, g->bytes, g->len);
+}
+
+/*
+ * Whether @pc is at the code that a signal handler returns to. *ret: how to go on from there, NULL:
+ * libunwind knows.
+ */
+static bool at_sigreturn(struct unwind *u, uint64_t pc, const struct arch_sigframe **ret)
+{
+	const struct arch_sigframe *f = u->arch->unwind ? u->arch->unwind->frames : NULL;
+	const struct arch_gadget *g = arch_inject.sigreturn;
+
+	for (; f && f->code.len; f++)
+		if (is_at(u, pc, &f->code)) {
+			*ret = f;
+			return true;
+		}
+	*ret = NULL;
+	for (; !f && g->len; g++)
+		if (is_at(u, pc, g))
+			return true;
+	return false;
+}
+
+/* From the handler's frame to what it interrupted. */
+static int step_out(struct unwind *u, unw_cursor_t *c, const struct arch_sigframe *f)
+{
+	unw_word_t sp;
+	int ret;
+
+	if (f->regs_len > u->regs_len || unw_get_reg(c, UNW_REG_SP, &sp) < 0)
+		return -UNW_EBADREG;
+	ret = procmem_fetch(u->pm, sp + f->off, u->regs, f->regs_len, u->err);
+	if (ret == 0)
+		ret = procmem_fetch(u->pm, sp + f->off + f->regs_len, u->fpregs, f->fp_len, u->err);
+	if (ret && ret != -EFAULT)
+		u->error = ret;
+	if (ret)
+		return -UNW_EINVAL;
+	u->fpregs_len = f->fp_len;
+	ret = unw_init_remote(c, u->as, u);
+	return ret < 0 ? ret : 1;
+}
+
+/* The registers of the thread, in @u. */
+static bool begin(struct unwind *u, const struct m_thread *t)
+{
+	const struct m_regset *r = model_regset(t, NT_PRSTATUS), *fp = model_regset(t, NT_FPREGSET);
+
+	if (!r || r->len > sizeof(u->regs))
 		return false;
-	/* The handler "returns" to the first byte of the trampoline: nothing was called before it.
-	 */
-	f->signal = true;
-	f->lookup = f->pc;
+	memcpy(u->regs, r->data, r->len);
+	u->regs_len = r->len;
+	u->fpregs_len = fp && fp->len <= sizeof(u->fpregs) ? fp->len : 0;
+	if (u->fpregs_len)
+		memcpy(u->fpregs, fp->data, fp->len);
+	regs_undo_restart(u->regs, u->regs_len, t, u->arch);
 	return true;
 }
 
@@ -276,16 +348,13 @@ const char *unwind_thread(struct unwind *u, const struct m_thread *t, unsigned m
 			  bool (*emit)(void *arg, const struct unwind_frame *f), void *arg,
 			  struct err *err)
 {
-	const struct m_regset *r = model_regset(t, NT_PRSTATUS);
+	const struct arch_sigframe *out;
 	bool exact = true; /* pc is where it stood, not where a call returns to */
 	unw_cursor_t c;
 	int ret;
 
-	if (!r || r->len > sizeof(u->regs))
+	if (!begin(u, t))
 		return "no general registers in the image";
-	memcpy(u->regs, r->data, r->len);
-	u->regs_len = r->len;
-	regs_undo_restart(u->regs, u->regs_len, t, u->arch);
 	u->err = err;
 	u->error = 0;
 	u->reads = 0;
@@ -299,9 +368,19 @@ const char *unwind_thread(struct unwind *u, const struct m_thread *t, unsigned m
 		if (unw_get_reg(&c, UNW_REG_IP, &pc) < 0 || (!pc && i))
 			return NULL;
 		f.pc = pc;
-		f.lookup = exact ? pc : pc - 1;
-		exact = step(u, &c, &f, &ret);
-		if (!emit(arg, &f) || ret == 0)
+		/* A handler "returns" to the first byte there: nothing was called before it. */
+		f.signal = at_sigreturn(u, pc, &out);
+		f.lookup = exact || f.signal ? pc : pc - 1;
+		exact = f.signal;
+		if (!emit(arg, &f))
+			return NULL;
+		/* libunwind looks at code there, and believes that no instruction begins elsewhere.
+		 */
+		if (arch_inject.code_align && pc % arch_inject.code_align)
+			return reason(-UNW_EINVALIDIP);
+		u->reads = 0;
+		ret = out ? step_out(u, &c, out) : unw_step(&c);
+		if (ret == 0)
 			return NULL;
 	}
 	return u->error ? "the image is damaged there" : reason(ret);

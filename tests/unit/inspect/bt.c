@@ -14,7 +14,7 @@
 #include "src/inspect/inspect.h"
 #include "tests/unit/inspect/live.h"
 
-enum { NTHREADS = 5, DEPTH = 20 };
+enum { NTHREADS = 6, DEPTH = 20 };
 
 static int ready[2];
 static volatile unsigned sink;
@@ -68,6 +68,23 @@ __attribute__((noinline)) static void victim_raises(void)
 	sink++;
 }
 
+/* Some kernels push another frame for these. */
+__attribute__((noinline)) static void victim_info_handler(int sig, siginfo_t *info, void *uc)
+{
+	say_ready();
+	for (;;)
+		pause();
+}
+
+__attribute__((noinline)) static void victim_raises_info(void)
+{
+	struct sigaction sa = {.sa_sigaction = victim_info_handler, .sa_flags = SA_SIGINFO};
+
+	sigaction(SIGUSR2, &sa, NULL);
+	raise(SIGUSR2);
+	sink++;
+}
+
 __attribute__((noinline)) static void victim_sleep(void)
 {
 	struct timespec t = {.tv_sec = 1000};
@@ -92,8 +109,11 @@ static void *thread(void *arg)
 	case 3:
 		victim_raises();
 		break;
-	default:
+	case 4:
 		victim_sleep();
+		break;
+	default:
+		victim_raises_info();
 	}
 	return NULL;
 }
@@ -165,6 +185,17 @@ static void assert_order(const char *text, const char *end, const char *const *n
 	}
 }
 
+/* The mark of a signal is on the frame between the handler and what it interrupted. */
+static void assert_marked(const char *text, const char *name)
+{
+	const char *handler = strstr(text, name), *next = strchr(handler, '\n') + 1,
+		   *mark = strstr(next, " <signal frame>\n");
+
+	if (mark > strchr(next, '\n'))
+		print_message("the mark is elsewhere in\n%s\n", text);
+	assert_true(mark < strchr(next, '\n'));
+}
+
 static void all_kinds_of_threads(void **state)
 {
 	static const char *const want[][8] = {
@@ -174,6 +205,8 @@ static void all_kinds_of_threads(void **state)
 		{"syscall+", "victim_futex+", "thread+", NULL},
 		{"victim_handler+", " <signal frame>\n", "victim_raises+", "thread+", NULL},
 		{"nanosleep", "victim_sleep+", "thread+", NULL},
+		{"victim_info_handler+", " <signal frame>\n", "victim_raises_info+", "thread+",
+		 NULL},
 	};
 	cleanup_free char *text = NULL;
 	unsigned depth = 0;
@@ -191,6 +224,8 @@ static void all_kinds_of_threads(void **state)
 			depth++;
 	}
 	assert_int_equal(depth, DEPTH + 1);
+	assert_marked(text, "victim_handler+");
+	assert_marked(text, "victim_info_handler+");
 	assert_null(strstr(text, "stops here"));
 	live_kill();
 }

@@ -312,12 +312,19 @@ static void live_open(pid_t pid)
 
 static void live_kill(void)
 {
+	int status;
+	pid_t pid;
+
 	close(live.mem);
 	munmap(live.arena, LIVE_ARENA);
 	kill(live.pid, SIGKILL);
-	/* the leader is reported last, after every traced thread */
-	while (waitpid(-1, NULL, __WALL) > 0)
-		;
+	/*
+	 * The leader is reported last, after every traced thread. Another test that has failed may
+	 * have left a child.
+	 */
+	do
+		pid = waitpid(-1, &status, __WALL);
+	while (pid > 0 && (pid != live.pid || WIFSTOPPED(status)));
 }
 
 #endif
