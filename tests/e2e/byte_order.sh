@@ -13,6 +13,7 @@ while read -r what tid name value; do
 	grep -qE "\"$name\": \"?${value}[\",}]" "$TMPDIR/shown" || bad "show: thread $tid: no $name of $value"
 done <$FACTS
 grep -q '"cpu": "s390x"' "$TMPDIR/shown" || bad "show: no s390x"
+tests/lib/check_image.py $IMAGE $FACTS || bad "CRIU's decoder: see above"
 # A thread in clock_nanosleep(), 262 there: its call is to end with EINTR, and the kernel's word for it is kept.
 grep -q '"NT_S390_SYSTEM_CALL"' "$TMPDIR/shown" || bad "show: NT_S390_SYSTEM_CALL has no name"
 
