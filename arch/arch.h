@@ -309,6 +309,11 @@ struct arch_inject {
 	 */
 	bool (*call_made)(const void *prstatus, const uint8_t *code, struct arch_call *ret);
 	uint32_t call_code_len;
+	/*
+	 * @prstatus as the kernel leaves it when such a call has gone on once: with the number of
+	 * restart_syscall. NULL: that is in NT_PRSTATUS, where sysno_off says.
+	 */
+	void (*forget_call)(void *prstatus);
 	/* The result of the call that has just been made is @value. */
 	void (*set_ret)(void *prstatus, int64_t value);
 	/*

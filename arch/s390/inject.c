@@ -310,6 +310,14 @@ static bool s390_call_made(const void *prstatus, const uint8_t *code, struct arc
 	return s.system_call;
 }
 
+static void s390_forget_call(void *prstatus)
+{
+	struct state s = load(prstatus);
+
+	s.system_call = (s.system_call & ~0xffffu) | SYS_restart_syscall;
+	store(prstatus, &s);
+}
+
 static void s390_set_ret(void *prstatus, int64_t value)
 {
 	struct state s = load(prstatus);
@@ -433,6 +441,7 @@ const struct arch_inject arch_inject = {
 	.wait_again = s390_wait_again,
 	.call_made = s390_call_made,
 	.call_code_len = CALL_CODE,
+	.forget_call = s390_forget_call,
 	.set_ret = s390_set_ret,
 	.regset_fit = s390_regset_fit,
 	.set_wrong = s390_set_wrong,

@@ -100,9 +100,12 @@ static bool code_tells(const struct remote *r, const struct m_thread *t)
 	struct arch_call call;
 
 	threads_prstatus(t, prstatus);
-	if (sysno == ARCH_NO_OFF)
+	if (arch_inject.forget_call)
+		arch_inject.forget_call(prstatus);
+	else if (sysno != ARCH_NO_OFF)
+		memcpy(prstatus + sysno, &gone, sizeof(gone));
+	else
 		return false;
-	memcpy(prstatus + sysno, &gone, sizeof(gone));
 	return made_call(r, t, prstatus, &call) && call.nr == SYS_poll;
 }
 
