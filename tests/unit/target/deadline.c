@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -66,6 +67,10 @@ static uint64_t told(const struct deadlines *d, pid_t pid, int64_t ret, uint64_t
 
 static void needed(struct deadlines *d)
 {
+#ifndef SYS_poll
+	print_message("poll() is ppoll() here, which writes down itself what is left\n");
+	skip();
+#endif
 	if (!d || access("/proc/timer_list", R_OK) < 0)
 		skip();
 }
