@@ -7,7 +7,7 @@ need_root
 with_reaper "$@"
 # Blocked for so long that no call is over when the tree is restored, however slow the machine: its thread would
 # have to run on.
-for s in "regs --n 4" "threads --n 50" "blocked --ms 100000"; do
+for s in "regs --n 4" "threads --n 50" "blocked --ms 1000000"; do
 	dir=$TMPDIR/${s%% *}
 	# shellcheck disable=SC2086 # options are words
 	victim_start "$dir" $s || die "$s: $WHY"
