@@ -133,4 +133,4 @@ KILL_OBJS := $(patsubst %.c,$(B)/%.o,$(KILL_SRC)) $(B)/tests/victims/victim/regs
 $(KILL): $(KILL_OBJS) $(call have,target image binlog arch)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(STATIC_ALL) -o $@ $^ $(EXT_image) $(EXT_memdump)
 
-tests: $(KILL)
+tests tests-vm: $(KILL)

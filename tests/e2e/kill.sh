@@ -5,4 +5,4 @@
 # timeout: 600
 prog=$BUILD/tests/killtest
 [ -x "$prog" ] || { echo "no kill test for this CPU"; exit 77; }
-exec "$prog" "${KILLS:-300}" "${KILL_SEED:-$((RANDOM))}"
+exec "$prog" "${1:-${KILLS:-300}}" "${KILL_SEED:-$((RANDOM))}"

@@ -6,7 +6,7 @@
  * general registers hold values of the table most of the time; a few are scratch while the others
  * are compared. The caller puts *r on its own stack, below its frame. Returns 0 when told to stop,
  * 100 + n when general register n was wrong, 1000 for a vector or predicate register, 1001 for FPSR or
- * FPCR, 1002 for ZA. Offsets as in regs_aarch64.c.
+ * FPCR, 1002 for ZA. Offsets as in regs_aarch64.h.
  */
 #define R_SAVED_SP 0
 #define R_COUNT	   8

@@ -13,60 +13,11 @@
 #include <unistd.h>
 
 #include "tests/victims/victim/registers.h"
+#include "tests/victims/victim/regs_aarch64.h"
 #include "tests/victims/victim/shadow.h"
 #include "tests/victims/victim/victim.h"
 
-/* Newer than the headers of Debian 12, or not in all of them. */
-enum {
-	HAS_SVE = 1 << 22, /* AT_HWCAP */
-	HAS_PACA = 1 << 30,
-	HAS_SME = 1 << 23, /* AT_HWCAP2, Linux 5.19 */
-	SME_GET_VL = 64,   /* PR_SME_GET_VL */
-	VL_MASK = 0xffff,
-	VL_MAX = 256,
-};
-
-/* Offsets are known to regs_aarch64.S. */
-struct victim_regs {
-	uint64_t saved_sp;
-	uint64_t count;
-	uint32_t stop;
-	uint32_t mode; /* 0 FPSIMD, 1 SVE, 2 streaming SVE and ZA */
-	uint32_t fpsr, fpcr;
-	uint64_t gpr[31];
-	uint64_t vl;
-	uint64_t za, pad;
-	uint8_t p[560], z[32 * VL_MAX];
-	uint8_t scratch_p[560], scratch_z[32 * VL_MAX];
-} __attribute__((aligned(16)));
-_Static_assert(offsetof(struct victim_regs, vl) == 280, "regs_aarch64.S");
-_Static_assert(offsetof(struct victim_regs, p) == 304, "regs_aarch64.S");
-_Static_assert(offsetof(struct victim_regs, z) == 864, "regs_aarch64.S");
-_Static_assert(offsetof(struct victim_regs, scratch_p) == 9056, "regs_aarch64.S");
-_Static_assert(offsetof(struct victim_regs, scratch_z) == 9616, "regs_aarch64.S");
-
-uint64_t victim_regs_spin(struct victim_regs *r);
-
-/* The first thread has the most that there is; --n of them have all kinds. */
-static uint32_t choose_mode(uint64_t n)
-{
-	uint32_t best = getauxval(AT_HWCAP2) & HAS_SME ? 2 : getauxval(AT_HWCAP) & HAS_SVE ? 1 : 0;
-
-	return best - (uint32_t)(n % (best + 1));
-}
-
-static void choose_vl(struct victim_regs *r)
-{
-	int vl = 16;
-
-	if (r->mode == 1)
-		vl = prctl(PR_SVE_GET_VL);
-	else if (r->mode == 2)
-		vl = prctl(SME_GET_VL);
-	if (vl < 0)
-		v_die("the length of vector registers");
-	r->vl = (uint64_t)vl & VL_MASK;
-}
+enum { HAS_PACA = 1 << 30 /* AT_HWCAP */ };
 
 static void write_facts(const struct victim_regs *r)
 {
@@ -76,7 +27,7 @@ static void write_facts(const struct victim_regs *r)
 	for (int i = 6; i < 31; i++)
 		if (i != 12)
 			v_fact("reg %d x%d %#llx", tid, i, (unsigned long long)r->gpr[i]);
-	for (unsigned v = 0; v < 32 && r->mode < 2; v++) {
+	for (unsigned v = 0; v < 32 && r->mode != VICTIM_SME; v++) {
 		/* As bytes in memory, lowest first. */
 		for (unsigned b = 0; b < 16; b++)
 			snprintf(text + 2 * b, 3, "%02x", r->z[v * r->vl + b]);
@@ -88,24 +39,24 @@ void *cpu_regs_thread(void *arg)
 {
 	uint64_t seed = 0x5eed0000 + (uint64_t)(uintptr_t)arg, ret;
 	struct victim_regs r;
+	int vl;
 
 	memset(&r, 0, sizeof(r));
-	r.mode = choose_mode((uintptr_t)arg);
-	choose_vl(&r);
+	r.mode = victim_regs_mode((uintptr_t)arg);
+	vl = victim_regs_vl(r.mode);
+	if (vl < 0)
+		v_die("the length of vector registers");
+	r.vl = (uint64_t)vl;
 	fill(r.gpr, sizeof(r.gpr), seed);
 	fill(r.z, sizeof(r.z), seed + 1);
 	fill(r.p, sizeof(r.p), seed + 2);
-	/* FFR: the lower elements only, as faults leave it. */
-	memset(r.p + 2 * r.vl, 0, r.vl / 8);
-	r.p[2 * r.vl] = 0x7f;
-	if (r.mode == 2) {
+	if (r.mode == VICTIM_SME) {
 		r.za = (uint64_t)(uintptr_t)malloc(r.vl * r.vl);
 		if (!r.za)
 			v_die("memory");
 		fill((void *)(uintptr_t)r.za, r.vl * r.vl, seed + 3);
 	}
-	r.fpcr = 3 << 22;	   /* round to zero */
-	r.fpsr = 1 << 27 | 1 << 4; /* saturated, inexact */
+	victim_regs_complete(&r);
 	write_facts(&r);
 	/* They leave the CPU to everybody else: what they look at is their own registers. */
 	setpriority(PRIO_PROCESS, (id_t)gettid_(), 19);
