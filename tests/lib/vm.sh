@@ -61,7 +61,7 @@ vm_boot() { # CPU KERNEL LOG
 	done
 	local TIMEFORMAT="vm: the machine took %R s, %U + %S s of CPU time"
 	# Less than a test in tests/vm has, so that a machine that stands still can be told of.
-	time timeout --foreground 840 "${QEMU[@]}" -accel tcg,thread=multi,tb-size=256 -smp 2 \
+	time timeout --foreground "${VM_SECONDS:-840}" "${QEMU[@]}" -accel tcg,thread=multi,tb-size=256 -smp 2 \
 		-m "${VM_MEMORY:-1536}" -nographic -nodefaults -serial stdio -no-reboot \
 		-kernel "$home/vmlinuz" -initrd "$home/initrd" >"$3" 2>&1 </dev/null
 	sed -i 's/\r//g' "$3"
