@@ -5,8 +5,9 @@
  *	kill [KILLS [SEED]]
  *
  * Two ways to choose the instant: at random, and one system call of the guardian after another (it
- * is traced itself, and killed at the n-th stop). The victim's threads check themselves; afterwards
- * all of them must run, be traced by nobody, and make progress without a mistake.
+ * is traced itself, and killed at the n-th stop); fewer than 40 kills are all at random. The
+ * victim's threads check themselves; afterwards all of them must run, be traced by nobody, and make
+ * progress without a mistake.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -360,10 +361,11 @@ static long walk(enum victim_kind kind, long n)
 
 int main(int argc, char **argv)
 {
-	int kills = argc > 1 ? atoi(argv[1]) : 300, rounds = kills < 40 ? 4 : 40;
+	int kills = argc > 1 ? atoi(argv[1]) : 300, rounds = kills < 40 ? 4 : 40,
+	    walks = kills < 40 ? 0 : kills / 2;
 	unsigned seed = argc > 2 ? (unsigned)atoi(argv[2]) : (unsigned)time(NULL);
 	unsigned long eintr;
-	long stops, began, round_us;
+	long stops = 0, began, round_us;
 
 	srandom(seed);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -389,13 +391,14 @@ int main(int argc, char **argv)
 	if (eintr_sum() != eintr || scratch_mappings())
 		fail("nobody killed", "the victim", "has seen EINTR or kept a mapping");
 
-	for (int i = 0; i < kills / 2; i++)
+	for (int i = 0; i < kills - walks; i++)
 		kill_at_random((enum victim_kind)(i % 3), round_us);
-	stops = walk(KILL_NOBODY, -1);
-	printf("%d kills at random; the guardian makes %ld stops\n", kills / 2, stops);
+	if (walks)
+		stops = walk(KILL_NOBODY, -1);
+	printf("%d kills at random; the guardian makes %ld stops\n", kills - walks, stops);
 	fflush(stdout);
-	for (int i = 0; i < kills / 2; i++)
-		walk((enum victim_kind)(i % 3), (stops * i + random() % stops) / (kills / 2));
+	for (int i = 0; i < walks; i++)
+		walk((enum victim_kind)(i % 3), (stops * i + random() % stops) / walks);
 	kill(victim, SIGKILL);
 	printf("%d kills, seed %u: %u failures; the guardian makes %ld stops; EINTR seen %lu "
 	       "times, %d mappings left\n",
