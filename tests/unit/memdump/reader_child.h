@@ -19,11 +19,11 @@
 #include "memdump/memdump.h"
 #include "memdump/scan.h"
 
-enum {
-	PAGE = 4096,
-	BLOCK = 256 << 10,
-	NPAGES = 2048,
-};
+/* All is counted in pages, whatever their size: 256 KiB or 4 MiB are a block. */
+#define PAGE  ((size_t)sysconf(_SC_PAGESIZE))
+#define BLOCK (64 * PAGE)
+
+enum { NPAGES = 2048 };
 
 /* --- children ------------------------------------------------------------------------------- */
 

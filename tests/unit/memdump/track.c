@@ -134,15 +134,19 @@ static void order(void (*act)(size_t page, size_t n), size_t page, size_t n)
 
 static pid_t start(void)
 {
+	pid_t pid;
+
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, orders), 0);
-	return child(prepare, obey);
+	pid = child(prepare, obey);
+	/* Nobody waits for a child that could not do as it was told. */
+	close(orders[1]);
+	return pid;
 }
 
 static void stop(pid_t pid)
 {
 	end(pid);
 	close(orders[0]);
-	close(orders[1]);
 }
 
 /* --- looking ------------------------------------------------------------------------------------
@@ -372,7 +376,7 @@ static void test_capture(void **state)
 	vm = md_reader_vm_new(&r, 1, &err);
 	do {
 		/* Too small for all of it: it says so, and the rest comes later. */
-		struct md_capture *c = md_capture_new(600 << 10, &err);
+		struct md_capture *c = md_capture_new(150 * PAGE, &err);
 		struct md_reader *again;
 
 		assert_non_null(c);
