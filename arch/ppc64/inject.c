@@ -10,23 +10,7 @@
 #include "arch/fit.h"
 
 /* Words of struct pt_regs. */
-enum {
-	R0,
-	R1,
-	R3 = 3,
-	R8 = 8,
-	R28 = 28,
-	R30 = 30,
-	R31,
-	NIP,
-	MSR,
-	ORIG_R3,
-	CTR,
-	LR,
-	XER,
-	CR,
-	SOFTE
-};
+enum { R0, R1, R3 = 3, R28 = 28, R30 = 30, R31, NIP, MSR, ORIG_R3, CTR, LR, XER, CR, SOFTE };
 enum { TRAP = 40, NKEPT, NREGS = 48, TRAP_SC = 0xc00, TRAP_SCV = 0x3000 };
 enum { NT_DSCR = 0x105 };
 
@@ -292,26 +276,95 @@ static bool ppc64_wait_again(void *prstatus, bool look)
 	return true;
 }
 
-/* "li r0, NUMBER" as it comes in the eight instructions that end with the call's. */
-enum { CALL_CODE = 32, LI_R0 = 0x3800 };
-/* Or it is in r8: see ppc64_keep_args(). */
-#define NUMBER_KEPT 0x5374617369730000ull
+/*
+ * The code before a call, for the "li r0, NUMBER" among it. C libraries put `sc` or `scv` apart:
+ *
+ *		li r0, 167	among the eight instructions before the call, or before a branch to
+ *		bne 1f		it
+ *		sc
+ *		...
+ *	1:	scv 0
+ */
+enum { CALL_CODE = 512, NEAR = 32 };
+enum { LI_R0 = 0x3800, OP_BC = 16, OP_SC = 17, OP_B = 18, OP_31 = 31, OP_LD = 58 };
+enum { BLR = 0x4e800020, BCTR = 0x4e800420, MR = 444 };
+
+static uint32_t insn(const uint8_t *code, int at)
+{
+	uint32_t word;
+
+	memcpy(&word, code + at, sizeof(word));
+	return word;
+}
+
+/* What comes behind it comes from elsewhere, or r0 is another there. */
+static bool number_ends(uint32_t word)
+{
+	switch (word >> 26) {
+	case OP_SC:
+	case OP_B:
+		return true;
+	case OP_31: /* mr r0, ... */
+		return (word >> 1 & 0x3ff) == MR && !(word >> 16 & 31);
+	case OP_LD:
+		return !(word >> 21 & 31);
+	default:
+		return word == BLR || word == BCTR;
+	}
+}
+
+/* The number in r0 before the instruction at @end; SYS_restart_syscall when that is not told. */
+static uint64_t number_at(const uint8_t *code, int end)
+{
+	for (int at = end - 4; at >= 0 && at >= end - NEAR; at -= 4) {
+		uint32_t word = insn(code, at);
+
+		if (word >> 16 == LI_R0)
+			return word & 0xffff;
+		if (number_ends(word))
+			break;
+	}
+	return SYS_restart_syscall;
+}
+
+/* Whether the instruction at @at goes to @to. */
+static bool goes_to(const uint8_t *code, int at, int to)
+{
+	uint32_t word = insn(code, at);
+	int off;
+
+	/* Neither a call nor to a fixed address. */
+	if (word & 3)
+		return false;
+	if (word >> 26 == OP_BC)
+		off = (int16_t)(word & 0xfffc);
+	else if (word >> 26 == OP_B)
+		off = (int)((word & 0x3fffffc) ^ 0x2000000) - 0x2000000;
+	else
+		return false;
+	return off == to - at;
+}
+
+static uint64_t number_told(const uint8_t *code)
+{
+	const int call = CALL_CODE - 4;
+	uint64_t nr = number_at(code, call);
+
+	for (int at = call - 4; nr == SYS_restart_syscall && at >= 0; at -= 4)
+		if (goes_to(code, at, call))
+			nr = number_at(code, at);
+	return nr;
+}
 
 static bool ppc64_call_made(const void *prstatus, const uint8_t *code, struct arch_call *ret)
 {
 	uint64_t r[NREGS];
-	uint32_t word;
 
 	load(r, prstatus);
 	if (r[TRAP] != TRAP_SC && r[TRAP] != TRAP_SCV)
 		return false;
-	if (r[R0] == SYS_restart_syscall && (r[R8] & ~0xffffull) == NUMBER_KEPT)
-		r[R0] = r[R8] & 0xffff;
-	for (int at = CALL_CODE - 8; r[R0] == SYS_restart_syscall && at >= 0; at -= 4) {
-		memcpy(&word, code + at, sizeof(word));
-		if (word >> 16 == LI_R0)
-			r[R0] = word & 0xffff;
-	}
+	if (r[R0] == SYS_restart_syscall)
+		r[R0] = number_told(code);
 	*ret = (struct arch_call){
 		.nr = r[R0],
 		.args = {r[ORIG_R3], r[R3 + 1], r[R3 + 2], r[R3 + 3], r[R3 + 4], r[R3 + 5]}};
@@ -349,19 +402,13 @@ enum {
 static const uint32_t frame_notes[] = {NT_PRFPREG, NT_PPC_VMX, NT_PPC_VSX, 0};
 
 /*
- * The number stays, too: r8 is one of those that calls may change, keeps its value in the kernel,
- * and of the calls that sleep only futex has as many arguments.
+ * The number is gone all the same, as it is when the kernel goes on with a sleep by itself: no
+ * other register is ours to keep it in.
  */
 static bool ppc64_keep_args(void *prstatus)
 {
-	uint64_t r[NREGS];
-
 	if (arch_ppc64.restart_code(prstatus) != -ERESTART_RESTARTBLOCK)
 		return false;
-	load(r, prstatus);
-	if (r[R0] == SYS_nanosleep || r[R0] == SYS_clock_nanosleep || r[R0] == SYS_poll)
-		r[R8] = NUMBER_KEPT | r[R0];
-	store(prstatus, r);
 	restart(prstatus, true);
 	ppc64_no_call(prstatus);
 	return true;

@@ -13,7 +13,7 @@
 #include "src/target/put.h"
 #include "src/target/put_list.h"
 
-enum { CODE_MAX = 32, NO_HANDLER = -514 /* ERESTARTNOHAND */, RESTART_BLOCK = -516 };
+enum { CODE_MAX = 512, NO_HANDLER = -514 /* ERESTARTNOHAND */, RESTART_BLOCK = -516 };
 
 #define ALL_SIGNALS (~0ull)
 
@@ -85,8 +85,11 @@ static bool made_call(const struct remote *r, const struct m_thread *t, const ui
 		      struct arch_call *ret)
 {
 	uint8_t code[CODE_MAX] = {0};
+	size_t len = arch_inject.call_code_len;
 
-	peek(r, t->pc - arch_inject.call_code_len, code, arch_inject.call_code_len);
+	/* Less of it where the mapping begins. */
+	for (size_t n = len; n && !peek(r, t->pc - n, code + len - n, n);)
+		n /= 2;
 	return arch_inject.call_made(prstatus, code, ret);
 }
 
