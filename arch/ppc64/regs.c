@@ -108,6 +108,32 @@ static const struct arch_regset ppc64_regsets[] = {
 	{0, NULL, NULL, 0, 0, NULL},
 };
 
+/* libunwind's names; those of the others are ours. */
+#define GPR(n)                   \
+	{                        \
+		"GPR" #n, "r" #n \
+	}
+
+static const struct arch_alias ppc64_names[] = {
+	GPR(0),	 GPR(1),  GPR(2),  GPR(3),  GPR(4),  GPR(5),	   GPR(6),  GPR(7),  GPR(8),
+	GPR(9),	 GPR(10), GPR(11), GPR(12), GPR(13), GPR(14),	   GPR(15), GPR(16), GPR(17),
+	GPR(18), GPR(19), GPR(20), GPR(21), GPR(22), GPR(23),	   GPR(24), GPR(25), GPR(26),
+	GPR(27), GPR(28), GPR(29), GPR(30), GPR(31), {NULL, NULL},
+};
+
+/*
+ * Linux arch/powerpc/kernel/signal_64.c, at the stack pointer: 128 bytes for the handler, then
+ * ucontext: 232 bytes before its registers. Code: addi r1, r1, 128; li r0, 172; sc
+ */
+static const uint8_t sigtramp[] = {0x80, 0, 0x21, 0x38, 0xac, 0, 0, 0x38, 2, 0, 0, 0x44};
+
+static const struct arch_sigframe ppc64_frames[] = {
+	{{sigtramp, sizeof(sigtramp)}, 128 + 232, NREGS * 8, 264},
+	{{NULL, 0}, 0, 0, 0},
+};
+
+static const struct arch_unwind ppc64_unwind = {.names = ppc64_names, .frames = ppc64_frames};
+
 enum { ERESTARTSYS = 512, ERESTARTNOINTR = 513, ERESTARTNOHAND = 514, ERESTART_RESTARTBLOCK = 516 };
 
 /*
@@ -246,6 +272,7 @@ const struct arch_desc arch_ppc64 = {
 	.ret_off = R3 * 8,
 	.sysno_off = R0 * 8,
 	.regs = ppc64_regs,
+	.unwind = &ppc64_unwind,
 	.restart_code = ppc64_restart_code,
 	.restart_fixup = ppc64_restart_fixup,
 	.restart_undo = ppc64_restart_undo,
