@@ -126,6 +126,12 @@ enum {
 	KINDS,
 };
 
+/* Another one than a pipe has by itself, on pages of any size. */
+static int pipe_size(void)
+{
+	return (int)(2 * sysconf(_SC_PAGESIZE));
+}
+
 static void build_files(uint64_t *fd)
 {
 	int p[2];
@@ -146,7 +152,7 @@ static void build_files(uint64_t *fd)
 		_exit(97);
 	fd[PIPE_R] = p[0];
 	fd[PIPE_W] = p[1];
-	fcntl(p[1], F_SETPIPE_SZ, 8192);
+	fcntl(p[1], F_SETPIPE_SZ, pipe_size());
 	fd[FIFO] = open_in("fifo", O_RDWR);
 	fd[PTY] = posix_openpt(O_RDWR | O_NOCTTY);
 	fd[NS] = open("/proc/self/ns/uts", O_RDONLY);
@@ -291,8 +297,8 @@ static void check_owner_and_pipe(const struct view *v, const struct m_proc *p, c
 	assert_int_equal(file->fown.uid, getuid());
 	assert_int_equal(file->fown.euid, getuid() ? getuid() : 4321);
 	assert_int_equal(file_of(v, p, fd[UNIX])->fown.pid, 0);
-	assert_int_equal(file_of(v, p, fd[PIPE_R])->pipe_size, 8192);
-	assert_int_equal(file_of(v, p, fd[PIPE_W])->pipe_size, 8192);
+	assert_int_equal(file_of(v, p, fd[PIPE_R])->pipe_size, pipe_size());
+	assert_int_equal(file_of(v, p, fd[PIPE_W])->pipe_size, pipe_size());
 	assert_true(file_of(v, p, fd[PIPE_W])->flags & O_NONBLOCK);
 	assert_int_equal(file_of(v, p, fd[PIPE_W])->flags & O_ACCMODE, O_WRONLY);
 	assert_int_equal(file_of(v, p, fd[PIPE_R])->ino, file_of(v, p, fd[PIPE_W])->ino);

@@ -116,7 +116,7 @@ static void gone_is_there_again(void **state)
 	compare_contents(&t, fd[SPARSE_AGAIN], "middle", HOLE / 2);
 	/* Holes stay holes, and two descriptions of one inode are that again. */
 	assert_int_equal(fstat(made_fd(&t, fd[SPARSE]), &a), 0);
-	assert_true(a.st_blocks <= 64);
+	assert_true(a.st_blocks * 512 <= 8 * sysconf(_SC_PAGESIZE));
 	assert_int_equal(fstat(made_fd(&t, fd[SPARSE_AGAIN]), &b), 0);
 	assert_int_equal(a.st_ino, b.st_ino);
 	assert_int_equal(t.m->nghosts, 5);

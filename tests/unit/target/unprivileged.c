@@ -17,7 +17,9 @@
 #include "src/target/collect.h"
 #include "tests/unit/target/child.h"
 
-enum { PAGE = 4096, NOBODY = 65534 };
+#define PAGE ((size_t)sysconf(_SC_PAGESIZE))
+
+enum { NOBODY = 65534 };
 
 static char dir[] = "/tmp/stasis-user-XXXXXX";
 
