@@ -115,7 +115,7 @@ static void test_many_children(void **state)
 		pause();
 	}
 	ready_open(r, pid);
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 5000; i++) {
 		assert_true(ready_read(r, pid, pid, READY_CHILDREN, list, sizeof(list)) >= 0);
 		n = 0;
 		for (char *s = strtok_r(list, " ", &save); s; s = strtok_r(NULL, " ", &save))
