@@ -21,7 +21,6 @@ from pycriu import images
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-PAGE = 4096
 CHUNK = 4 << 20
 SHMEM = 1 << 56  # the space of a shared segment, docs/FORMAT.md
 problems = []
@@ -49,10 +48,25 @@ def byte_order(path):
         return ">" if f.read(4) == struct.pack(">I", INVENTORY) else "<"
 
 
+AT_PAGESZ = 6
+
+
+def page_size(metadata):
+    """Of the CPU that the image is from: by the auxiliary vector of one of its processes."""
+    for name, entries in metadata.items():
+        if name.startswith("mm-"):
+            auxv = entries[0].get("mm_saved_auxv", [])
+            for key, value in zip(auxv[::2], auxv[1::2]):
+                if key == AT_PAGESZ:
+                    return value
+    return 4096
+
+
 class CriuMemory:
     """pagemap-*.img and pages-*.img."""
 
     def __init__(self, path, metadata):
+        page = page_size(metadata)
         self.maps = {}
         self.lazy = {}  # of each space: (start, end) of what lazy restore may bring later
         for name, entries in metadata.items():
@@ -66,12 +80,12 @@ class CriuMemory:
                 n = e.get("nr_pages") or e["compat_nr_pages" if "compat_nr_pages" in e else "nr_pages"]
                 if e["vaddr"] < last:
                     bad(f"{name}: entries are not in order at {e['vaddr']:#x}")
-                last = e["vaddr"] + n * PAGE
+                last = e["vaddr"] + n * page
                 if e.get("flags", 4) & 2:
                     self.lazy.setdefault(space, []).append((e["vaddr"], last))
                 if e.get("flags", 4) & 4:
-                    found.append((e["vaddr"], n * PAGE, at))
-                    at += n * PAGE
+                    found.append((e["vaddr"], n * page, at))
+                    at += n * page
             size = os.fstat(pages.fileno()).st_size
             if size != at:
                 bad(f"{name}: names {at} bytes, its pages file has {size}")
@@ -194,8 +208,8 @@ def file_region(img, pid, addr, length, crc, path, offset):
 
 def copied(img, pid, addr, length, pages):
     _, stored = content_crc(img, num(pid), num(addr), num(length))
-    if stored != num(pages) * PAGE:
-        bad(f"pid {pid}: {stored // PAGE} pages stored at {addr}+{length}, {pages} were written")
+    if stored != num(pages) * page_size(img.meta):
+        bad(f"pid {pid}: {stored} bytes stored at {addr}+{length}, {pages} pages were written")
 
 
 def shm(img, pid, addr, length, crc, *name):
@@ -542,7 +556,7 @@ def stack_pages(img):
         for tid in e.get("threads", []):
             core = img.meta.get(f"core-{tid}.img", [{}])[0]
             sp = core.get("thread_info", {}).get("gpregs", {}).get("sp", 0)
-            if any(lo <= sp & ~(PAGE - 1) < hi for lo, hi in img.mem.lazy.get(e["pid"], [])):
+            if any(lo <= sp & ~(page_size(img.meta) - 1) < hi for lo, hi in img.mem.lazy.get(e["pid"], [])):
                 bad(f"tid {tid}: the page of its stack pointer {sp:#x} is lazy")
 
 
