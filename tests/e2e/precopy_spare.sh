@@ -18,6 +18,7 @@ while True:
     b[i] = (b[i] + 1) % 256
 ' "$TMPDIR/ready" >/dev/null 2>&1 </dev/null &
 target=$!
+# shellcheck disable=SC2034 # cleanup() ends what is in it
 LIVING[target]=$target
 await_file "$TMPDIR/ready" 20 || die "python3 does not start"
 mine=$(sed -n 's/^Cpus_allowed_list:\t//p' /proc/self/status)
