@@ -15,8 +15,9 @@ enum check_verdict check_verdict(const struct dec_log *log)
 	bool lost = c->lost_records || c->losses;
 
 	if (c->bad_header || c->skipped_bytes || c->bad_chunks || c->bad_dicts || c->bad_sites ||
-	    c->unknown_sites || c->broken_fragments || c->cut_bytes || c->missing_chunks ||
-	    (!lost && (c->missing_bytes || c->empty_bytes || c->lost_streams)))
+	    c->doubled_sites || c->unknown_sites || c->cut_bytes || c->missing_chunks ||
+	    (!lost &&
+	     (c->missing_bytes || c->empty_bytes || c->lost_streams || c->broken_fragments)))
 		return CHECK_DAMAGED;
 	return lost ? CHECK_LOST : CHECK_SOUND;
 }
@@ -38,6 +39,7 @@ static void put_damage(const struct dec_counts *c, struct dec_buf *b)
 		{"chunks whose sum is wrong, without a copy", c->bad_chunks},
 		{"dictionaries not readable", c->bad_dicts},
 		{"sites whose format does not fit their arguments", c->bad_sites},
+		{"sites that two dictionaries claim", c->doubled_sites},
 		{"calls of sites that are in no dictionary", c->unknown_sites},
 		{"bytes of threads' records that are nowhere", c->missing_bytes},
 		{"long records of which a part is missing", c->broken_fragments},

@@ -75,7 +75,7 @@ struct dec_counts {
 	uint64_t losses; /* LOSS records */
 
 	/* Harmless: what a dying or a newer writer leaves, or a wrong call. */
-	uint64_t torn_bytes;  /* behind a call that never ended */
+	uint64_t torn_bytes;  /* of calls that never ended */
 	uint64_t pending;     /* calls that never ended */
 	uint64_t torn_chunks; /* cut short; their rings had the copy */
 	uint64_t later_kinds; /* blocks and records of a later version */
@@ -87,15 +87,16 @@ struct dec_counts {
 	uint64_t bad_header;	   /* 1: its sum is wrong, and it was read all the same */
 	uint64_t bad_dicts;	   /* dictionaries not taken */
 	uint64_t bad_sites;	   /* formats that do not fit their types */
+	uint64_t doubled_sites;	   /* two entries of one number: whose calls are these? */
 	uint64_t unknown_sites;	   /* calls whose site is in no dictionary */
 	uint64_t missing_bytes;	   /* of streams */
 	uint64_t broken_fragments; /* long records that never became whole */
 	uint64_t empty_bytes;	   /* of a closed log: handed out, and no block is there */
-	uint64_t cut_bytes;	   /* of a closed log: handed out, and not in the file */
+	uint64_t cut_bytes;	   /* handed out, and not in the file */
 	uint64_t lost_streams;	   /* of a closed log: begun, and no segment is there */
 	uint64_t missing_chunks;   /* counted by the writer, not in the file */
 
-	/* The same three of a log that was not closed, where a dying writer leaves such. */
+	/* The like of a log that was not closed, where a dying writer leaves such. */
 	uint64_t unfilled_bytes;
 	uint64_t unbegun_streams;
 

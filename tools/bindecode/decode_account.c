@@ -6,6 +6,8 @@
 
 /* So many streams a log may have before its numbers are those of a later log of the process. */
 #define STREAMS_OF_A_LOG 65536u
+/* The file grows in steps of this. */
+#define STEP (4ULL << 20)
 
 static bool is_zero(const uint8_t *p, size_t n)
 {
@@ -93,7 +95,8 @@ static void account_streams(struct dec_log *log)
 	uint32_t there = 0;
 
 	for (size_t i = 0; i < log->nstreams; i++)
-		there += log->streams[i]->number >= first && log->streams[i]->number < next;
+		there += log->streams[i]->number >= first && log->streams[i]->number < next &&
+			 log->streams[i]->nsegs;
 	if (next <= first || there == next - first)
 		return;
 	if (log->header.closed == 1)
@@ -102,16 +105,52 @@ static void account_streams(struct dec_log *log)
 		log->counts.unbegun_streams = next - first - there;
 }
 
+/* What the ring of a stream counted as complete must be in a segment that is there. */
+static void account_done(struct dec_log *log)
+{
+	for (size_t i = 0; i < log->nstreams; i++) {
+		const struct dec_stream *s = log->streams[i];
+		uint64_t at = dec_seg_of(log, s->done);
+
+		if (!s->done || (s->nsegs && s->segs[s->nsegs - 1].pos >= at))
+			continue;
+		log->counts.missing_bytes += s->done - at;
+		dec_log_add_note(log, 0, s->done - at,
+				 "stream %u lacks its bytes from %" PRIu64 " to %" PRIu64,
+				 s->number, at, s->done);
+	}
+}
+
+/*
+ * The end of a log that was not closed. The file grows to `preallocated`, in steps, before a block
+ * is written behind what that was; a writer may have died between the two, at the end of a step, or
+ * when there was no block at all. One whose disk was full says that it lost records.
+ */
+static bool is_cut(const struct dec_log *log)
+{
+	const struct binlog_header *h = &log->header;
+	uint64_t len = log->src.len;
+
+	if (h->next <= len || h->closed == 1)
+		return h->next > len;
+	if (h->preallocated <= len || h->lost_records)
+		return false;
+	if (!log->counts.blocks && (h->next_stream - 1) % STREAMS_OF_A_LOG == 0)
+		return false;
+	return len % STEP || h->preallocated - len > 2 * STEP;
+}
+
 void dec_log_account(struct dec_log *log)
 {
 	if (log->flags & (DEC_ADD_FOLLOW | DEC_ADD_TAIL))
 		return;
-	if (log->header.closed == 1 && log->header.next > log->src.len) {
+	if (is_cut(log)) {
 		log->counts.cut_bytes = log->header.next - log->src.len;
 		dec_log_add_note(log, log->src.len, log->counts.cut_bytes,
-				 "the file ends here, though the log is closed");
+				 "the file ends here, before its last block does");
 	}
 	account_blocks(log);
 	account_chunks(log);
 	account_streams(log);
+	account_done(log);
 }

@@ -131,8 +131,10 @@ static int read_site(struct dec_log *log, uint32_t id, struct bytes *b, uint64_t
 	r = add_site(log, id, &s);
 	if (r)
 		dec_site_free(&s);
-	if (r == -EEXIST)
+	if (r == -EEXIST) {
+		log->counts.doubled_sites++;
 		dec_log_add_note(log, off, 0, "site %u has a second entry, not taken", id);
+	}
 	return r == -EEXIST ? 0 : r;
 }
 

@@ -10,6 +10,9 @@
 /* No segment begins behind it, or the place of the next one would come round to 0. */
 #define POS_MAX (UINT64_MAX - DEC_SEG_MAX)
 
+/* The count of what is complete stands so many bytes before the first slot. */
+enum { DONE_BEFORE = 64 };
+
 /* From a header's fields on, whatever its type means by them. */
 static void swap_header(struct binlog_block *h)
 {
@@ -182,6 +185,7 @@ static int add_seg(struct dec_log *log, uint64_t off, const struct binlog_block 
 		log->fresh |= !seg->slot && !seg->chunk;
 		seg->slot = found->slot;
 		seg->len = found->len;
+		seg->done = found->done;
 	}
 	seg->pid = h->seg.pid;
 	seg->tid = h->seg.tid;
@@ -207,14 +211,20 @@ static int add_chunk(struct dec_log *log, uint64_t off, const struct binlog_bloc
 	return add_seg(log, off, h, &found, err);
 }
 
+/* Its slots fit into it. */
+static bool is_ring(const struct binlog_block *h)
+{
+	return h->ring.seg_len >= 4096 && h->ring.seg_len <= DEC_SEG_MAX &&
+	       !(h->ring.seg_len & (h->ring.seg_len - 1)) && h->ring.data >= sizeof(*h) &&
+	       h->ring.data + (uint64_t)h->ring.nsegs * h->ring.seg_len <= h->len;
+}
+
 static int add_ring(struct dec_log *log, uint64_t off, const struct binlog_block *h,
 		    struct err *err)
 {
 	uint64_t *rings;
 
-	if (h->ring.seg_len < 4096 || h->ring.seg_len > DEC_SEG_MAX ||
-	    h->ring.seg_len & (h->ring.seg_len - 1) || h->ring.data < sizeof(*h) ||
-	    h->ring.data + (uint64_t)h->ring.nsegs * h->ring.seg_len > h->len) {
+	if (!is_ring(h)) {
 		log->counts.skipped_bytes += h->len;
 		dec_log_add_note(log, off, h->len, "a ring whose slots do not fit into it");
 		return 0;
@@ -232,6 +242,32 @@ static int add_ring(struct dec_log *log, uint64_t off, const struct binlog_block
 }
 
 /*
+ * How far the records of the thread are complete, by the count that it keeps in the page of its
+ * ring; read before the slots, which may have more by then. 0: there is none.
+ */
+static int read_done(struct dec_log *log, uint64_t ring, const struct binlog_block *h,
+		     uint64_t *ret, struct err *err)
+{
+	struct dec_stream *s;
+	uint64_t done;
+
+	*ret = 0;
+	if (h->ring.data < sizeof(*h) + sizeof(struct binlog_ring_state) + DONE_BEFORE ||
+	    dec_source_read(&log->src, ring + h->ring.data - DONE_BEFORE, &done, sizeof(done)) !=
+		    (ssize_t)sizeof(done))
+		return 0;
+	done = log->header.big_endian ? __builtin_bswap64(binlog_le64(done)) : binlog_le64(done);
+	if (done <= (uint64_t)h->ring.stream << 36 || done > POS_MAX)
+		return 0;
+	s = get_stream(log, h->ring.stream);
+	if (!s)
+		return err_set(err, ENOMEM, "index %s", log->name);
+	s->done = done > s->done ? done : s->done;
+	*ret = done;
+	return 0;
+}
+
+/*
  * The segment before the newest one may be in a slot alone, and may have come there after the slot
  * was looked at. So all are looked at again but the last: what was in a slot when a later one
  * showed up elsewhere is in a chunk before it goes.
@@ -239,20 +275,30 @@ static int add_ring(struct dec_log *log, uint64_t off, const struct binlog_block
 static int read_slots(struct dec_log *log, uint64_t ring, struct err *err)
 {
 	struct binlog_block h, slot;
-	uint64_t nlooks;
+	uint64_t nlooks, done;
 	int r = 0;
 
-	if (!dec_index_header(log, ring, &h) || h.type != BINLOG_BLOCK_RING || !h.ring.nsegs)
+	/* Of a live log, this may be another header than the one that was looked at. */
+	if (!dec_index_header(log, ring, &h) || h.type != BINLOG_BLOCK_RING || !h.ring.nsegs ||
+	    !is_ring(&h) || h.len > log->src.len - ring)
 		return 0;
+	r = read_done(log, ring, &h, &done, err);
 	nlooks = log->header.closed == 1 ? h.ring.nsegs : 2ull * h.ring.nsegs - 1;
 	for (uint64_t i = 0; !r && i < nlooks; i++) {
 		uint64_t off = ring + h.ring.data + i % h.ring.nsegs * h.ring.seg_len;
 		struct dec_seg found = {.slot = off, .len = h.ring.seg_len};
+		uint64_t data = dec_source_data(&log->src, off);
+
+		if (data >= off + h.ring.seg_len) { /* a hole: no slot before its end */
+			i += (data - off) / h.ring.seg_len - 1;
+			continue;
+		}
 
 		if (!dec_index_header(log, off, &slot) || slot.type != BINLOG_BLOCK_SEG ||
 		    slot.len != h.ring.seg_len || slot.seg.pos > POS_MAX ||
 		    off + h.ring.seg_len > log->src.len)
 			continue;
+		found.done = slot.seg.stream == h.ring.stream ? done : 0;
 		r = add_seg(log, off, &slot, &found, err);
 	}
 	return r;

@@ -27,6 +27,7 @@ struct dec_seg {
 	uint64_t slot;	/* offset of the SEG, 0: none */
 	uint32_t used;	/* bytes of the chunk that are in the file, header included */
 	uint32_t len;	/* of the slot */
+	uint64_t done;	/* what the slot's ring said before it was looked at, 0: nothing */
 	bool cut;	/* the file ends inside the chunk */
 	bool timed;	/* its calibration points are known */
 	uint32_t pid;
@@ -53,6 +54,7 @@ struct dec_stream {
 	struct dec_seg *segs; /* by pos */
 	size_t nsegs;
 	size_t cap;
+	uint64_t done; /* records are complete up to this position at least, 0: unknown */
 
 	/* The segment being walked. */
 	uint64_t want; /* stream position of the next segment */
@@ -67,10 +69,11 @@ struct dec_stream {
 	bool from_slot;
 	bool newest;  /* no later segment was known when the slot was read */
 	bool damaged; /* wrong sum */
-	bool torn;    /* what is being skipped began with a zero word */
 	uint32_t skip_from;
 	uint32_t skipped;
-	unsigned waits; /* refreshes spent before a gap */
+	uint32_t complete; /* bytes of whole records and of damage so far, header included */
+	uint32_t last;	   /* end of the last of them */
+	unsigned waits;	   /* refreshes spent before a gap */
 	uint64_t gap;
 
 	/* Time. */
@@ -84,6 +87,8 @@ struct dec_stream {
 	char comm[17];
 	struct dec_fragment *frags;
 	unsigned nfrags;
+	uint32_t stray; /* id of the fragments without a beginning that were counted last */
+	bool has_stray;
 	struct dec_buf whole; /* the long record handed out last */
 	struct dec_site *inlined;
 	uint8_t *inlined_def;
@@ -163,6 +168,10 @@ int dec_index_time(struct dec_log *log, struct err *err);
 
 /* The segment s->seg into s->buf: 1; 0: it is nowhere (any more). */
 int dec_seg_load(struct dec_stream *s, struct err *err);
+/* Bytes of records that a slot had, by its ring's count, and that were not found walking it. */
+uint32_t dec_seg_short(const struct dec_stream *s);
+/* Where the segment begins that holds the last byte below @done. */
+uint64_t dec_seg_of(const struct dec_log *log, uint64_t done);
 
 void dec_stream_free(struct dec_stream *s);
 /* 1: s->head is the next record, 0: no more for now, -errno. */

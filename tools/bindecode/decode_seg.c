@@ -88,6 +88,33 @@ static int load_slot(struct dec_stream *s, const struct dec_seg *seg, struct err
 	return is_slot_of(s, seg);
 }
 
+uint64_t dec_seg_of(const struct dec_log *log, uint64_t done)
+{
+	return done ? (done - 1) & ~(log->seg_len - 1) : 0;
+}
+
+/*
+ * In the segment that the ring is at, so many bytes of records are whole as it counts; more may be.
+ * The one before it was left when all of its records were, so nothing lies between them, and what
+ * is free behind them is shorter than the record that did not fit.
+ */
+uint32_t dec_seg_short(const struct dec_stream *s)
+{
+	const struct dec_seg *seg = &s->segs[s->seg];
+	uint64_t at = dec_seg_of(s->log, seg->done);
+	uint64_t want;
+
+	if (!s->from_slot || !seg->done || at < seg->pos)
+		return 0;
+	if (at == seg->pos)
+		want = seg->done - seg->pos;
+	else if (s->end - s->last > BINLOG_RECORD_MAX)
+		want = s->end;
+	else
+		want = s->last;
+	return want > s->complete ? (uint32_t)(want - s->complete) : 0;
+}
+
 int dec_seg_load(struct dec_stream *s, struct err *err)
 {
 	struct dec_log *log = s->log;

@@ -81,7 +81,8 @@ static void begin(struct dec_stream *s, const struct dec_seg *seg)
 	s->loaded = true;
 	s->at = HEAD;
 	s->skipped = 0;
-	s->torn = false;
+	s->complete = HEAD;
+	s->last = HEAD;
 	s->anchor = seg->epoch.ticks;
 	if (!s->anchor || (s->damaged && s->ticks))
 		s->anchor = s->ticks ? s->ticks : s->log->header.open.ticks;
@@ -166,9 +167,22 @@ int dec_stream_reload(struct dec_stream *s, struct err *err)
 	return r < 0 ? r : 0;
 }
 
+/* Records that are zero as a whole leave no other trace. */
+static void note_short(struct dec_stream *s)
+{
+	uint32_t n = s->log->flags & DEC_ADD_FOLLOW ? 0 : dec_seg_short(s);
+
+	if (!n)
+		return;
+	s->log->counts.missing_bytes += n;
+	dec_log_add_note(s->log, s->segs[s->seg].slot, n,
+			 "stream %u (tid %u) had more records in this slot", s->number, s->tid);
+}
+
 static void unload(struct dec_stream *s)
 {
 	end_skip(s);
+	note_short(s);
 	s->want = s->segs[s->seg].pos + s->log->seg_len;
 	s->loaded = false;
 	/* A stamp that damage made up shall not hold back the rest. */
@@ -196,15 +210,14 @@ static void end_skip(struct dec_stream *s)
 	const struct dec_seg *seg = &s->segs[s->seg];
 	uint64_t off = (s->from_slot ? seg->slot : seg->chunk) + s->skip_from;
 
-	if (s->skipped && s->torn && !s->damaged) {
-		s->log->counts.torn_bytes += s->skipped;
-	} else if (s->skipped) {
+	if (s->skipped) {
+		s->complete += s->skipped;
+		s->last = s->at;
 		s->log->counts.skipped_bytes += s->skipped;
 		dec_log_add_note(s->log, off, s->skipped, "no record of stream %u (tid %u)",
 				 s->number, s->tid);
 	}
 	s->skipped = 0;
-	s->torn = false;
 }
 
 /* --- records ---------------------------------------------------------------------------------- */
@@ -231,6 +244,29 @@ static bool is_fit(const struct dec_site *site, const uint8_t *p, uint64_t len)
 
 	return need >= 0 && len - (uint64_t)need < 8 &&
 	       is_padding(p + need, (size_t)(len - (uint64_t)need));
+}
+
+/*
+ * The end of the record was zeroed with the rest of its page. Its texts, which have no NULs, show
+ * that: all is zero from a page on through the last byte of text, and in the word behind.
+ */
+static bool is_zeroed(const struct dec_stream *s, const struct dec_site *site, const uint8_t *p,
+		      uint64_t len)
+{
+	uint64_t need = (uint64_t)dec_site_need(site, p, len);
+	const struct dec_seg *seg = &s->segs[s->seg];
+	uint64_t off, to, page;
+
+	if (need <= site->fixed || p[need - 1])
+		return false;
+	off = (uint64_t)(p - s->buf) + (s->from_slot ? seg->slot : seg->chunk);
+	to = off + len;
+	page = (to - 1) & ~(uint64_t)(BINLOG_ALIGN - 1);
+	if (page <= off)
+		return false;
+	page -= off;
+	return is_padding(p + page, (size_t)(len - page)) &&
+	       (p + len + 8 > s->buf + s->end || !load64(p + len));
 }
 
 static int set_head(struct dec_stream *s, struct dec_site *site, const uint8_t *args, uint64_t len,
@@ -295,6 +331,9 @@ static int take_call(struct dec_stream *s, uint32_t id, const uint8_t *p, uint64
 	site = id < log->nsites ? log->sites[id] : NULL;
 	if (!site || !is_fit(site, p, len))
 		return 0;
+	if ((s->from_slot || s->damaged) && p >= s->buf && p < s->buf + s->end &&
+	    is_zeroed(s, site, p, len))
+		return 0;
 	return set_head(s, site, p, len + 8, stamp);
 }
 
@@ -315,12 +354,21 @@ static struct dec_fragment *find_fragment(struct dec_stream *s, uint32_t id, uin
 	if (i < s->nfrags &&
 	    (!offset || s->frags[i].total != total || s->frags[i].data.len != offset)) {
 		drop_fragment(s, i);
+		s->stray = id;
+		s->has_stray = true;
 		i = s->nfrags;
 	}
 	if (i < s->nfrags)
 		return &s->frags[i];
-	if (offset) /* its beginning was lost, and told as lost */
+	if (offset) { /* a tail, without its beginning: a long record less */
+		if (!(s->has_stray && s->stray == id) && !(s->log->flags & DEC_ADD_TAIL))
+			s->log->counts.broken_fragments++;
+		s->stray = id;
+		s->has_stray = true;
 		return NULL;
+	}
+	if (s->has_stray && s->stray == id)
+		s->has_stray = false;
 	if (!s->frags)
 		s->frags = calloc(DEC_FRAGMENTS_MAX, sizeof(*s->frags));
 	if (!s->frags)
@@ -363,7 +411,7 @@ static int take_fragment(struct dec_stream *s, const uint8_t *p, uint64_t len)
 	word = load64(p);
 	r = take_call(s, (uint32_t)(word >> BINLOG_SITE_SHIFT), p + 8, total - 8, (uint32_t)word);
 	if (r == 0) {
-		s->log->counts.broken_fragments++;
+		s->log->counts.skipped_bytes += total;
 		return 2;
 	}
 	return r;
@@ -398,6 +446,7 @@ static int take_other(struct dec_stream *s, uint32_t id, const uint8_t *p, uint6
 		return 0;
 	case BINLOG_R_PENDING:
 		s->log->counts.pending++;
+		s->log->counts.torn_bytes += len + 8;
 		return 2;
 	case BINLOG_R_EPOCH:
 		if (len != sizeof(struct binlog_calib))
@@ -460,10 +509,16 @@ static bool is_awaited(struct dec_stream *s, uint32_t len)
 	return s->waits++ < 4;
 }
 
+/* The stream ends in a long record: that call never ended, and nothing else is missing for it. */
 static void end_fragments(struct dec_stream *s)
 {
-	while (s->nfrags && !(s->log->flags & DEC_ADD_FOLLOW))
-		drop_fragment(s, s->nfrags - 1);
+	while (s->nfrags && !(s->log->flags & DEC_ADD_FOLLOW)) {
+		struct dec_fragment *f = &s->frags[--s->nfrags];
+
+		s->log->counts.pending++;
+		s->log->counts.torn_bytes += f->data.len;
+		dec_buf_deinit(&f->data);
+	}
 }
 
 int dec_stream_next(struct dec_stream *s, struct err *err)
@@ -488,8 +543,8 @@ int dec_stream_next(struct dec_stream *s, struct err *err)
 				if (is_awaited(s, 8))
 					return 0;
 				/* The whole run at once: word by word takes its length squared. */
+				end_skip(s);
 				s->at = skip_zeros(s, s->at);
-				s->torn |= !s->skipped && s->at + 8 <= s->end;
 				continue;
 			}
 			if (s->from_slot && s->at >= s->settled && s->log->flags & DEC_ADD_FOLLOW)
@@ -513,8 +568,11 @@ int dec_stream_next(struct dec_stream *s, struct err *err)
 			}
 			if (s->skipped)
 				end_skip(s);
-			s->torn = false;
 			s->at += len;
+			if (id != BINLOG_R_PENDING) {
+				s->complete += len;
+				s->last = s->at;
+			}
 			if (r == 1)
 				return 1;
 		}

@@ -39,8 +39,7 @@ static void test_torn(void **state)
 	add_dict(&m);
 	mkseg_init(&s, 1000);
 	mkseg_int(&s, 16, 1010, 1);
-	mkseg_u64(mkseg_begin(&s), 0x4141414141414141); /* arguments, but no word */
-	s.len += 16;
+	s.len += 16; /* a place, but no word */
 	mkseg_int(&s, 16, 1020, 2);
 	mkseg_u64(mkseg_begin(&s), 7);
 	mkseg_end(&s, BINLOG_R_PENDING, 0);
@@ -48,8 +47,28 @@ static void test_torn(void **state)
 	mk_ring(&m, 1, 0, &s);
 	expect(&m, "x=1\nx=2\nx=3\n", &c);
 	assert_int_equal(c.skipped_bytes, 0);
-	assert_int_equal(c.torn_bytes, 8);
+	assert_int_equal(c.torn_bytes, 16);
 	assert_int_equal(c.pending, 1);
+	mk_free(&m);
+}
+
+/* PENDING comes before the first argument: arguments without a word were never a call's. */
+static void test_no_tear(void **state)
+{
+	struct mk m;
+	struct mkseg s;
+	struct dec_counts c;
+
+	mk_init(&m);
+	add_dict(&m);
+	mkseg_init(&s, 1000);
+	mkseg_int(&s, 16, 1010, 1);
+	mkseg_u64(mkseg_begin(&s), 0x4141414141414141);
+	s.len += 16;
+	mkseg_int(&s, 16, 1020, 2);
+	mk_ring(&m, 1, 0, &s);
+	expect(&m, "x=1\nx=2\n", &c);
+	assert_int_equal(c.skipped_bytes, 8);
 	mk_free(&m);
 }
 
@@ -404,6 +423,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_chunk_and_ring),
 		cmocka_unit_test(test_torn),
+		cmocka_unit_test(test_no_tear),
 		cmocka_unit_test(test_long_gap),
 		cmocka_unit_test(test_last_position),
 		cmocka_unit_test(test_account),

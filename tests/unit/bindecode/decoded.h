@@ -56,6 +56,17 @@ static inline void expect(const struct mk *m, const char *want, struct dec_count
 	decode_free(d);
 }
 
+/* How many records there are. */
+static inline unsigned count(const struct mk *m, struct dec_counts *ret)
+{
+	struct decode *d;
+
+	free(decode_flags(m, 0, &d));
+	*ret = *dec_log_counts(decode_log(d, 0));
+	decode_free(d);
+	return (unsigned)ret->records;
+}
+
 static inline int open_fails(const void *p, size_t len, struct err *err)
 {
 	struct decode *d;
