@@ -8,6 +8,8 @@
 #define STREAMS_OF_A_LOG 65536u
 /* The file grows in steps of this. */
 #define STEP (4ULL << 20)
+/* The longest block of a thread: its ring. */
+#define BLOCK_MAX (BINLOG_ALIGN + (128ULL << 10))
 
 static bool is_zero(const uint8_t *p, size_t n)
 {
@@ -122,9 +124,10 @@ static void account_done(struct dec_log *log)
 }
 
 /*
- * The end of a log that was not closed. The file grows to `preallocated`, in steps, before a block
- * is written behind what that was; a writer may have died between the two, at the end of a step, or
- * when there was no block at all. One whose disk was full says that it lost records.
+ * The end of a log that was not closed. The file grows to `preallocated`, in steps, when a block is
+ * written behind what that was. A writer may have died before it grew, with a block of each of its
+ * threads unwritten; in the first step there is no block then. One whose disk was full says that
+ * it lost records.
  */
 static bool is_cut(const struct dec_log *log)
 {
@@ -137,7 +140,8 @@ static bool is_cut(const struct dec_log *log)
 		return false;
 	if (!log->counts.blocks && (h->next_stream - 1) % STREAMS_OF_A_LOG == 0)
 		return false;
-	return len % STEP || h->preallocated - len > 2 * STEP;
+	return len < STEP || h->preallocated - len > 2 * STEP ||
+	       h->next - len > (uint64_t)(h->next_stream - 1) % STREAMS_OF_A_LOG * BLOCK_MAX;
 }
 
 void dec_log_account(struct dec_log *log)

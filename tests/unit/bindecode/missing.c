@@ -114,16 +114,23 @@ static void test_zeroed_page(void **state)
 /* The end of a log that was never closed. */
 static void test_cut_unclosed(void **state)
 {
+	enum { RING = 4096 + 2 * MK_SEG };
+	/* clang-format off */
 	static const struct {
 		uint32_t mib; /* of the file */
 		uint32_t more;
 		uint32_t preallocated; /* MiB */
+		uint32_t gone;
 		bool cut;
 	} cases[] = {
-		{0, 12288, 4, true},  {4, 0, 8, false}, /* died as the file was about to grow */
-		{4, 4096, 8, true},   {4, 0, 16, true}, {8, 4096, 8, false}, /* a ring */
-		{0, 12288, 0, false},
+		{0, 12288, 4, 4096, true},
+		{0, 12288, 0, 4096, false},
+		{4, 8192, 8, RING, false}, /* died as the file was about to grow, and a ring with it */
+		{4, 8192, 8, RING + 4096, true},
+		{4, 0, 16, 4096, true},
+		{8, 4096, 8, 4096, false},
 	};
+	/* clang-format on */
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		struct mk m;
@@ -139,11 +146,11 @@ static void test_cut_unclosed(void **state)
 		mk_room(&m, len - m.len);
 		bytes_put_u32(m.p + offsetof(struct binlog_header, closed), 0);
 		bytes_put_u32(m.p + offsetof(struct binlog_header, next_stream), 2);
-		bytes_put_u64(m.p + offsetof(struct binlog_header, next), len + 4096);
+		bytes_put_u64(m.p + offsetof(struct binlog_header, next), len + cases[i].gone);
 		bytes_put_u64(m.p + offsetof(struct binlog_header, preallocated),
 			      (uint64_t)cases[i].preallocated << 20);
 		count(&m, &c);
-		if (c.cut_bytes != cases[i].cut * 4096)
+		if (c.cut_bytes != cases[i].cut * cases[i].gone)
 			fail_msg("case %u: %d bytes cut", i, (int)c.cut_bytes);
 		/* Who lost records had no disk for them. */
 		bytes_put_u64(m.p + offsetof(struct binlog_header, lost_records), 1);
