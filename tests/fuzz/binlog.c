@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 enum {
 	PAGE = 4096,
 	INPUT_MAX = 1 << 20,
-	/* A record of 8 bytes may ask for a field of many thousand: that is slow, not wrong. */
+	/* Of all records: each of 8 bytes may ask for megabytes; that is slow, not wrong. */
 	TEXT_MAX = 8 << 20,
 };
 
@@ -45,6 +45,8 @@ static void see_records(struct decode *d, struct dec_prefix *prefix)
 		line.len = 0;
 		if (rec.event == DEC_CALL)
 			decode_text(&rec, &line);
+		if (line.len > DEC_TEXT_MAX + 4 * rec.len)
+			abort(); /* no record may ask for all memory */
 		dec_line_put(prefix, &rec, &line);
 		total += line.len;
 		if (line.len)

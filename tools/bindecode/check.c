@@ -99,7 +99,7 @@ void check_put(const struct dec_log *log, struct dec_buf *b)
 		{"bytes handed out that were not filled", c->unfilled_bytes},
 		{"streams that were not begun", c->unbegun_streams},
 		{"blocks and records of a later version", c->later_kinds},
-		{"calls with a width or precision beyond belief, or a wide string without text",
+		{"calls with a width, precision or text beyond belief, or a wide string without text",
 		 c->bad_values},
 	};
 

@@ -28,8 +28,11 @@ static bool is_plausible(const struct dec_log *log, const struct dec_point *p, b
 	double real = (double)p->real_ns - (double)(int64_t)h->open.real_ns;
 	double allow = (ns < 0 ? -ns : ns) / 100 + 1e8;
 
-	*ret_mono = h->ticks_hz && mono - ns < allow && ns - mono < allow;
-	return *ret_mono && real - mono < 1e9 && mono - real < 1e9;
+	/* CLOCK_MONOTONIC stands still while the machine is suspended, the other two go on. */
+	*ret_mono = h->ticks_hz && mono - ns < allow &&
+		    (ns - mono < allow ||
+		     (mono >= 0 && real - ns < allow + 1e9 && ns - real < allow + 1e9));
+	return *ret_mono && ns - mono < allow && real - mono < 1e9 && mono - real < 1e9;
 }
 
 /* The records of a segment as they are in the file now; *@ret freed by the caller. */
@@ -58,8 +61,8 @@ static int add_point(struct dec_log *log, const struct dec_point *p, struct err 
 	return 0;
 }
 
-/* The EPOCHs behind the first one. */
-static int add_later(struct dec_log *log, const uint8_t *p, size_t len, struct err *err)
+/* The EPOCHs behind the segment's header; @sure: they are under a right sum. */
+static int add_later(struct dec_log *log, const uint8_t *p, size_t len, bool sure, struct err *err)
 {
 	struct bytes b = bytes_of(p, len);
 	bool mono;
@@ -78,7 +81,7 @@ static int add_later(struct dec_log *log, const uint8_t *p, size_t len, struct e
 			point.mono_ns = (int64_t)bytes_u64(&b);
 			point.real_ns = (int64_t)bytes_u64(&b);
 			is_plausible(log, &point, &mono);
-			if (mono || !log->header.ticks_hz)
+			if (sure || mono || !log->header.ticks_hz)
 				r = add_point(log, &point, err);
 		}
 		bytes_seek(&b, at + (words - 1) * 8);
@@ -110,7 +113,7 @@ static int add_seg_points(struct dec_log *log, struct dec_stream *s, size_t i, s
 		good = dec_sum(p, len) == seg->sum;
 	else
 		good = seg->epoch.ticks && (mono || !log->header.ticks_hz);
-	return good ? add_later(log, p, len, err) : 0;
+	return good ? add_later(log, p, len, seg->chunk, err) : 0;
 }
 
 int dec_index_time(struct dec_log *log, struct err *err)

@@ -76,9 +76,13 @@ int64_t dec_site_need(const struct dec_site *s, const uint8_t *p, uint64_t len);
 unsigned dec_site_level(const struct dec_site *s, const uint8_t *p);
 int dec_site_errno(const struct dec_site *s, const uint8_t *p);
 
+/* Most bytes of text of a record, beside four times those of its strings. */
+enum { DEC_TEXT_MAX = 16 << 20 };
+
 /*
  * Appends the text of a record whose arguments fit. False: a width or precision in it is beyond
- * belief, or its wide string has no text; the text ends there, as printf's does.
+ * belief, or its wide string has no text; the text ends there, as printf's does. Or the text is
+ * longer than anybody wants; a sentence takes its place.
  */
 bool dec_site_text(struct dec_buf *b, const struct dec_site *s, const struct dec_world *w,
 		   const uint8_t *p);

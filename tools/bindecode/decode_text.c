@@ -196,6 +196,14 @@ static inline const uint8_t *find_text(struct texts *t, const struct dec_site *s
 	return t->at;
 }
 
+/* Memory is for many records: no single one gets all of it. */
+static bool refuse_bloated(struct dec_buf *b, size_t start)
+{
+	b->len = start;
+	dec_buf_str(b, "(a text of more than 16 MiB, by the widths in its format)\n");
+	return false;
+}
+
 static inline char *put_alt_hex(char *p, uint64_t v)
 {
 	if (v) {
@@ -205,10 +213,26 @@ static inline char *put_alt_hex(char *p, uint64_t v)
 	return dec_put_hex(p, v);
 }
 
+/* Its widths, or a string that it prints many times, make more of a record than there is in it. */
+static bool is_bloated(uint64_t len, const struct dec_site *s, const uint8_t *p)
+{
+	uint64_t texts = 0;
+
+	if (len <= DEC_TEXT_MAX)
+		return false;
+	for (uint32_t i = 0; i < s->nslots; i++) {
+		uint32_t slot = load32(p + s->slots[i]);
+
+		texts += slot < BINLOG_STR_SPECIAL ? slot : 0;
+	}
+	return len > DEC_TEXT_MAX + 4 * texts;
+}
+
 bool dec_site_text(struct dec_buf *b, const struct dec_site *s, const struct dec_world *w,
 		   const uint8_t *p)
 {
 	struct texts t = {.at = p + s->fixed};
+	size_t start = b->len;
 
 	for (const struct dec_op *op = s->ops, *end = op + s->nops; op < end; op++) {
 		uint32_t slot;
@@ -247,12 +271,16 @@ bool dec_site_text(struct dec_buf *b, const struct dec_site *s, const struct dec
 			slot = load32(p + op->off);
 			if (slot < BINLOG_STR_SPECIAL) {
 				dec_buf_put(b, find_text(&t, s, p, op->slot), slot);
+				if (is_bloated(b->len - start, s, p))
+					return refuse_bloated(b, start);
 				break;
 			}
 			/* fall through */
 		default:
 			if (!dec_op_put(b, op, s, w, p))
 				return false;
+			if (is_bloated(b->len - start, s, p))
+				return refuse_bloated(b, start);
 		}
 	}
 	return true;

@@ -131,6 +131,116 @@ static void test_calibration(void **state)
 	mk_free(&m);
 }
 
+static void epoch_at(struct mkseg *s, uint64_t ticks, uint64_t mono, uint64_t real)
+{
+	mkseg_begin(s);
+	mkseg_u64(s, 1000 + ticks);
+	mkseg_u64(s, 1000000000000 + mono);
+	mkseg_u64(s, 1700000000000000000 + real);
+	mkseg_end(s, BINLOG_R_EPOCH, (uint32_t)(1000 + ticks));
+}
+
+/* The relative times of all records, in seconds. */
+static void expect_seconds(const struct mk *m, const char *want)
+{
+	struct err err = {0};
+	struct decode *d;
+	struct dec_record rec;
+	char got[100] = "";
+
+	assert_int_equal(decode_new(&d, &err), 0);
+	assert_int_equal(decode_add_mem(d, "log", m->p, m->len, 0, &err), 0);
+	while (decode_next(d, &rec, &err) == 1)
+		sprintf(got + strlen(got), " %d",
+			(int)((decode_relative_ns(&rec) + 500000000) / 1000000000));
+	assert_string_equal(got, want);
+	decode_free(d);
+}
+
+/* CLOCK_MONOTONIC stands still while a machine is suspended for 40 s; the counter does not. */
+static void test_suspended(void **state)
+{
+	const uint64_t s1 = 1000000000;
+
+	for (int ring = 0; ring < 2; ring++) {
+		struct mk m;
+		struct mkseg s;
+
+		mk_init(&m);
+		add_dict(&m);
+		mkseg_init(&s, 1000);
+		epoch_at(&s, 10 * s1, 10 * s1, 10 * s1);
+		mkseg_int(&s, 16, 1000 + 10 * s1, 1);
+		epoch_at(&s, 50 * s1, 10 * s1 + s1 / 100, 50 * s1);
+		mkseg_int(&s, 16, 1000 + 50 * s1, 2);
+		epoch_at(&s, 60 * s1, 20 * s1, 60 * s1);
+		mkseg_int(&s, 16, 1000 + 60 * s1, 3);
+		if (ring)
+			mk_ring(&m, 1, 0, &s);
+		else
+			mk_chunk(&m, 1, 0, &s);
+		expect_seconds(&m, " 10 10 20");
+		mk_free(&m);
+	}
+}
+
+/* Without a sum over it, an EPOCH counts if its clocks agree. */
+static void test_implausible_epoch(void **state)
+{
+	const uint64_t s1 = 1000000000;
+	struct mk m;
+	struct mkseg s;
+
+	mk_init(&m);
+	add_dict(&m);
+	mkseg_init(&s, 1000);
+	mkseg_int(&s, 16, 1000 + s1, 1);
+	epoch_at(&s, 2 * s1, 2 * s1 + (1ULL << 40), 2 * s1);
+	mkseg_int(&s, 16, 1000 + 2 * s1, 2);
+	epoch_at(&s, 4 * s1, s1, s1 + (1ULL << 40));
+	mkseg_int(&s, 16, 1000 + 4 * s1, 3);
+	mk_ring(&m, 1, 0, &s);
+	expect_seconds(&m, " 1 2 4");
+	mk_free(&m);
+}
+
+/* A small file cannot ask for all memory. */
+static void test_bloated_text(void **state)
+{
+	enum { FIELDS = 17, WIDTH = 1048576 };
+	struct mk m;
+	struct mkseg s;
+	struct dec_counts c;
+	char fmt[12 * FIELDS + 1] = "";
+
+	for (int n = FIELDS; n >= FIELDS - 1; n--) {
+		struct decode *d;
+		char *got;
+
+		fmt[0] = '\0';
+		for (int i = 0; i < n; i++)
+			strcat(fmt, "%1$1048576d");
+		mk_init(&m);
+		mk_dict_begin(&m, 16);
+		mk_site(&m, BINLOG_ERR, "src/a.c", 7, "main", fmt, 1, one_int);
+		mk_dict_end(&m);
+		mkseg_init(&s, 1000);
+		mkseg_int(&s, 16, 1010, 1);
+		mk_chunk(&m, 1, 0, &s);
+		got = decode_flags(&m, 0, &d);
+		c = *dec_log_counts(decode_log(d, 0));
+		assert_int_equal(c.bad_values, n == FIELDS);
+		if (n == FIELDS)
+			assert_string_equal(got, "(a text of more than 16 MiB, by the widths "
+						 "in its format)\n");
+		else
+			assert_int_equal(strlen(got), (size_t)n * WIDTH);
+		free(got);
+		decode_free(d);
+		mk_free(&m);
+	}
+}
+
 static void test_long_record(void **state)
 {
 	enum { TEXT = 100001, TOTAL = (8 + 4 + TEXT + 7) / 8 * 8, PIECE = 32728 };
@@ -315,15 +425,12 @@ static void test_many_streams(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_example),
-		cmocka_unit_test(test_order),
-		cmocka_unit_test(test_time),
-		cmocka_unit_test(test_calibration),
-		cmocka_unit_test(test_long_record),
-		cmocka_unit_test(test_inline),
-		cmocka_unit_test(test_loss_and_thread),
-		cmocka_unit_test(test_merge_of_logs),
-		cmocka_unit_test(test_many_streams),
+		cmocka_unit_test(test_example),	      cmocka_unit_test(test_order),
+		cmocka_unit_test(test_time),	      cmocka_unit_test(test_calibration),
+		cmocka_unit_test(test_suspended),     cmocka_unit_test(test_implausible_epoch),
+		cmocka_unit_test(test_bloated_text),  cmocka_unit_test(test_long_record),
+		cmocka_unit_test(test_inline),	      cmocka_unit_test(test_loss_and_thread),
+		cmocka_unit_test(test_merge_of_logs), cmocka_unit_test(test_many_streams),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL) ? 1 : 0;
