@@ -246,6 +246,18 @@ static bool is_fit(const struct dec_site *site, const uint8_t *p, uint64_t len)
 	       is_padding(p + need, (size_t)(len - (uint64_t)need));
 }
 
+/* The segment has more behind a record without text, by the count of its ring or behind zeros. */
+static bool is_followed(const struct dec_stream *s, const uint8_t *p, uint64_t len)
+{
+	const struct dec_seg *seg = &s->segs[s->seg];
+
+	if (!s->from_slot || !seg->done)
+		return false;
+	if (dec_seg_of(s->log, seg->done) == seg->pos)
+		return seg->done - seg->pos > s->complete + 8 + len;
+	return !is_rest_zero(s, (uint32_t)(p - s->buf + (ptrdiff_t)len));
+}
+
 /*
  * The end of the record was zeroed with the rest of its page. Its texts, which have no NULs, show
  * that: all is zero from a page on through the last byte of text, and in the word behind.
@@ -257,12 +269,12 @@ static bool is_zeroed(const struct dec_stream *s, const struct dec_site *site, c
 	const struct dec_seg *seg = &s->segs[s->seg];
 	uint64_t off, to, page;
 
-	if (need <= site->fixed || p[need - 1])
+	if (need <= site->fixed ? !is_followed(s, p, len) : p[need - 1])
 		return false;
 	off = (uint64_t)(p - s->buf) + (s->from_slot ? seg->slot : seg->chunk);
 	to = off + len;
 	page = (to - 1) & ~(uint64_t)(BINLOG_ALIGN - 1);
-	if (page <= off)
+	if (page < off)
 		return false;
 	page -= off;
 	return is_padding(p + page, (size_t)(len - page)) &&

@@ -1,6 +1,104 @@
 /* SPDX-License-Identifier: MIT */
 /* What a log says of records that are gone without a trace of their own. */
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "tests/unit/bindecode/decoded.h"
+
+static struct {
+	unsigned calls;
+	off_t slot;	 /* the first read of all of it */
+	unsigned hidden; /* finds zeros from this byte on */
+	unsigned len;
+	unsigned reads; /* of it */
+} spy;
+
+/* In place of libc's: counts, and is as late as a writer can make a reader. */
+ssize_t pread(int fd, void *buf, size_t len, off_t off)
+{
+	ssize_t n = syscall(SYS_pread64, fd, buf, len, off);
+
+	spy.calls++;
+	if (spy.slot && off == spy.slot && len == MK_SEG && n == MK_SEG && !spy.reads++)
+		memset((char *)buf + spy.hidden, 0, spy.len);
+	return n;
+}
+
+/* The log as a file of @len bytes, behind its own bytes a hole. */
+static struct decode *decode_file(const struct mk *m, off_t len, unsigned flags)
+{
+	int fd = memfd_create("log", MFD_CLOEXEC);
+	char path[40];
+	struct err err = {0};
+	struct decode *d;
+
+	assert_true(fd >= 0);
+	sprintf(path, "/proc/self/fd/%d", fd);
+	assert_int_equal(write(fd, m->p, m->len), m->len);
+	assert_int_equal(ftruncate(fd, len), 0);
+	assert_int_equal(decode_new(&d, &err), 0);
+	if (decode_add(d, path, flags, &err))
+		fail_msg("%s", err.msg);
+	close(fd);
+	return d;
+}
+
+/* A ring of a million slots, all of them a hole, is not looked at slot by slot. */
+static void test_sparse_ring(void **state)
+{
+	enum { SLOTS = 1 << 20 };
+	uint64_t len = 4096 + (uint64_t)SLOTS * MK_SEG;
+	struct mk m;
+	size_t off;
+
+	mk_init(&m);
+	add_dict(&m);
+	off = m.len;
+	mk_room(&m, 4096);
+	bytes_put_u32(m.p + off + 32, 1);
+	bytes_put_u32(m.p + off + 44, SLOTS);
+	bytes_put_u32(m.p + off + 48, MK_SEG);
+	bytes_put_u32(m.p + off + 52, 4096);
+	m.len += len - 4096; /* for the header alone */
+	mk_block(&m, off, BINLOG_BLOCK_RING, 0);
+	m.len -= len - 4096;
+	spy.calls = 0;
+	decode_free(decode_file(&m, (off_t)(off + len), 0));
+	assert_in_range(spy.calls, 1, 100);
+	mk_free(&m);
+}
+
+/* A record whose word is there before its arguments were read is read again. */
+static void test_read_twice(void **state)
+{
+	struct err err = {0};
+	struct dec_record rec;
+	struct decode *d;
+	struct dec_buf b;
+	struct mk m;
+	struct mkseg s;
+
+	mk_init(&m);
+	add_dict(&m);
+	mkseg_init(&s, 1000);
+	mkseg_int(&s, 16, 1010, 1);
+	spy.slot = (off_t)mk_ring(&m, 1, 0, &s);
+	spy.hidden = 64 + 32 + 8; /* the call's argument */
+	spy.len = 4;
+	spy.reads = 0;
+	d = decode_file(&m, (off_t)m.len, 0);
+	assert_int_equal(decode_next(d, &rec, &err), 1);
+	dec_buf_init(&b);
+	assert_true(decode_text(&rec, &b));
+	dec_buf_chr(&b, '\0');
+	assert_string_equal(b.p, "x=1\n");
+	assert_int_equal(spy.reads, 2);
+	spy.slot = 0;
+	dec_buf_deinit(&b);
+	decode_free(d);
+	mk_free(&m);
+}
 
 /* What the ring's page counts as complete, 64 bytes before its slots. */
 static void set_done(struct mk *m, size_t slot, uint64_t done)
@@ -265,6 +363,7 @@ static void test_padding(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sparse_ring),  cmocka_unit_test(test_read_twice),
 		cmocka_unit_test(test_zeroed_slot),  cmocka_unit_test(test_zeroed_left_segment),
 		cmocka_unit_test(test_zeroed_page),  cmocka_unit_test(test_cut_unclosed),
 		cmocka_unit_test(test_doubled_site), cmocka_unit_test(test_parts),
