@@ -60,12 +60,21 @@ static void futex(int *word, int op, int value)
 
 /* --- pages that a fork wipes ------------------------------------------------------------------ */
 
-/* MADV_WIPEONFORK came with 4.14. Without it, fork() is covered, a raw clone is not. */
-static void wipe_in_child(void)
+/*
+ * A child of vfork() or CLONE_VM never comes here and finds a pid that is not its own. One of a
+ * bare clone system call does not either, but finds none, and the first that logs becomes it.
+ */
+static void begin_child(void)
 {
-	memset(proc, 0, sizeof(*proc));
-	if (BINLOG_LOAD(binlog_self->limit))
-		memset(binlog_self, 0, BINLOG_ALIGN);
+	if (!proc)
+		return;
+	if (proc->pid) {
+		/* MADV_WIPEONFORK came with 4.14. Without it, a bare clone is not covered. */
+		memset(proc, 0, sizeof(*proc));
+		if (BINLOG_LOAD(binlog_self->ring))
+			memset(binlog_self, 0, BINLOG_ALIGN);
+	}
+	proc->pid = getpid();
 }
 
 void *binlog_wiped_page(void)
@@ -76,9 +85,9 @@ void *binlog_wiped_page(void)
 
 	if (page == MAP_FAILED)
 		return NULL;
-	if (madvise(page, BINLOG_ALIGN, MADV_WIPEONFORK) &&
-	    !__atomic_exchange_n(&registered, 1, __ATOMIC_RELAXED))
-		pthread_atfork(NULL, NULL, wipe_in_child);
+	(void)madvise(page, BINLOG_ALIGN, MADV_WIPEONFORK);
+	if (!__atomic_exchange_n(&registered, 1, __ATOMIC_RELAXED))
+		pthread_atfork(NULL, NULL, begin_child);
 	return page;
 }
 
@@ -87,9 +96,17 @@ struct binlog_proc *binlog_proc(void)
 	struct binlog_proc *p = __atomic_load_n(&proc, __ATOMIC_ACQUIRE);
 	struct binlog_proc *none = NULL;
 
-	if (p)
+	if (p) {
+		int unknown = 0;
+
+		if (!p->pid)
+			__atomic_compare_exchange_n(&p->pid, &unknown, getpid(), false,
+						    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 		return p;
+	}
 	p = binlog_wiped_page();
+	if (p)
+		p->pid = getpid();
 	if (p && !__atomic_compare_exchange_n(&proc, &none, p, false, __ATOMIC_ACQ_REL,
 					      __ATOMIC_ACQUIRE)) {
 		munmap(p, BINLOG_ALIGN);
@@ -233,8 +250,11 @@ void binlog_writer_add(struct binlog_log *log)
 			}
 		}
 		if (__atomic_compare_exchange_n(&log->hdr->writers, &old, binlog_le32(n + 1), false,
-						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+						__ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+			/* Whoever came before may have taken itself for the last. */
+			__atomic_store_n(&log->hdr->closed, 0, __ATOMIC_RELEASE);
 			return;
+		}
 	}
 }
 

@@ -107,7 +107,7 @@ bool binlog_conv_next(struct conv_iter *it, struct conv *ret)
 	}
 	if (*p)
 		p++;
-	if (ret->letter && strchr("diouxXeEfFgGaAcspn", ret->letter))
+	if (ret->letter && strchr("dioubBxXeEfFgGaAcspn", ret->letter))
 		ret->arg = pos >= 0 ? pos : it->arg++;
 	ret->end = p;
 	it->next = p;
@@ -192,6 +192,8 @@ static uint8_t type_of(const struct conv *c)
 		return BINLOG_T_PTR;
 	case 'o':
 	case 'u':
+	case 'b':
+	case 'B':
 	case 'x':
 	case 'X':
 		return wide ? BINLOG_T_U64 : BINLOG_T_U32;

@@ -43,6 +43,7 @@ struct binlog_proc {
 	int lock;		/* of modules and dictionaries */
 	int users;		/* threads between enter and leave */
 	int closing;		/* somebody waits for users to become 0 */
+	int pid;		/* of the process, not of one it shares its memory with */
 	int attached;		/* this process counts in the header's writers */
 	struct thread *threads; /* all that ever had a ring; only grows */
 };
@@ -124,6 +125,9 @@ int binlog_space_back(struct binlog_log *log, uint64_t off, uint64_t len);
 /* Writes all of @iov at @off, if the descriptor is still ours (-EBADF). Changes @iov. */
 int binlog_space_write(struct binlog_log *log, uint64_t off, struct iovec *iov, unsigned n);
 
+/* Writes a few bytes in one page where there is file already: all of them or none. -errno. */
+int binlog_space_put(struct binlog_log *log, uint64_t off, const void *data, size_t len);
+
 void binlog_calibrate(struct binlog_calib *ret);
 /* Takes 0.1 ms since the calibration @since, if the CPU does not say. */
 uint64_t binlog_ticks_hz(const struct binlog_calib *since);
@@ -137,7 +141,16 @@ struct binlog_contents {
 	uint64_t told_bytes;
 };
 
-void binlog_segment_count(const char *seg, struct binlog_contents *ret);
+/*
+ * @lost_long: ids of long records of this stream of which a piece is lost already. Each of them
+ * counts as one call, however many pieces it has.
+ */
+void binlog_segment_count(const char *seg, uint32_t lost_long[4], struct binlog_contents *ret);
+
+/* Stores a record at @p, its word last; returns where the next one goes. */
+char *binlog_record_put(char *p, unsigned site, uint64_t ticks, const void *body, size_t len);
+char *binlog_record_epoch(char *p, const struct binlog_calib *now);
+
 
 /* A call that began in it has not come to its end. */
 bool binlog_segment_is_unfinished(const char *seg);
@@ -153,6 +166,10 @@ struct binlog_chunk {
 
 /* So many bytes of records fill a segment but for less than BINLOG_ALIGN. */
 bool binlog_chunk_is_whole(uint32_t used);
+
+/* Makes the header at @off of the file, which is mapped at @page, that of a ring of @owner. */
+void binlog_ring_name(struct binlog_log *log, const struct binlog_chunk *owner, uint64_t off,
+		      char *page);
 
 /*
  * Copies @n segments (up to BINLOG_NSEGS) into chunks by one write: all of them or none. All but

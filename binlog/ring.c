@@ -41,14 +41,22 @@ struct thread {
 	uint32_t stream;
 	uint32_t pid;
 	uint32_t tid;
-	uint64_t failed;	   /* where the first place that did not fit would have been */
-	uint64_t ring_off;	   /* of the RING block */
-	bool used[BINLOG_NSEGS];   /* the slot is not all zero */
-	bool stuck[BINLOG_NSEGS];  /* the slot holds records that could not be written out */
-	uint32_t kept;		   /* bytes of records of the whole segment that waits in its slot
-				    * until the open one is full as well; 0: none does */
-	bool greeted;		   /* THREAD is written */
+	uint64_t failed;	  /* where the first place that did not fit would have been */
+	uint64_t ring_off;	  /* of the RING block */
+	bool used[BINLOG_NSEGS];  /* the slot is not all zero */
+	bool stuck[BINLOG_NSEGS]; /* the slot holds records that could not be written out */
+	uint32_t kept;		  /* bytes of records of the whole segment that waits in its slot
+				   * until the open one is full as well; 0: none does */
+	bool greeted;		  /* THREAD is written */
+	/*
+	 * The caller was a process of its own in our memory (vfork(), CLONE_VM), so that this page
+	 * may be that of a thread of ours as well. It ends with neither, its limit is 0 between
+	 * calls, and in each of them one asks who it is.
+	 */
+	bool lent;
+	uint64_t lent_limit;	   /* what t.limit is within */
 	struct binlog_r_loss lost; /* not reported yet */
+	uint32_t lost_long[4];	   /* ids of long records counted as lost, the last first */
 	struct thread *next;	   /* in binlog_proc.threads; never changes */
 };
 
@@ -101,7 +109,7 @@ static void lose_segment(struct binlog_log *log, struct thread *th, const char *
 {
 	struct binlog_contents c;
 
-	binlog_segment_count(slot, &c);
+	binlog_segment_count(slot, th->lost_long, &c);
 	th->lost.records += c.told_records;
 	th->lost.bytes += c.told_bytes;
 	lose(log, th, c.calls, c.bytes, (int)th->lost.errnum);
@@ -153,24 +161,6 @@ static void write_out(struct binlog_log *log, struct thread *th, uint64_t pos, u
 	write_one(log, th, pos, used);
 }
 
-static char *put_record(char *p, unsigned site, uint64_t ticks, const void *body, size_t len)
-{
-	uint64_t words = (8 + len + 7) / 8;
-
-	memcpy(p + 8, body, len);
-	__atomic_store_n((uint64_t *)(void *)p,
-			 binlog_le64((uint64_t)site << BINLOG_SITE_SHIFT |
-				     words << BINLOG_LEN_SHIFT | (uint32_t)ticks),
-			 __ATOMIC_RELEASE);
-	return p + words * 8;
-}
-
-static struct binlog_calib calib_le(const struct binlog_calib *c)
-{
-	return (struct binlog_calib){binlog_le64(c->ticks), binlog_le64(c->mono_ns),
-				     binlog_le64(c->real_ns)};
-}
-
 static char *put_thread(char *p, struct thread *th, uint64_t ticks)
 {
 	struct binlog_r_thread r = {binlog_le32(th->pid), binlog_le32(th->tid),
@@ -178,7 +168,7 @@ static char *put_thread(char *p, struct thread *th, uint64_t ticks)
 
 	prctl(PR_GET_NAME, r.comm);
 	th->greeted = true;
-	return put_record(p, BINLOG_R_THREAD, ticks, &r, sizeof(r));
+	return binlog_record_put(p, BINLOG_R_THREAD, ticks, &r, sizeof(r));
 }
 
 static char *put_loss(char *p, struct thread *th, uint64_t ticks)
@@ -187,7 +177,7 @@ static char *put_loss(char *p, struct thread *th, uint64_t ticks)
 				  binlog_le32(th->lost.reason), binlog_le32(th->lost.errnum)};
 
 	memset(&th->lost, 0, sizeof(th->lost));
-	return put_record(p, BINLOG_R_LOSS, ticks, &r, sizeof(r));
+	return binlog_record_put(p, BINLOG_R_LOSS, ticks, &r, sizeof(r));
 }
 
 /*
@@ -200,7 +190,6 @@ static void open_segment(struct binlog_log *log, struct thread *th, uint64_t pos
 	unsigned i = index_of(pos);
 	struct binlog_block b = {0};
 	struct binlog_calib now;
-	struct binlog_calib disk;
 	char *p = slot + HEAD;
 
 	if (th->stuck[i]) {
@@ -215,8 +204,7 @@ static void open_segment(struct binlog_log *log, struct thread *th, uint64_t pos
 	th->used[i] = true;
 
 	binlog_calibrate(&now);
-	disk = calib_le(&now);
-	p = put_record(p, BINLOG_R_EPOCH, now.ticks, &disk, sizeof(disk));
+	p = binlog_record_epoch(p, &now);
 	if (!th->greeted)
 		p = put_thread(p, th, now.ticks);
 	if (th->lost.records)
@@ -257,18 +245,9 @@ static int new_ring(struct binlog_log *log, struct thread *th)
 /* The header page of the ring says whose it is now. */
 static void name_ring(struct binlog_log *log, struct thread *th)
 {
-	char *page = th->t.ring - BINLOG_ALIGN;
-	struct binlog_block b = {0};
+	const struct binlog_chunk c = chunk_of(th, 0, 0);
 
-	memset(page, 0, BINLOG_ALIGN);
-	b.ring.stream = binlog_le32(th->stream);
-	b.ring.pid = binlog_le32(th->pid);
-	b.ring.tid = binlog_le32(th->tid);
-	b.ring.nsegs = binlog_le32(BINLOG_NSEGS);
-	b.ring.seg_len = binlog_le32(BINLOG_SEG_LEN);
-	b.ring.data = binlog_le32(BINLOG_ALIGN);
-	binlog_block_seal(&b, log, BINLOG_BLOCK_RING, th->ring_off, RING_BLOCK);
-	memcpy(page, &b, sizeof(b));
+	binlog_ring_name(log, &c, th->ring_off, th->t.ring - BINLOG_ALIGN);
 }
 
 /* Is every record of @th complete that was taken below @pos? False when in doubt. */
@@ -277,19 +256,41 @@ static bool complete_at(const struct thread *th, uint64_t pos)
 	return th->t.ring && __atomic_load_n(done_of(th), __ATOMIC_ACQUIRE) == pos;
 }
 
-static bool is_dead(const struct thread *th, pid_t pid, pid_t self)
+/* Has the thread of @th ended? Asked by a thread of the same process only. */
+static bool is_dead(const struct thread *th, pid_t self)
 {
 	uint32_t tid = __atomic_load_n(&th->tid, __ATOMIC_RELAXED);
 
+	if (__atomic_load_n(&th->lent, __ATOMIC_RELAXED))
+		return false;
 	/* A page with our own tid and not ours is of a thread that had the number before. */
-	return tid == (uint32_t)self || (syscall(SYS_tgkill, pid, tid, 0) < 0 && errno == ESRCH);
+	return tid == (uint32_t)self ||
+	       (syscall(SYS_tgkill, th->pid, tid, 0) < 0 && errno == ESRCH);
+}
+
+/* Writes out what is open, so that the ring may serve another. */
+static void leave_ring(struct binlog_log *log, struct thread *th, uint64_t pos)
+{
+	uint64_t seg = th->t.limit - BINLOG_SEG_LEN;
+
+	if (th->generation == log->generation && th->t.limit && pos > seg && pos <= th->t.limit &&
+	    complete_at(th, pos)) {
+		write_out(log, th, seg, (uint32_t)(pos - seg - HEAD));
+	} else {
+		/* It died in the middle of a call, or in another log: leave that ring. */
+		th->t.ring = NULL;
+		th->kept = 0;
+	}
+	th->t.limit = 0;
 }
 
 /* The page of a thread that has ended, with its ring written out; NULL: none found quickly. */
-static struct thread *adopt(struct binlog_log *log, struct binlog_proc *proc, pid_t pid, pid_t tid)
+static struct thread *adopt(struct binlog_log *log, struct binlog_proc *proc, pid_t tid)
 {
 	int tries = 8;
 
+	if (getpid() != proc->pid)
+		return NULL;
 	for (struct thread *th = __atomic_load_n(&proc->threads, __ATOMIC_ACQUIRE); th && tries;
 	     th = th->next) {
 		uint32_t magic = MAGIC;
@@ -298,20 +299,11 @@ static struct thread *adopt(struct binlog_log *log, struct binlog_proc *proc, pi
 			continue;
 		tries--;
 		/* Two new threads may find the same one; the second looks further. */
-		if (!is_dead(th, pid, tid) ||
+		if (!is_dead(th, tid) ||
 		    !__atomic_compare_exchange_n(&th->magic, &magic, MAGIC + 1, false,
 						 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 			continue;
-		if (th->generation == log->generation && th->t.limit &&
-		    complete_at(th, th->t.pos)) {
-			uint64_t seg = th->t.limit - BINLOG_SEG_LEN;
-			write_out(log, th, seg, (uint32_t)(th->t.pos - seg - HEAD));
-		} else {
-			/* It died in the middle of a call, or in another log: leave that ring. */
-			th->t.ring = NULL;
-			th->kept = 0;
-		}
-		th->t.limit = 0;
+		leave_ring(log, th, th->t.pos);
 		return th;
 	}
 	return NULL;
@@ -331,13 +323,13 @@ static struct thread *new_page(struct binlog_proc *proc)
 }
 
 /* A page that is the caller's and is in the list, whatever state it is in. */
-static struct thread *find_page(struct binlog_log *log, pid_t pid, pid_t tid)
+static struct thread *find_page(struct binlog_log *log, pid_t tid)
 {
 	struct thread *th = (struct thread *)(void *)binlog_self;
 	struct binlog_proc *proc = binlog_proc();
 
 	if (th == &nobody) {
-		th = adopt(log, proc, pid, tid);
+		th = adopt(log, proc, tid);
 		return th ? th : new_page(proc);
 	}
 	if (th->magic == 0) {
@@ -370,7 +362,7 @@ static int attach(struct binlog_log *log)
 	pid_t pid = getpid();
 	pid_t tid = (pid_t)syscall(SYS_gettid);
 	struct binlog_proc *proc = binlog_proc();
-	struct thread *th = find_page(log, pid, tid);
+	struct thread *th = find_page(log, tid);
 	int r = 0;
 
 	if (!th)
@@ -382,7 +374,7 @@ static int attach(struct binlog_log *log)
 		r = new_ring(log, th);
 	if (r < 0) {
 		/* No more file, but perhaps a thread that has ended left a ring. */
-		struct thread *dead = adopt(log, proc, pid, tid);
+		struct thread *dead = adopt(log, proc, tid);
 
 		if (dead && dead->t.ring) {
 			dead->lost.records += th->lost.records;
@@ -392,6 +384,7 @@ static int attach(struct binlog_log *log)
 			r = 0;
 		}
 	}
+	__atomic_store_n(&th->lent, pid != proc->pid, __ATOMIC_RELAXED);
 	th->pid = (uint32_t)pid;
 	__atomic_store_n(&th->tid, (uint32_t)tid, __ATOMIC_RELAXED);
 	__atomic_store_n(&th->magic, MAGIC, __ATOMIC_RELEASE);
@@ -456,12 +449,19 @@ static struct binlog_place place_in(struct binlog_log *log, const struct binlog_
 				    uint64_t pos, uint64_t len, bool call)
 {
 	struct thread *th = (struct thread *)(void *)binlog_self;
-	uint64_t limit = th->t.limit;
-	uint64_t seg = limit - BINLOG_SEG_LEN;
+	uint64_t limit;
+	uint64_t seg;
 	int r = 0;
 
 	if (t != &th->t)
 		pos = binlog_take(&th->t.pos, len);
+	if (th->lent && th->magic == MAGIC && th->generation == log->generation) {
+		th->t.limit = th->lent_limit;
+		if (th->tid != (uint32_t)syscall(SYS_gettid))
+			leave_ring(log, th, pos);
+	}
+	limit = th->t.limit;
+	seg = limit - BINLOG_SEG_LEN;
 	if (th->magic == MAGIC && th->generation == log->generation && !limit && !th->t.ring)
 		r = binlog_space_none(log);
 	if (r < 0) {
@@ -490,6 +490,15 @@ static struct binlog_place place_in(struct binlog_log *log, const struct binlog_
 	return take_again(th, len);
 }
 
+/* The next call on a page that is lent shall come here again. */
+static void hide_lent(struct thread *th)
+{
+	if (!th->lent)
+		return;
+	th->lent_limit = th->t.limit;
+	__atomic_store_n(&th->t.limit, 0, __ATOMIC_RELEASE);
+}
+
 static struct binlog_place overrun(struct binlog_thread *t, uint64_t pos, uint64_t len, bool call)
 {
 	int saved = errno;
@@ -501,6 +510,7 @@ static struct binlog_place overrun(struct binlog_thread *t, uint64_t pos, uint64
 	log = binlog_enter();
 	if (log) {
 		place = place_in(log, t, pos, len, call);
+		hide_lent((struct thread *)(void *)binlog_self);
 		binlog_leave();
 	}
 	binlog_unshield(&shield);
@@ -517,10 +527,9 @@ struct binlog_place binlog_overrun(struct binlog_thread *t, uint64_t pos, uint64
 void binlog_epoch(struct binlog_thread *t)
 {
 	struct binlog_calib now;
-	struct binlog_calib disk;
 	uint64_t limit = BINLOG_LOAD(t->limit);
 	char *ring = BINLOG_LOAD(t->ring);
-	const uint64_t len = 8 + sizeof(disk);
+	const uint64_t len = 8 + sizeof(now);
 	struct binlog_place place;
 	uint64_t pos;
 
@@ -536,8 +545,7 @@ void binlog_epoch(struct binlog_thread *t)
 					      (uint64_t *)(void *)(ring - BINLOG_DONE_OFFSET)};
 	}
 	binlog_calibrate(&now);
-	disk = calib_le(&now);
-	put_record(place.at, BINLOG_R_EPOCH, now.ticks, &disk, sizeof(disk));
+	binlog_record_epoch(place.at, &now);
 	BINLOG_BARRIER();
 	binlog_done(place.done, len);
 	__atomic_store_n(&t->anchor, now.ticks, __ATOMIC_RELAXED);
@@ -578,14 +586,13 @@ static void pack(struct binlog_log *log, struct thread *th)
 void binlog_rings_close(struct binlog_log *log)
 {
 	struct binlog_proc *proc = binlog_proc();
-	pid_t pid = getpid();
 	struct thread *self = (struct thread *)(void *)binlog_self;
 
 	for (struct thread *th = __atomic_load_n(&proc->threads, __ATOMIC_ACQUIRE); th;
 	     th = th->next) {
 		if (th->magic != MAGIC || th->generation != log->generation || !th->t.limit)
 			continue;
-		if (th == self || is_dead(th, pid, 0))
+		if (th == self || is_dead(th, 0))
 			pack(log, th);
 		__atomic_store_n(&th->t.limit, 0, __ATOMIC_RELEASE);
 	}

@@ -19,17 +19,52 @@ static uint64_t word_at(const char *seg, size_t at, size_t *next)
 	return word;
 }
 
-void binlog_segment_count(const char *seg, struct binlog_contents *ret)
+char *binlog_record_put(char *p, unsigned site, uint64_t ticks, const void *body, size_t len)
+{
+	uint64_t words = (8 + len + 7) / 8;
+
+	memcpy(p + 8, body, len);
+	__atomic_store_n((uint64_t *)(void *)p,
+			 binlog_le64((uint64_t)site << BINLOG_SITE_SHIFT |
+				     words << BINLOG_LEN_SHIFT | (uint32_t)ticks),
+			 __ATOMIC_RELEASE);
+	return p + words * 8;
+}
+
+char *binlog_record_epoch(char *p, const struct binlog_calib *now)
+{
+	const struct binlog_calib disk = {binlog_le64(now->ticks), binlog_le64(now->mono_ns),
+					  binlog_le64(now->real_ns)};
+
+	return binlog_record_put(p, BINLOG_R_EPOCH, now->ticks, &disk, sizeof(disk));
+}
+
+/* Is the long record not in @ids yet? Then it is now. */
+static bool is_new(uint32_t ids[4], uint32_t id)
+{
+	for (unsigned i = 0; i < 4; i++)
+		if (ids[i] == id)
+			return false;
+	memmove(ids + 1, ids, 3 * sizeof(*ids));
+	ids[0] = id;
+	return true;
+}
+
+void binlog_segment_count(const char *seg, uint32_t lost_long[4], struct binlog_contents *ret)
 {
 	struct binlog_contents c = {0};
+	struct binlog_r_fragment piece;
 	struct binlog_r_loss told;
 
 	for (size_t at = HEAD, next; at < BINLOG_SEG_LEN; at = next) {
 		unsigned site = (unsigned)(word_at(seg, at, &next) >> BINLOG_SITE_SHIFT);
 
-		if (site >= BINLOG_SITE_FIRST || site == BINLOG_R_INLINE ||
-		    site == BINLOG_R_FRAGMENT) {
+		if (site >= BINLOG_SITE_FIRST || site == BINLOG_R_INLINE) {
 			c.calls++;
+			c.bytes += next - at;
+		} else if (site == BINLOG_R_FRAGMENT) {
+			memcpy(&piece, seg + at + 8, sizeof(piece));
+			c.calls += is_new(lost_long, binlog_le32(piece.id));
 			c.bytes += next - at;
 		} else if (site == BINLOG_R_LOSS) {
 			memcpy(&told, seg + at + 8, sizeof(told));
@@ -56,6 +91,27 @@ static uint64_t block_len(uint32_t used)
 bool binlog_chunk_is_whole(uint32_t used)
 {
 	return block_len(used) == BINLOG_SEG_LEN;
+}
+
+void binlog_ring_name(struct binlog_log *log, const struct binlog_chunk *owner, uint64_t off,
+		      char *page)
+{
+	struct {
+		struct binlog_block b;
+		struct binlog_ring_state state;
+	} head = {0};
+
+	head.b.ring.stream = binlog_le32(owner->stream);
+	head.b.ring.pid = binlog_le32(owner->pid);
+	head.b.ring.tid = binlog_le32(owner->tid);
+	head.b.ring.nsegs = binlog_le32(BINLOG_NSEGS);
+	head.b.ring.seg_len = binlog_le32(BINLOG_SEG_LEN);
+	head.b.ring.data = binlog_le32(BINLOG_ALIGN);
+	binlog_block_seal(&head.b, log, BINLOG_BLOCK_RING, off,
+			  BINLOG_ALIGN + BINLOG_NSEGS * (uint64_t)BINLOG_SEG_LEN);
+	/* By the kernel, whom SIGKILL does not stop within: a header half old would be none. */
+	if (binlog_space_put(log, off, &head, sizeof(head)) < 0)
+		memcpy(page, &head, sizeof(head));
 }
 
 int binlog_chunk_write(struct binlog_log *log, const struct binlog_chunk *c, unsigned n)

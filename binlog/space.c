@@ -296,6 +296,18 @@ int binlog_space_write(struct binlog_log *log, uint64_t off, struct iovec *iov, 
 	return 0;
 }
 
+int binlog_space_put(struct binlog_log *log, uint64_t off, const void *data, size_t len)
+{
+	ssize_t n;
+
+	if (!binlog_fd_is_ours(log))
+		return -EBADF;
+	n = pwrite(log->fd, data, len, (off_t)off);
+	if (n < 0)
+		return write_failed(errno);
+	return n == (ssize_t)len ? 0 : -ENOSPC;
+}
+
 int binlog_space_none(const struct binlog_log *log)
 {
 	uint64_t until = __atomic_load_n(&log->no_ring_until_ns, __ATOMIC_ACQUIRE);

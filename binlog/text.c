@@ -62,7 +62,18 @@ static int spec_of(char *spec, const struct conv *c, const struct value *v, unsi
 
 static unsigned base_of(char letter)
 {
-	return letter == 'x' || letter == 'X' ? 16 : letter == 'o' ? 8 : 10;
+	switch (letter) {
+	case 'b':
+	case 'B':
+		return 2;
+	case 'o':
+		return 8;
+	case 'x':
+	case 'X':
+		return 16;
+	default:
+		return 10;
+	}
 }
 
 /*
@@ -101,6 +112,8 @@ static void put_wide(struct out *o, const struct conv *c, const struct value *v,
 		*--p = digits[(unsigned)(value % base_of(c->letter))];
 	if (strchr(c->flags, '#') && n && base_of(c->letter) == 16)
 		prefix = c->letter == 'X' ? "0X" : "0x";
+	else if (strchr(c->flags, '#') && n && base_of(c->letter) == 2)
+		prefix = c->letter == 'B' ? "0B" : "0b";
 	else if (strchr(c->flags, '#') && base_of(c->letter) == 8 && (int)n >= prec)
 		prec = (int)n + 1;
 	if (c->letter == 'd' || c->letter == 'i')
@@ -174,6 +187,8 @@ static void put_conv(struct out *o, const struct conv *c, const struct binlog_ar
 	case 'i':
 	case 'o':
 	case 'u':
+	case 'b':
+	case 'B':
 	case 'x':
 	case 'X':
 		if (type == BINLOG_T_I128 || type == BINLOG_T_U128)
