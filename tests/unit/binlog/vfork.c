@@ -119,6 +119,7 @@ static void *log_as_main(void *arg)
 {
 	for (unsigned i = 0; i < 60000; i++)
 		BINLOG(1, "who %u n %u\n", (unsigned)MAIN, i);
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	return NULL;
 }
 
@@ -131,7 +132,7 @@ static void test_page_of_child_is_not_adopted(void **state)
 	reader_open(path, NULL);
 	log_in_children();
 	pthread_create(&t, NULL, log_as_main, NULL);
-	for (; n < 60000; n++)
+	for (; !__atomic_load_n(&stop, __ATOMIC_RELAXED); n++)
 		BINLOG(3, "who %u n %u\n", (unsigned)BUSY, n);
 	pthread_join(t, NULL);
 	binlog_close();
@@ -237,8 +238,11 @@ static int end(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_child_first),	    TEST(test_page_of_child_is_not_adopted),
-		TEST(test_parent_first),    TEST(test_clone_vm),
+		/* On a thread that has no page yet. */
+		TEST(test_page_of_child_is_not_adopted),
+		TEST(test_child_first),
+		TEST(test_parent_first),
+		TEST(test_clone_vm),
 		TEST(test_fork_then_vfork),
 	};
 
