@@ -366,9 +366,24 @@ void binlog_module_gone(struct binlog_module *mod)
 	binlog_unshield(&shield);
 }
 
+/* Numbers once given stay, in every log: who has none yet gets those above. */
+static void keep_numbers(struct binlog_log *log, const struct binlog_module *mod)
+{
+	uint32_t end = mod->base + (uint32_t)(mod->stop - mod->start);
+	uint32_t next = binlog_le32(log->hdr->next_site);
+
+	if (mod->base && end > next)
+		log->hdr->next_site = binlog_le32(end);
+}
+
 int binlog_dict_open(struct binlog_log *log, struct binlog_module *mod)
 {
-	int r = add(log, mod, true);
+	int r;
+
+	keep_numbers(log, mod);
+	for (struct binlog_module *m = modules; m; m = m->next)
+		keep_numbers(log, m);
+	r = add(log, mod, true);
 
 	for (struct binlog_module *m = modules; m && r == 0; m = m->next)
 		if (m != mod)
