@@ -350,9 +350,12 @@ BINLOG_INLINE char *binlog_copy(char *p, const char *s, uint32_t len)
 /* The cast keeps gcc from finding that two enums are compared. */
 #define BINLOG_TYPE_OF(n) ((int)binlog_t##n)
 
-/* Decided by the front end in one place, so that dictionary and record cannot disagree. */
+/*
+ * Decided by the front end in one place, so that dictionary and record cannot disagree. By no
+ * typeof, which would evaluate what has a type of variable length: p++ with int (*p)[n].
+ */
 #define BINLOG_M_DECLARE(n, x)                                                         \
-	__typeof__(1 ? (x) : (x)) binlog_a##n = (x);                                   \
+	__auto_type binlog_a##n = 1 ? (x) : (x);                                       \
 	enum {                                                                         \
 		binlog_t##n = BINLOG_TYPE(binlog_a##n) |                               \
 			      (__builtin_choose_expr(__builtin_constant_p(x), 1, 0) && \

@@ -294,6 +294,52 @@ __attribute__((format(printf, 2, 3))) static void log_line(int level, const char
 	va_end(ap);
 }
 
+/* printf() of older C libraries does not know it, nor do compilers: no argument of others moves. */
+static void test_binary(void **state)
+{
+	const char *fmt = "b %b %#lB %s|\n";
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+#pragma GCC diagnostic ignored "-Wformat-security"
+	log_line(BINLOG_INFO, fmt, 5, 1ul << 40, "str");
+	BINLOG(BINLOG_INFO, fmt, 5, 1ul << 40, "other");
+#pragma GCC diagnostic pop
+	struct reader *r = read_back();
+
+	assert_int_equal(r->nrecs, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(r->recs[i].site->nargs, 3);
+		assert_int_equal(r->recs[i].args[0].word, 5);
+		assert_int_equal(r->recs[i].args[1].word, 1ul << 40);
+	}
+	assert_int_equal(r->recs[0].args[0].type, BINLOG_T_U32);
+	assert_int_equal(r->recs[0].args[1].type, BINLOG_T_U64);
+	assert_text(r->recs[0].args[2], "str");
+	assert_text(r->recs[1].args[2], "other");
+	reader_free(r);
+}
+
+/* A pointer to an array of variable length: its type holds an expression. */
+static void test_variable_length(void **state)
+{
+	int n = 3;
+	int a[4][3] = {{0}};
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wvla"
+	int(*p)[n] = a;
+#pragma GCC diagnostic pop
+
+	BINLOG(BINLOG_INFO, "vla %p\n", (void *)p++);
+	BINLOG(BINLOG_INFO, "vla %p\n", p++);
+	struct reader *r = read_back();
+
+	assert_int_equal(r->nrecs, 2);
+	assert_ptr_equal(p, a + 2);
+	assert_int_equal(r->recs[1].args[0].word, (uintptr_t)(a + 1));
+	reader_free(r);
+}
+
 static void test_formats_at_run_time(void **state)
 {
 	char fmt[] = "built %d %s %.2f %lu\n";
@@ -433,6 +479,7 @@ int main(void)
 		TEST(test_literals),	   TEST(test_strings),
 		TEST(test_wide_strings),   TEST(test_errno),
 		TEST(test_evaluated_once), TEST(test_formats_at_run_time),
+		TEST(test_binary),	   TEST(test_variable_length),
 		TEST(test_long_strings),   TEST(test_many_arguments),
 		TEST(test_sink),
 	};
