@@ -142,6 +142,29 @@ static void test_late_ring(void **state)
 	pthread_barrier_destroy(&b);
 }
 
+/* A record of many pieces is one call, and so it is lost. */
+static void test_bound_long(void **state)
+{
+	const struct binlog_opts opts = {.level = 4, .mode = 0600, .max_len = BOUND};
+	static char text[200001];
+
+	memset(text, 'x', 200000);
+	reader_open(path, &opts);
+	for (unsigned i = 0; i < 100; i++) {
+		BINLOG(3, "short %u\n", i);
+		BINLOG(3, "long %u %s\n", i, text);
+	}
+	for (unsigned i = 0; i < 20000; i++)
+		BINLOG(3, "short %u\n", i);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	assert_in_range(r->nrecs, 4000, 20000);
+	assert_int_equal(r->nrecs + r->lost_records, 20200);
+	assert_int_equal(r->loss_records, r->lost_records);
+	reader_free(r);
+}
+
 /* No room for a ring: every call is counted. */
 static void test_no_room(void **state)
 {
@@ -317,6 +340,39 @@ static void test_descriptor_closed(void **state)
 	reader_free(r);
 }
 
+/* The parent closes as the last that has logged so far; then a child of its begins, and dies. */
+static void test_writes_after_close(void **state)
+{
+	int go[2];
+	pid_t pid;
+
+	assert_int_equal(pipe(go), 0);
+	reader_open(path, NULL);
+	BINLOG(3, "parent\n");
+	pid = fork();
+	if (pid == 0) {
+		char c;
+
+		close(go[1]);
+		if (read(go[0], &c, 1) == 0)
+			for (unsigned i = 0; i < 20; i++)
+				BINLOG(3, "child %u\n", i);
+		raise(SIGKILL);
+	}
+	close(go[0]);
+	binlog_close();
+	struct reader *r = reader_load(path);
+
+	assert_int_equal(r->closed, 1);
+	reader_free(r);
+	close(go[1]);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	r = reader_load(path);
+	assert_int_equal(r->nrecs, 21);
+	assert_int_equal(r->closed, 0);
+	reader_free(r);
+}
+
 /* The tail is cut, and a short log is short on the disk. */
 static void test_short(void **state)
 {
@@ -390,7 +446,9 @@ int main(void)
 		TEST(test_again),
 		TEST(test_bound),
 		TEST(test_late_ring),
+		TEST(test_bound_long),
 		TEST(test_no_room),
+		TEST(test_writes_after_close),
 		TEST(test_write_fails),
 		TEST(test_descriptor_taken),
 		TEST(test_descriptor_of_data),

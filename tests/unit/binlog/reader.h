@@ -90,7 +90,8 @@ struct reader {
 	unsigned bad_chunks;
 	char *images[16]; /* long records under construction */
 	uint64_t image_ids[16];
-	char **finished; /* texts of long records point into these */
+	uint64_t image_len[16]; /* so far */
+	char **finished;	/* texts of long records point into these */
 	size_t nfinished;
 	struct entry *inlines[65536];
 	size_t ninlines;
@@ -365,9 +366,13 @@ static void reader_fragment(struct reader *r, const struct seg *s, struct bytes 
 	if (off == 0) {
 		r->images[slot] = realloc(r->images[slot], total);
 		r->image_ids[slot] = id;
+		r->image_len[slot] = 0;
 	}
-	assert_non_null(r->images[slot]);
+	/* Pieces before this one may have been lost, and the record with them. */
+	if (!r->images[slot] || r->image_len[slot] != off)
+		return;
 	memcpy(r->images[slot] + off, bytes_take(&b, len), len);
+	r->image_len[slot] += len;
 	if (off + len < total)
 		return;
 	struct bytes image = bytes_of(r->images[slot], total);
