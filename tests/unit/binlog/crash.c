@@ -2,10 +2,13 @@
 /* After any death of the writer every call that returned is in the file. */
 #include "tests/unit/binlog/reader.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #define CALLS 20000
 
@@ -140,12 +143,77 @@ static void test_live(void **state)
 	unlink(path);
 }
 
+static void *log_and_end(void *arg)
+{
+	BINLOG(BINLOG_ERR, "thread %ld\n", *(long *)arg = syscall(SYS_gettid));
+	return NULL;
+}
+
+/* The main thread takes the ring of one that has ended, behind the SIGSTOP. */
+static void adopt_ring(const char *path)
+{
+	pthread_t t;
+	long tid;
+
+	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+	reader_open(path, NULL);
+	pthread_create(&t, NULL, log_and_end, &tid);
+	pthread_join(t, NULL);
+	while (syscall(SYS_tgkill, getpid(), tid, 0) == 0)
+		sched_yield();
+	raise(SIGSTOP);
+	BINLOG(BINLOG_ERR, "main\n");
+	_exit(0);
+}
+
+/* Whatever SIGKILL comes between two instructions leaves the file as it is there. */
+static void test_ring_is_never_headless(void **state)
+{
+	const char *path = reader_path("crash");
+	struct reader *r;
+	struct reader live;
+	size_t ring = 4096;
+	uint32_t tid = 0;
+	pid_t pid = fork();
+	int status;
+	int fd;
+
+	if (pid == 0)
+		adopt_ring(path);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSTOPPED(status));
+	r = reader_load(path);
+	assert_int_equal(r->nrecs, 1);
+	while (ring < r->len && !(reader_head_ok(r, ring) && r->data[ring + 4] == 3))
+		ring += 4096;
+	assert_true(ring < r->len);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	live = *r;
+	live.data = mmap(NULL, r->len, PROT_READ, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(live.data, MAP_FAILED);
+	close(fd);
+	while (tid != (uint32_t)pid) {
+		assert_int_equal(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSTOPPED(status)); /* has not ended without the ring */
+		assert_true(reader_head_ok(&live, ring));
+		memcpy(&tid, live.data + ring + 40, 4);
+		tid = binlog_le32(tid);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	munmap(live.data, r->len);
+	reader_free(r);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_deaths),
 		cmocka_unit_test(test_killed_any_time),
 		cmocka_unit_test(test_live),
+		cmocka_unit_test(test_ring_is_never_headless),
 	};
 
 	returned = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
