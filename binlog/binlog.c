@@ -465,6 +465,7 @@ int binlog_open_module(const char *path, const struct binlog_opts *opts, struct 
 	log->max_len = opts->max_len;
 
 	binlog_shield(&shield);
+	binlog_dict_find(mod);
 	binlog_lock();
 	log->generation = ++generation;
 	__atomic_store_n(&binlog_file_level, opts->level, __ATOMIC_RELAXED);

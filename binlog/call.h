@@ -83,6 +83,9 @@ struct binlog_module {
 	uint32_t generation;	    /* of the log that holds its dictionary; 0: none */
 	struct binlog_module *next; /* all modules that have numbers */
 	bool gone;		    /* is being unloaded, or its program ends */
+	uint32_t id_len;	    /* what it lies in: found once, and without a lock */
+	const uint8_t *id;	    /* build-id */
+	const char *name;	    /* NULL: not looked for yet */
 };
 
 extern struct binlog_site __start_binlog_sites[] __attribute__((weak, visibility("hidden")));
@@ -90,7 +93,7 @@ extern struct binlog_site __stop_binlog_sites[] __attribute__((weak, visibility(
 
 /* Weak and hidden: the linker leaves one per program or shared object. */
 __attribute__((weak, visibility("hidden"))) struct binlog_module binlog_module = {
-	__start_binlog_sites, __stop_binlog_sites, 0, 0, NULL, false};
+	__start_binlog_sites, __stop_binlog_sites, 0, 0, NULL, false, 0, NULL, NULL};
 
 /* The library forgets @mod; what it still has to say takes the slow path. */
 void binlog_module_gone(struct binlog_module *mod);

@@ -34,8 +34,7 @@ static unsigned nerrtexts;
 
 struct object {
 	uintptr_t addr; /* somewhere in it */
-	uint8_t *id;
-	unsigned id_max;
+	const uint8_t *id;
 	unsigned id_len;
 	const char *name;
 };
@@ -47,8 +46,8 @@ static void find_note(struct object *o, const char *p, const char *end)
 		const char *desc = p + sizeof(*n) + ((n->n_namesz + 3) & ~3u);
 
 		if (n->n_type == NT_GNU_BUILD_ID && n->n_namesz == 4 && !memcmp(n + 1, "GNU", 4) &&
-		    n->n_descsz <= o->id_max) {
-			memcpy(o->id, desc, n->n_descsz);
+		    n->n_descsz <= sizeof(((struct binlog_header *)0)->build_id)) {
+			o->id = (const uint8_t *)desc;
 			o->id_len = n->n_descsz;
 			return;
 		}
@@ -80,6 +79,22 @@ static int look_at_object(struct dl_phdr_info *info, size_t size, void *arg)
 			find_note(o, p, p + ph->p_memsz);
 	}
 	return 1;
+}
+
+/*
+ * The loader's lock is taken in here, and may be held by a thread that logs for the first time, in
+ * a callback of dl_iterate_phdr(), and waits for ours.
+ */
+void binlog_dict_find(struct binlog_module *mod)
+{
+	struct object o = {.addr = (uintptr_t)mod};
+
+	if (__atomic_load_n(&mod->name, __ATOMIC_ACQUIRE))
+		return;
+	dl_iterate_phdr(look_at_object, &o);
+	__atomic_store_n(&mod->id, o.id, __ATOMIC_RELAXED);
+	__atomic_store_n(&mod->id_len, o.id_len, __ATOMIC_RELAXED);
+	__atomic_store_n(&mod->name, o.name ? o.name : "", __ATOMIC_RELEASE);
 }
 
 /* --- writing ---------------------------------------------------------------------------------- */
@@ -276,17 +291,13 @@ static bool take_numbers(struct binlog_log *log, struct binlog_module *mod)
 
 static int dict_write(struct binlog_log *log, struct binlog_module *mod, bool is_main)
 {
-	uint8_t id[sizeof(log->hdr->build_id)];
-	struct object o = {.addr = (uintptr_t)mod, .id = id, .id_max = sizeof(id), .name = ""};
+	const char *name = *mod->name ? mod->name : program_invocation_name;
 	uint32_t count = (uint32_t)(mod->stop - mod->start);
 	size_t size = 8;
 	uint64_t sum;
 	int r;
 
-	dl_iterate_phdr(look_at_object, &o);
-	if (!o.name || !*o.name)
-		o.name = program_invocation_name;
-	size += o.id_len + strlen(o.name);
+	size += mod->id_len + strlen(name);
 	for (uint32_t i = 0; i < count; i++) {
 		const struct binlog_info *info = mod->start[i].info;
 
@@ -299,21 +310,22 @@ static int dict_write(struct binlog_log *log, struct binlog_module *mod, bool is
 
 	if (!b.p)
 		return -ENOMEM;
-	put_u32(&b, o.id_len);
-	put_bytes(&b, id, o.id_len);
-	put_u32(&b, (uint32_t)strlen(o.name));
-	put_bytes(&b, o.name, strlen(o.name));
+	put_u32(&b, mod->id_len);
+	if (mod->id_len)
+		put_bytes(&b, mod->id, mod->id_len);
+	put_u32(&b, (uint32_t)strlen(name));
+	put_bytes(&b, name, strlen(name));
 	for (uint32_t i = 0; i < count; i++)
 		put_site(&b, mod->start[i].info);
 	r = finish(log, &b, BINLOG_BLOCK_DICT, is_main ? BINLOG_DICT_MAIN : 0, mod->base, count,
 		   &sum);
 	if (is_main) {
-		log->hdr->build_id_len = (uint8_t)(o.id_len ? o.id_len : 8);
-		log->hdr->build_id_kind = o.id_len ? 1 : 2;
-		if (!o.id_len)
+		log->hdr->build_id_len = (uint8_t)(mod->id_len ? mod->id_len : 8);
+		log->hdr->build_id_kind = mod->id_len ? 1 : 2;
+		if (!mod->id_len)
 			binlog_put8((char *)log->hdr->build_id, sum);
 		else
-			memcpy(log->hdr->build_id, id, o.id_len);
+			memcpy(log->hdr->build_id, mod->id, mod->id_len);
 	}
 	return r;
 }

@@ -336,6 +336,7 @@ static bool make_known(struct binlog_module *mod)
 	if (__atomic_load_n(&mod->generation, __ATOMIC_ACQUIRE) == generation)
 		return true;
 	binlog_shield(&shield);
+	binlog_dict_find(mod);
 	binlog_lock();
 	log = binlog_enter();
 	if (log) {

@@ -184,6 +184,9 @@ void binlog_rings_close(struct binlog_log *log);
 
 /* --- dict.c --- */
 
+/* Before the module is given to the two below, and without the lock: what object it lies in. */
+void binlog_dict_find(struct binlog_module *mod);
+
 /* These need the lock. Write the dictionary of the program and of every module known so far. */
 int binlog_dict_open(struct binlog_log *log, struct binlog_module *mod);
 
