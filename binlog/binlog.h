@@ -14,7 +14,9 @@
  * nothing then), in signal handlers, in any thread, in a child after fork or a raw clone.
  * A child with its own memory gets a ring of its own in the same file. A raw clone that shares
  * memory needs a thread control block of its own (CLONE_SETTLS), as it does for errno; one that
- * shares it (vfork) may log while its parent waits, and speaks with the parent's tid.
+ * shares it (vfork) may log while its parent waits, and speaks with the parent's tid if that has
+ * logged before. Neither opens nor closes a log. Calls in a process that shares memory take some
+ * system calls each, a microsecond or two.
  *
  * A call is no cancellation point, and a handler may leave it by longjmp(). Only a handler that
  * both interrupts a call and forks must not return in the child, which would end the call in the

@@ -33,6 +33,7 @@
 /* Ticks between calibration points, which come early and then ever more rarely. */
 #define SPAN_FIRST (1ull << 18)
 #define SPAN_MAX   (1ull << 31)
+static_assert(SPAN_MAX <= 1ull << 31, "a stamp is 32 bits with a sign");
 
 struct thread {
 	struct binlog_thread t; /* first: binlog_self points here */

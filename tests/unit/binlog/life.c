@@ -211,6 +211,38 @@ static void test_write_fails(void **state)
 	reader_free(r);
 }
 
+/* Of a write that got stuck in the middle nothing is left, and it is not counted. */
+static void test_write_is_cut(void **state)
+{
+	struct rlimit old;
+	struct rlimit limit;
+	uint64_t chunks;
+	unsigned there = 0;
+
+	getrlimit(RLIMIT_FSIZE, &old);
+	reader_open(path, NULL);
+	BINLOG(3, "cut %u\n", 0u);
+	limit = old;
+	limit.rlim_cur = 700000; /* in the middle of a page, in the middle of a chunk */
+	setrlimit(RLIMIT_FSIZE, &limit);
+	for (unsigned i = 1; i < 100000; i++)
+		BINLOG(3, "cut %u\n", i);
+	binlog_close();
+	setrlimit(RLIMIT_FSIZE, &old);
+	struct reader *r = reader_load(path);
+
+	assert_int_equal(r->nrecs + r->lost_records, 100000);
+	assert_in_range(r->nrecs, 20000, 60000);
+	assert_int_equal(r->bad_chunks, 0);
+	for (size_t at = 700000 / 4096 * 4096; at < 700000 && at < r->len; at++)
+		assert_int_equal(r->data[at], 0);
+	for (size_t at = 4096; at + 64 <= r->len; at += 4096)
+		there += reader_head_ok(r, at) && r->data[at + 4] == BINLOG_BLOCK_CHUNK;
+	memcpy(&chunks, r->data + 592, 8);
+	assert_int_equal(binlog_le64(chunks), there);
+	reader_free(r);
+}
+
 /* The program closes all descriptors, and ours becomes another file. */
 static void test_descriptor_taken(void **state)
 {
@@ -450,6 +482,7 @@ int main(void)
 		TEST(test_no_room),
 		TEST(test_writes_after_close),
 		TEST(test_write_fails),
+		TEST(test_write_is_cut),
 		TEST(test_descriptor_taken),
 		TEST(test_descriptor_of_data),
 		TEST(test_full_for_new_threads),

@@ -77,8 +77,10 @@ static void test_threads(void **state)
 
 static void *say_hello(void *arg)
 {
+	/* Here a dead thread is looked for, by a call that fails for one. */
+	errno = 77;
 	BINLOG(4, "who %u n %u\n", (unsigned)(uintptr_t)arg, 0u);
-	return (void *)syscall(SYS_gettid);
+	return errno == 77 ? (void *)syscall(SYS_gettid) : NULL;
 }
 
 /* Many threads, one after another: the rings of the dead are used again. */
@@ -95,6 +97,7 @@ static void test_many_threads(void **state)
 		want[i] = 1;
 		pthread_create(&t, NULL, say_hello, (void *)(uintptr_t)i);
 		pthread_join(t, &tid);
+		assert_non_null(tid);
 		/* It has said that it ends; the kernel is a moment behind. */
 		for (unsigned ms = 0; ms < 5000 && syscall(SYS_tgkill, getpid(), tid, 0) == 0; ms++)
 			usleep(1000);
@@ -288,6 +291,37 @@ static void test_first_call_interrupted(void **state)
 
 	assert_in_range(doors, 2, DOORS - 1);
 	check_counts(r, want);
+	reader_free(r);
+}
+
+/*
+ * As if a handler came behind the place of a call and filled segment after segment: none of them is
+ * opened in the slot where the call has its place.
+ */
+static void test_place_is_kept(void **state)
+{
+	struct binlog_r_thread body = {0};
+	const uint64_t len = 8 + sizeof(body);
+	unsigned want[WHO] = {0};
+	struct binlog_place place;
+	uint64_t ticks = 0;
+
+	reader_open(path, NULL);
+	count(0, 10);
+	place = binlog_reserve(len, &ticks);
+	assert_non_null(place.at);
+	count(1, 40000);
+	memcpy(place.at + 8, &body, sizeof(body));
+	binlog_commit(place, BINLOG_R_THREAD << 12 | (uint32_t)(len / 8), ticks, len);
+	count(2, 40000);
+	binlog_close();
+	want[0] = 10;
+	want[1] = want[2] = 40000;
+	struct reader *r = reader_load(path);
+
+	check_counts(r, want);
+	assert_int_equal(r->threads, 2);
+	assert_int_equal(r->gaps, 0);
 	reader_free(r);
 }
 
@@ -508,6 +542,7 @@ int main(void)
 		SIGNAL_TEST(test_signals),
 		SIGNAL_TEST(test_shot_at),
 		SIGNAL_TEST(test_jump_out),
+		TEST(test_place_is_kept),
 		TEST(test_forks),
 		TEST(test_fork_and_close),
 		TEST(test_reopen_under_fire),
