@@ -214,21 +214,23 @@ static void test_write_fails(void **state)
 /* Of a write that got stuck in the middle nothing is left, and it is not counted. */
 static void test_write_is_cut(void **state)
 {
-	struct rlimit old;
 	struct rlimit limit;
 	uint64_t chunks;
 	unsigned there = 0;
+	pid_t pid = fork();
 
-	getrlimit(RLIMIT_FSIZE, &old);
-	reader_open(path, NULL);
-	BINLOG(3, "cut %u\n", 0u);
-	limit = old;
-	limit.rlim_cur = 700000; /* in the middle of a page, in the middle of a chunk */
-	setrlimit(RLIMIT_FSIZE, &limit);
-	for (unsigned i = 1; i < 100000; i++)
-		BINLOG(3, "cut %u\n", i);
-	binlog_close();
-	setrlimit(RLIMIT_FSIZE, &old);
+	if (pid == 0) {
+		reader_open(path, NULL);
+		BINLOG(3, "cut %u\n", 0u);
+		getrlimit(RLIMIT_FSIZE, &limit);
+		limit.rlim_cur = 700000; /* in the middle of a page, in the middle of a chunk */
+		setrlimit(RLIMIT_FSIZE, &limit);
+		for (unsigned i = 1; i < 100000; i++)
+			BINLOG(3, "cut %u\n", i);
+		/* A close would cut the tail. */
+		raise(SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	struct reader *r = reader_load(path);
 
 	assert_int_equal(r->nrecs + r->lost_records, 100000);
