@@ -151,7 +151,6 @@ void binlog_segment_count(const char *seg, uint32_t lost_long[4], struct binlog_
 char *binlog_record_put(char *p, unsigned site, uint64_t ticks, const void *body, size_t len);
 char *binlog_record_epoch(char *p, const struct binlog_calib *now);
 
-
 /* A call that began in it has not come to its end. */
 bool binlog_segment_is_unfinished(const char *seg);
 
