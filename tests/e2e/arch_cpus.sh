@@ -51,6 +51,8 @@ check() { # NAME FOLDER COMPILER QEMU
 	done
 	for t in tests/unit/arch/*.c; do
 		case $t in
+		# They trace a child, which qemu-user cannot: in tests/vm.
+		*/kept_*.c) continue ;;
 		*_"$folder".c) ;;
 		*_x86.c | *_aarch64.c | *_ppc64.c | *_s390.c) continue ;;
 		esac
