@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "src/target/procfs.h"
 #include "src/target/spare.h"
 #include "tests/unit/target/child.h"
 
@@ -27,6 +28,7 @@ static void spins(struct child *c)
 static void sleeps(struct child *c)
 {
 	child_sync(c);
+	__atomic_store_n(&c->shared[0], 1, __ATOMIC_RELAXED);
 	for (;;)
 		pause();
 }
@@ -82,9 +84,14 @@ static void test_no_use(void **state)
 {
 	struct spare s = {0};
 	cpu_set_t cpus;
+	struct procfs_stat st = {0};
 	struct child c;
 
 	start(&c, sleeps, -1);
+	while (!__atomic_load_n(&c.shared[0], __ATOMIC_RELAXED) || st.state != 'S') {
+		usleep(1000);
+		assert_int_equal(procfs_stat(c.pid, 0, &st), 0);
+	}
 	assert_true(spare_look(&s, &tracks));
 	assert_true(spare_look(&s, &tracks));
 	assert_true(s.known);
