@@ -326,8 +326,7 @@ static void s390_set_ret(void *prstatus, int64_t value)
 	store(prstatus, &s);
 }
 
-/* --- the signal frame --------------------------------------------------------------------------
- */
+/* --- the signal frame ----------------------------------------------------------------------- */
 
 static void frame_put(struct frame *f, const void *prstatus, uint64_t sigmask)
 {

@@ -58,8 +58,7 @@ uint32_t x86_xstate_len(uint64_t bv, size_t xstate_len)
 	return len;
 }
 
-/* --- what no thread has -----------------------------------------------------------------------
- */
+/* --- what no thread has --------------------------------------------------------------------- */
 
 static uint64_t word(const uint8_t *p)
 {
@@ -104,8 +103,7 @@ const char *x86_set_wrong(const struct arch_set *set)
 	return NULL;
 }
 
-/* --- for a thread that is here ----------------------------------------------------------------
- */
+/* --- for a thread that is here -------------------------------------------------------------- */
 
 /* Where CPUs with MPX have them, and a set that is made of an image of CRIU. */
 static const struct {

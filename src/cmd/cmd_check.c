@@ -106,8 +106,7 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
-/* --- a process tree -----------------------------------------------------------------------------
- */
+/* --- a process tree ------------------------------------------------------------------------- */
 
 static unsigned print_findings(const struct model *m, bool json)
 {
@@ -160,8 +159,7 @@ static int check_pid(const struct check_cmd *c)
 	return ret;
 }
 
-/* --- the kernel ---------------------------------------------------------------------------------
- */
+/* --- the kernel ----------------------------------------------------------------------------- */
 
 static int check_kernel(bool json)
 {

@@ -119,8 +119,7 @@ static uint64_t pages_of(uint64_t bytes)
 	return bytes / (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-/* --- dump -------------------------------------------------------------------------------------
- */
+/* --- dump ----------------------------------------------------------------------------------- */
 
 static void show_dump_stats(const struct dump_result *r)
 {
@@ -179,8 +178,7 @@ static int do_dump(const struct criu_opts *o, struct err *err)
 	return ret;
 }
 
-/* --- restore ----------------------------------------------------------------------------------
- */
+/* --- restore -------------------------------------------------------------------------------- */
 
 static void show_restore_stats(const struct image_restore_stats *st)
 {
@@ -291,8 +289,7 @@ static int do_restore(const struct criu_opts *o, struct err *err)
 	return 0;
 }
 
-/* --- check ------------------------------------------------------------------------------------
- */
+/* --- check ---------------------------------------------------------------------------------- */
 
 /* What `check --feature` is asked for: ours of that meaning, or what stasis does without any. */
 static const struct feature {
@@ -394,8 +391,7 @@ static int do_check(const struct criu_opts *o, struct err *err)
 	return able && (all || !o->check_all) ? 0 : 1;
 }
 
-/* --- commands ---------------------------------------------------------------------------------
- */
+/* --- commands ------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *name;

@@ -52,8 +52,7 @@ static void file_ref(struct check *c, uint32_t id, uint32_t pid, const char *wha
 		bad(c, "process %u: %s names file %u, which is not there", pid, what, id);
 }
 
-/* --- memory -------------------------------------------------------------------------------------
- */
+/* --- memory --------------------------------------------------------------------------------- */
 
 static void check_vma_target(struct check *c, uint32_t pid, const struct m_vma *v)
 {
@@ -115,8 +114,7 @@ static void check_mm(struct check *c, const struct m_proc *p)
 	}
 }
 
-/* --- processes ----------------------------------------------------------------------------------
- */
+/* --- processes ------------------------------------------------------------------------------ */
 
 /* Parents stand before their children, so there is no cycle either. */
 struct place {
@@ -213,8 +211,7 @@ static void check_tids(struct check *c)
 	report_doubles(c, tids, n, "pid or thread id");
 }
 
-/* --- files --------------------------------------------------------------------------------------
- */
+/* --- files ---------------------------------------------------------------------------------- */
 
 static void check_fdtable(struct check *c, const struct m_fdtable *t)
 {

@@ -98,8 +98,7 @@ void image_criu_pages_free(struct image_criu_pages *p)
 	free(p);
 }
 
-/* --- slots --------------------------------------------------------------------------------------
- */
+/* --- slots ---------------------------------------------------------------------------------- */
 
 static struct space *find_space(struct image_criu_pages *p, uint64_t id)
 {
@@ -150,8 +149,7 @@ int image_criu_add(struct image_criu_pages *p, uint64_t space, const struct md_e
 	return 0;
 }
 
-/* --- the plug -----------------------------------------------------------------------------------
- */
+/* --- the plug ------------------------------------------------------------------------------- */
 
 struct plug {
 	struct md_writer w;
@@ -325,8 +323,7 @@ static int plug_put(struct md_writer *w, struct md_block *b, struct err *err)
 	return ret;
 }
 
-/* --- the end ------------------------------------------------------------------------------------
- */
+/* --- the end -------------------------------------------------------------------------------- */
 
 static bool head_sums(struct arena *a, const struct space *s, Im__PagemapHead *head)
 {

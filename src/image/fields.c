@@ -8,8 +8,7 @@
 
 static int walk_message(const ProtobufCMessage *msg, const struct field_visitor *v);
 
-/* --- one value ----------------------------------------------------------------------------------
- */
+/* --- one value ------------------------------------------------------------------------------ */
 
 static size_t value_size(ProtobufCType type)
 {
@@ -103,8 +102,7 @@ static int walk_value(const ProtobufCFieldDescriptor *f, const char *name, const
 	return ret ? ret : v->message_end(v->arg);
 }
 
-/* --- fields of a message ------------------------------------------------------------------------
- */
+/* --- fields of a message -------------------------------------------------------------------- */
 
 static int walk_list(const ProtobufCFieldDescriptor *f, const char *items, size_t n,
 		     const struct field_visitor *v)
@@ -148,8 +146,7 @@ static int walk_message(const ProtobufCMessage *msg, const struct field_visitor 
 	return ret;
 }
 
-/* --- entries of a file --------------------------------------------------------------------------
- */
+/* --- entries of a file ---------------------------------------------------------------------- */
 
 static int walk_unknown(struct frame_in *f, const struct field_visitor *v)
 {

@@ -104,8 +104,7 @@ static const struct frame_kind *kind_of_magic(uint32_t magic)
 	return NULL;
 }
 
-/* --- writing ------------------------------------------------------------------------------------
- */
+/* --- writing -------------------------------------------------------------------------------- */
 
 static uint8_t *out_room(struct frame_out *o, size_t len)
 {
@@ -175,8 +174,7 @@ void frame_deinit(struct frame_out *o)
 	memset(o, 0, sizeof(*o));
 }
 
-/* --- reading ------------------------------------------------------------------------------------
- */
+/* --- reading -------------------------------------------------------------------------------- */
 
 size_t frame_arena_size(uint64_t len)
 {

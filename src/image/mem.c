@@ -92,8 +92,7 @@ void image_mem_close(struct image_mem *mem)
 	free(mem);
 }
 
-/* --- CRIU's page files --------------------------------------------------------------------------
- */
+/* --- CRIU's page files ---------------------------------------------------------------------- */
 
 static int load_space(struct image_mem *mem, uint64_t id, struct mem_space *s, struct err *err)
 {
@@ -225,8 +224,7 @@ static ssize_t criu_read(struct image_mem *mem, uint64_t space, uint64_t addr, u
 	return (ssize_t)done;
 }
 
-/* --- either -------------------------------------------------------------------------------------
- */
+/* --- either --------------------------------------------------------------------------------- */
 
 int image_mem_extent(struct image_mem *mem, uint64_t space, uint64_t addr,
 		     struct md_extent *ret_extent, struct err *err)

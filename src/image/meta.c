@@ -7,8 +7,7 @@
 #include "src/image/check.h"
 #include "src/image/misc.pb-c.h"
 
-/* --- shared by the groups -----------------------------------------------------------------------
- */
+/* --- shared by the groups ------------------------------------------------------------------- */
 
 bool meta_array(struct arena *a, size_t n, size_t size, void *items, void *ptrs)
 {
@@ -65,8 +64,7 @@ int meta_load(struct meta_in *in, enum frame_id id, const char *name, struct sto
 	return e < 0 ? err_take(in->err, &err) : 1;
 }
 
-/* --- small files --------------------------------------------------------------------------------
- */
+/* --- small files ---------------------------------------------------------------------------- */
 
 static void put_timespec(Im__Timespec *to, uint64_t ns)
 {
@@ -112,8 +110,7 @@ int meta_get_timens(struct meta_in *in)
 	return ret;
 }
 
-/* --- writing ------------------------------------------------------------------------------------
- */
+/* --- writing -------------------------------------------------------------------------------- */
 
 static int write_proc(struct meta_out *o, const struct m_proc *p)
 {
@@ -160,8 +157,7 @@ int meta_write(struct image *img, const struct model *m, struct err *err)
 	return ret;
 }
 
-/* --- reading ------------------------------------------------------------------------------------
- */
+/* --- reading -------------------------------------------------------------------------------- */
 
 static int read_proc(struct meta_in *in, struct m_proc *p)
 {

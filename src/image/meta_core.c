@@ -35,8 +35,7 @@ static uint16_t machine_of(Im__Core__March march)
 	return 0;
 }
 
-/* --- timers -------------------------------------------------------------------------------------
- */
+/* --- timers --------------------------------------------------------------------------------- */
 
 static bool put_timers(struct core_msg *c, struct arena *a, const struct m_proc *p)
 {
@@ -112,8 +111,7 @@ static int get_timers(struct meta_in *in, const char *name, const Im__Timers *fr
 	return 0;
 }
 
-/* --- signal actions, limits ---------------------------------------------------------------------
- */
+/* --- signal actions, limits ----------------------------------------------------------------- */
 
 static void put_sigactions(struct core_msg *c, const struct m_proc *p)
 {
@@ -180,8 +178,7 @@ static void get_rlimits(const Im__Rlimits *from, struct m_proc *p)
 	}
 }
 
-/* --- process ------------------------------------------------------------------------------------
- */
+/* --- process -------------------------------------------------------------------------------- */
 
 static void put_task_more(struct core_msg *c, const struct model *m, const struct m_proc *p)
 {
@@ -266,8 +263,7 @@ int meta_put_core(struct meta_out *o, const struct m_proc *p, uint32_t thread)
 	return store_put(o->img, name, o->err);
 }
 
-/* --- back ---------------------------------------------------------------------------------------
- */
+/* --- back ----------------------------------------------------------------------------------- */
 
 void core_get_comm(char to[16], const char *from)
 {

@@ -40,8 +40,7 @@ static void not_in_member(struct file_msg *msg, const struct m_file *f, bool fla
 		META_SET_NZ(&msg->more, pos, f->pos);
 }
 
-/* --- by type ------------------------------------------------------------------------------------
- */
+/* --- by type -------------------------------------------------------------------------------- */
 
 static uint32_t segment_helper(const struct model *m, uint32_t shm_id)
 {
@@ -298,8 +297,7 @@ static bool (*const put_member[])(struct file_msg *, struct meta_out *, const st
 
 enum { NMEMBERS = sizeof(put_member) / sizeof(put_member[0]) };
 
-/* --- all types ----------------------------------------------------------------------------------
- */
+/* --- all types ------------------------------------------------------------------------------ */
 
 static void put_more(struct file_msg *msg, const struct m_file *f)
 {
@@ -358,8 +356,7 @@ static int add_file(struct meta_out *o, const struct m_file *f, bool helper)
 	return 0;
 }
 
-/* --- helpers ------------------------------------------------------------------------------------
- */
+/* --- helpers -------------------------------------------------------------------------------- */
 
 uint32_t meta_memfd_file(const struct model *m, const struct m_vma *v)
 {

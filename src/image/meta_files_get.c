@@ -6,8 +6,7 @@
 
 #include "src/image/meta.h"
 
-/* --- what CRIU's messages say -------------------------------------------------------------------
- */
+/* --- what CRIU's messages say --------------------------------------------------------------- */
 
 enum { RDWR = 2 };
 
@@ -167,8 +166,7 @@ static void get_small(const Im__File *from, struct m_file *f)
 	}
 }
 
-/* --- what ours say ------------------------------------------------------------------------------
- */
+/* --- what ours say -------------------------------------------------------------------------- */
 
 static int get_more(struct meta_in *in, const Im__FileMore *from, struct m_file *f)
 {
@@ -249,8 +247,7 @@ static int get_file(struct meta_in *in, const Im__File *from, struct m_file *f)
 	return ret || f->path ? ret : made_up_path(in, f);
 }
 
-/* --- the list -----------------------------------------------------------------------------------
- */
+/* --- the list ------------------------------------------------------------------------------- */
 
 /* The image's ids beside the files read, until both are in order. */
 struct numbered {

@@ -22,8 +22,7 @@ struct inventory_msg {
 	Im__Namespaces tool_ns;
 };
 
-/* --- writing ------------------------------------------------------------------------------------
- */
+/* --- writing -------------------------------------------------------------------------------- */
 
 static bool put_segments(struct inventory_msg *msg, struct arena *a, const struct model *m)
 {
@@ -184,8 +183,7 @@ int meta_write_inventory(struct image *img, const struct model *m, const char *n
 	return ret;
 }
 
-/* --- reading ------------------------------------------------------------------------------------
- */
+/* --- reading -------------------------------------------------------------------------------- */
 
 const Im__Inventory *meta_inventory(const struct store_in *in)
 {

@@ -6,8 +6,7 @@
 
 #include "src/image/vma.h"
 
-/* --- AIO rings ----------------------------------------------------------------------------------
- */
+/* --- AIO rings ------------------------------------------------------------------------------ */
 
 static int put_aios(struct meta_out *o, const struct m_mm *mm, Im__Mm *to)
 {
@@ -37,8 +36,7 @@ static int put_aios(struct meta_out *o, const struct m_mm *mm, Im__Mm *to)
 	return 0;
 }
 
-/* --- VMAs ---------------------------------------------------------------------------------------
- */
+/* --- VMAs ----------------------------------------------------------------------------------- */
 
 /* CRIU knows the kernel's pages of variables as one mapping, however many there are. */
 static bool merges(const struct m_vma *v, const Im__Vma *before)
@@ -126,8 +124,7 @@ static int get_vmas(struct meta_in *in, const char *name, const Im__Mm *from, st
 	return ret;
 }
 
-/* --- mm -----------------------------------------------------------------------------------------
- */
+/* --- mm ------------------------------------------------------------------------------------- */
 
 static void put_fields(const struct m_mm *mm, Im__Mm *to)
 {

@@ -6,8 +6,7 @@
 
 enum { SCM_TYPE_RIGHTS = 1 };
 
-/* --- sk-queues.img ------------------------------------------------------------------------------
- */
+/* --- sk-queues.img -------------------------------------------------------------------------- */
 
 static void put_queued(struct meta_out *o, const struct m_packet *p)
 {
@@ -98,8 +97,7 @@ static int get_queues(struct meta_in *in)
 	return ret;
 }
 
-/* --- tcp-stream-INODE.img -----------------------------------------------------------------------
- */
+/* --- tcp-stream-INODE.img ------------------------------------------------------------------- */
 
 static const char *stream_name(char name[STORE_NAME], const struct m_file *f)
 {

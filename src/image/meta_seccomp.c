@@ -55,8 +55,7 @@ int meta_put_seccomp(struct meta_out *o)
 	return store_put(o->img, "seccomp.img", o->err);
 }
 
-/* --- back ---------------------------------------------------------------------------------------
- */
+/* --- back ----------------------------------------------------------------------------------- */
 
 /* The table's filters, copied, and which chain begins at each: 0 none yet. */
 struct table {

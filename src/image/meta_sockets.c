@@ -110,8 +110,7 @@ static bool put_unix(struct meta_out *o, const struct m_file *f, Im__Fown *fown,
 	return to->opts != NULL;
 }
 
-/* --- inet ---------------------------------------------------------------------------------------
- */
+/* --- inet ----------------------------------------------------------------------------------- */
 
 static bool put_addr(struct meta_out *o, uint32_t family, const uint8_t addr[16], size_t *n,
 		     uint32_t **ret)
@@ -214,8 +213,7 @@ static bool put_inet(struct meta_out *o, const struct m_file *f, Im__Fown *fown,
 	       put_addr(o, i->family, i->dst_addr, &to->n_dst_addr, &to->dst_addr);
 }
 
-/* --- netlink, packet ----------------------------------------------------------------------------
- */
+/* --- netlink, packet ------------------------------------------------------------------------ */
 
 static bool put_netlink(struct meta_out *o, const struct m_file *f, Im__Fown *fown, Im__File *file)
 {

@@ -120,8 +120,7 @@ static int get_unix(struct meta_in *in, const Im__UnixSk *from, struct m_file *f
 	return ret ? ret : get_opts(in, from->opts, &u->opts);
 }
 
-/* --- inet ---------------------------------------------------------------------------------------
- */
+/* --- inet ----------------------------------------------------------------------------------- */
 
 static int get_addr(struct meta_in *in, const Im__InetSk *from, size_t n, const uint32_t *words,
 		    uint8_t to[16])
@@ -233,8 +232,7 @@ static int get_inet(struct meta_in *in, const Im__InetSk *from, struct m_file *f
 	return ret ? ret : get_opts(in, from->opts, &i->opts);
 }
 
-/* --- netlink, packet ----------------------------------------------------------------------------
- */
+/* --- netlink, packet ------------------------------------------------------------------------ */
 
 static int get_netlink(struct meta_in *in, const Im__NetlinkSk *from, struct m_file *f)
 {

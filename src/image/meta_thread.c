@@ -179,8 +179,7 @@ bool core_put_thread(struct core_msg *c, struct arena *a, const struct model *m,
 	return core_put_signals(&c->signals_p, a, &t->pending) && put_more(c, a, m, t);
 }
 
-/* --- back ---------------------------------------------------------------------------------------
- */
+/* --- back ----------------------------------------------------------------------------------- */
 
 static uint64_t join_cap(const uint32_t *words, size_t n)
 {

@@ -5,8 +5,7 @@
 
 #include "src/image/meta.h"
 
-/* --- namespaces ---------------------------------------------------------------------------------
- */
+/* --- namespaces ----------------------------------------------------------------------------- */
 
 enum { NNS = 8 };
 
@@ -81,8 +80,7 @@ void meta_get_ns(const Im__Namespaces *ns, struct m_ns *ret)
 	ret->time = META_GET(ns, time);
 }
 
-/* --- ids ----------------------------------------------------------------------------------------
- */
+/* --- ids ------------------------------------------------------------------------------------ */
 
 /* The dumping tool's own: 1 everywhere, so that no dumped process has the same. */
 void meta_put_root_ids(const struct model *m, Im__Ids *ids)
@@ -133,8 +131,7 @@ int meta_get_ids(struct meta_in *in, struct m_proc *p)
 	return ret;
 }
 
-/* --- pstree -------------------------------------------------------------------------------------
- */
+/* --- pstree --------------------------------------------------------------------------------- */
 
 static int add_node(struct meta_out *o, const struct m_proc *p)
 {

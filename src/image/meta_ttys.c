@@ -7,8 +7,7 @@
 
 enum { CC_WORDS = 19, CC_BYTES = 32 };
 
-/* --- written ------------------------------------------------------------------------------------
- */
+/* --- written -------------------------------------------------------------------------------- */
 
 /* Four characters in a word, host byte order: a copy of memory, as CRIU reads it. */
 static void put_termios(const struct m_termios *from, Im__Termios *to, uint32_t cc[CC_WORDS])
@@ -120,8 +119,7 @@ int meta_put_ttys(struct meta_out *o)
 	return ret || !n ? ret : store_put(o->img, "tty-data.img", o->err);
 }
 
-/* --- read ---------------------------------------------------------------------------------------
- */
+/* --- read ----------------------------------------------------------------------------------- */
 
 static uint64_t large_dev(uint32_t dev)
 {

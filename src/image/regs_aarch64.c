@@ -107,8 +107,7 @@ bool regs_aarch64_put(struct regs_aarch64 *r, const struct m_thread *t)
 	return true;
 }
 
-/* --- back ---------------------------------------------------------------------------------------
- */
+/* --- back ----------------------------------------------------------------------------------- */
 
 static uint8_t *new_set(struct model *m, struct m_thread *t, uint32_t note, uint32_t len)
 {

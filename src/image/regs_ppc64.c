@@ -132,8 +132,7 @@ bool regs_ppc64_put(struct regs_ppc64 *r, const struct m_thread *t)
 	return true;
 }
 
-/* --- back ---------------------------------------------------------------------------------------
- */
+/* --- back ----------------------------------------------------------------------------------- */
 
 /* A set of @len bytes, of which the message has the first @n words. */
 static uint8_t *get_set(struct model *m, struct m_thread *t, uint32_t note, uint32_t len,

@@ -113,8 +113,7 @@ bool regs_s390_put(struct regs_s390 *r, const struct m_thread *t)
 	return true;
 }
 
-/* --- back ---------------------------------------------------------------------------------------
- */
+/* --- back ----------------------------------------------------------------------------------- */
 
 /* Up to @n of the @have words; what the message does not have stays zero. */
 static void put_words(uint8_t *to, const uint64_t *from, size_t have, size_t n)

@@ -204,8 +204,7 @@ bool regs_x86_put(struct regs_x86 *r, const struct m_thread *t)
 	return true;
 }
 
-/* --- back ---------------------------------------------------------------------------------------
- */
+/* --- back ----------------------------------------------------------------------------------- */
 
 uint8_t *regs_new_set(struct model *m, struct m_thread *t, uint32_t note, uint32_t len)
 {

@@ -28,8 +28,7 @@ uint64_t store_sum(const void *p, size_t len)
 	return md_sum(p, len);
 }
 
-/* --- writing ------------------------------------------------------------------------------------
- */
+/* --- writing -------------------------------------------------------------------------------- */
 
 /* A flush of the disk for each of thousands of small files would take longer than the dump. */
 static int sync_all(struct image *img, struct err *err)
@@ -241,8 +240,7 @@ void store_wipe(int dirfd)
 			unlinkat(dirfd, e->d_name, 0);
 }
 
-/* --- reading ------------------------------------------------------------------------------------
- */
+/* --- reading -------------------------------------------------------------------------------- */
 
 int store_open(int dirfd, const char *name, uint64_t *ret_size, struct err *err)
 {

@@ -48,8 +48,7 @@ static void report_line(void *arg, const char *line)
 	verify_bad(arg, "%s", line);
 }
 
-/* --- the list of files --------------------------------------------------------------------------
- */
+/* --- the list of files ---------------------------------------------------------------------- */
 
 static bool plain_name(const char *name)
 {
@@ -163,8 +162,7 @@ static void check_list(struct verify *v, const Im__Inventory *inv, char **names,
 			verify_bad(v, "%s: is not in the inventory", names[at]);
 }
 
-/* --- every file parses --------------------------------------------------------------------------
- */
+/* --- every file parses ---------------------------------------------------------------------- */
 
 static int nothing_entry(void *arg, const char *kind, const char *message, unsigned n)
 {
@@ -221,8 +219,7 @@ static void check_parses(struct verify *v, char **names, size_t n, bool counted)
 	}
 }
 
-/* --- all of it ----------------------------------------------------------------------------------
- */
+/* --- all of it ------------------------------------------------------------------------------ */
 
 static int check_files(struct verify *v, const Im__Inventory *inv, struct err *err)
 {

@@ -11,8 +11,7 @@
 
 enum { CHUNK = 1 << 20 };
 
-/* --- whose pages --------------------------------------------------------------------------------
- */
+/* --- whose pages ---------------------------------------------------------------------------- */
 
 /* The first VMA that ends above @addr. */
 static uint32_t first_vma(const struct m_mm *mm, uint64_t addr)
@@ -69,8 +68,7 @@ static void check_extent(struct verify *v, uint64_t space, uint64_t addr, uint64
 		check_proc_extent(v, space, addr, addr + len);
 }
 
-/* --- the block file -----------------------------------------------------------------------------
- */
+/* --- the block file ------------------------------------------------------------------------- */
 
 static void count_line(void *arg, const char *line)
 {
@@ -119,8 +117,7 @@ static int verify_blocks(struct verify *v, struct err *err)
 	return ret || !v->m ? 0 : check_block_extents(v, err);
 }
 
-/* --- CRIU's page files --------------------------------------------------------------------------
- */
+/* --- CRIU's page files ---------------------------------------------------------------------- */
 
 /* One pages file while it is read. */
 struct pages {

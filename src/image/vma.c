@@ -125,8 +125,7 @@ void vma_put(const struct model *m, const struct m_vma *v, Im__Vma *to, Im__VmaM
 	to->stasis = more;
 }
 
-/* --- back ---------------------------------------------------------------------------------------
- */
+/* --- back ----------------------------------------------------------------------------------- */
 
 /* What CRIU's status alone tells, for images that are not ours. */
 static enum m_vma_kind kind_of_status(uint32_t status)

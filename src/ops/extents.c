@@ -116,8 +116,7 @@ void noting_reader_init(struct noting_reader *n, struct md_reader *from, struct 
 	*n = (struct noting_reader){.r = {.next = noting_next}, .from = from, .to = to};
 }
 
-/* --- what a parent has already ------------------------------------------------------------------
- */
+/* --- what a parent has already -------------------------------------------------------------- */
 
 /* Drops pages from a block that is being gone through from front to back. */
 struct sieve {

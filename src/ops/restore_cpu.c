@@ -25,8 +25,7 @@ static const struct arch_regset *known(uint32_t note)
 	return NULL;
 }
 
-/* --- what programs were told -------------------------------------------------------------------
- */
+/* --- what programs were told ---------------------------------------------------------------- */
 
 static void name_bits(uint64_t type, uint64_t bits, char *buf, size_t len)
 {
@@ -69,8 +68,7 @@ static int check_hwcaps(const struct restore *r, const struct m_proc *p, struct 
 	return 0;
 }
 
-/* --- register sets -----------------------------------------------------------------------------
- */
+/* --- register sets -------------------------------------------------------------------------- */
 
 static int check_vectors(const struct restore *r, const struct m_thread *t,
 			 const struct m_regset *set, struct err *err)
@@ -134,8 +132,7 @@ static int check_set(const struct restore *r, const struct m_thread *t, const st
 		     : ret;
 }
 
-/* --- shadow stacks -----------------------------------------------------------------------------
- */
+/* --- shadow stacks -------------------------------------------------------------------------- */
 
 enum { FEATURE_ON = 1 /* ARCH_SHSTK_SHSTK */ };
 
@@ -203,8 +200,7 @@ static int check_shadow(const struct restore *r, const struct m_proc *p, const s
 	return -EOPNOTSUPP;
 }
 
-/* --- all of it ----------------------------------------------------------------------------------
- */
+/* --- all of it ------------------------------------------------------------------------------ */
 
 static int check_thread(const struct restore *r, const struct m_proc *p, const struct m_thread *t,
 			struct err *err)

@@ -12,8 +12,7 @@
 #include "base/io.h"
 #include "src/ops/ops.h"
 
-/* --- the pages of a chain, as a reader ----------------------------------------------------------
- */
+/* --- the pages of a chain, as a reader ------------------------------------------------------ */
 
 struct chain_reader {
 	struct md_reader r;
@@ -92,8 +91,7 @@ static struct md_reader *chain_open(struct md_file *f, struct err *err)
 	return &r->r;
 }
 
-/* --- the rest -----------------------------------------------------------------------------------
- */
+/* --- the rest ------------------------------------------------------------------------------- */
 
 static int copy_file(int from_dir, int to_dir, const char *name, struct err *err)
 {

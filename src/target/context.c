@@ -212,8 +212,7 @@ static int collect_timers(struct remote *r, struct m_proc *p, uint32_t from, uin
 	return 0;
 }
 
-/* --- alternate stack, death signal...: once for each thread ------------------------------------
- */
+/* --- alternate stack, death signal...: once for each thread --------------------------------- */
 
 static struct thread_questions {
 	struct arch_call calls[SLOT_CALLS];

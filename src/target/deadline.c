@@ -68,8 +68,7 @@ void deadlines_free(struct deadlines *d)
 	free(d);
 }
 
-/* --- threads ------------------------------------------------------------------------------------
- */
+/* --- threads -------------------------------------------------------------------------------- */
 
 static bool sleeps_of(pid_t tid, uint64_t *ret)
 {
@@ -194,8 +193,7 @@ static void look_at_all(struct deadlines *d, pid_t pid, unsigned depth)
 		look_at_all(d, children[i], depth + 1);
 }
 
-/* --- timers -------------------------------------------------------------------------------------
- */
+/* --- timers --------------------------------------------------------------------------------- */
 
 static void timer_add(struct deadlines *d, uint64_t from, uint64_t to)
 {

@@ -56,8 +56,7 @@ static int one(struct family *f, uint32_t index, uint64_t nr, uint64_t a, uint64
 	return 0;
 }
 
-/* --- one process ---------------------------------------------------------------------------------
- */
+/* --- one process ---------------------------------------------------------------------------- */
 
 static int add_stub(struct family *f, pid_t pid, uint32_t *ret_index, struct err *err)
 {
@@ -150,8 +149,7 @@ static int end_helper(struct family *f, uint32_t index, uint32_t parent, struct 
 		   err);
 }
 
-/* --- sessions ------------------------------------------------------------------------------------
- */
+/* --- sessions ------------------------------------------------------------------------------- */
 
 static int set_subreaper(struct family *f, uint32_t index, bool on, struct err *err)
 {
@@ -348,8 +346,7 @@ static int check_root_session(struct spawn *s, struct err *err)
 	return -EINVAL;
 }
 
-/* --- groups --------------------------------------------------------------------------------------
- */
+/* --- groups --------------------------------------------------------------------------------- */
 
 static int join_group(struct family *f, const struct m_proc *p, struct err *err)
 {
@@ -400,8 +397,7 @@ static int make_groups(struct family *f, struct err *err)
 	return ret;
 }
 
-/* --- threads -------------------------------------------------------------------------------------
- */
+/* --- threads -------------------------------------------------------------------------------- */
 
 static int await_threads(struct family *f, uint32_t index, const struct m_proc *p, uint32_t from,
 			 uint32_t n, struct err *err)
@@ -470,8 +466,7 @@ static int make_threads(struct family *f, const struct m_proc *p, struct err *er
 	return ret;
 }
 
-/* --- all -----------------------------------------------------------------------------------------
- */
+/* --- all ------------------------------------------------------------------------------------ */
 
 /* One pass over all that are not @settled, with their session and their children: 1 as long as
  * there is more to do. */

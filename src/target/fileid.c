@@ -33,8 +33,7 @@ bool fileid_method_of(const char *name, enum fileid_method *ret)
 	return false;
 }
 
-/* --- CRC32C -------------------------------------------------------------------------------------
- */
+/* --- CRC32C --------------------------------------------------------------------------------- */
 
 /* Castagnoli, reflected. [k][b]: byte b with k zero bytes behind it. */
 static uint32_t crc_table[8][256];
@@ -139,8 +138,7 @@ int fileid_checksum(int fd, const struct fileid_opts *opts, struct m_file *f)
 	return ret;
 }
 
-/* --- what is compared ---------------------------------------------------------------------------
- */
+/* --- what is compared ----------------------------------------------------------------------- */
 
 static int changed(struct err *err, const struct m_file *f)
 {

@@ -30,8 +30,7 @@
 #define PR_SET_VMA_ANON_NAME 0
 #endif
 
-/* --- the kernel's own code ----------------------------------------------------------------------
- */
+/* --- the kernel's own code ------------------------------------------------------------------ */
 
 struct kernels {
 	uint64_t start, len, code_len; /* 0: the process has none */
@@ -100,8 +99,7 @@ static void place_vdso(struct spawn *s, struct script *script, const struct m_pr
 	}
 }
 
-/* --- mappings ------------------------------------------------------------------------------------
- */
+/* --- mappings ------------------------------------------------------------------------------- */
 
 static bool has_file(const struct m_vma *v)
 {

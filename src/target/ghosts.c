@@ -20,8 +20,7 @@
 
 enum { GHOST_LIMIT = 1 << 20 };
 
-/* --- contents -----------------------------------------------------------------------------------
- */
+/* --- contents ------------------------------------------------------------------------------- */
 
 static int extent_read(struct files *f, struct m_ghost *g, int fd, uint64_t off, uint64_t len)
 {
@@ -151,8 +150,7 @@ static int ghost_read(struct files *f, struct m_ghost *g, const struct proc_at *
 	return fd < 0 ? -errno : contents_read(f, g, fd, most);
 }
 
-/* --- no name left -------------------------------------------------------------------------------
- */
+/* --- no name left --------------------------------------------------------------------------- */
 
 static int64_t statx_ns(const struct statx_timestamp *t)
 {
@@ -222,8 +220,7 @@ static int ghost_keep(struct files *f, const struct proc_at *at, const char *lin
 	return 0;
 }
 
-/* --- another name -------------------------------------------------------------------------------
- */
+/* --- another name --------------------------------------------------------------------------- */
 
 /* The name of the same inode in the directory of @path; NULL. The caller frees it. */
 static char *other_name(const char *path, const struct m_file *file)

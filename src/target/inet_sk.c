@@ -30,8 +30,7 @@ static int nomem(uint32_t pid, uint32_t fd, struct err *err)
 	return err_set(err, ENOMEM, "socket fd %u of pid %u", fd, pid);
 }
 
-/* --- addresses ----------------------------------------------------------------------------------
- */
+/* --- addresses ------------------------------------------------------------------------------ */
 
 static void take_addr(const union any_addr *a, uint8_t to[16], uint32_t *port, uint32_t *scope)
 {
@@ -99,8 +98,7 @@ bool inet_are_peers(const struct m_inet *a, const struct m_inet *b)
 	       same_addr(a, a->dst_addr, b, b->src_addr);
 }
 
-/* --- options ------------------------------------------------------------------------------------
- */
+/* --- options -------------------------------------------------------------------------------- */
 
 static bool is_set(int sk, int level, int name)
 {
@@ -140,8 +138,7 @@ static void read_ip_opts(int sk, struct m_inet *i)
 	i->nodefrag = is_set(sk, SOL_IP, NODEFRAG);
 }
 
-/* --- one socket ---------------------------------------------------------------------------------
- */
+/* --- one socket ----------------------------------------------------------------------------- */
 
 static uint32_t shut_down(int sk)
 {

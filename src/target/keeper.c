@@ -73,8 +73,7 @@ int keeper_listen(pid_t root, struct keeper *ret, struct err *err)
 	return 0;
 }
 
-/* --- the keeper's side --------------------------------------------------------------------------
- */
+/* --- the keeper's side ---------------------------------------------------------------------- */
 
 static bool send_one(int fd, const struct handed *h, int uffd)
 {
@@ -159,8 +158,7 @@ void keeper_main(struct keeper *k, struct dirty *d)
 	_exit(0);
 }
 
-/* --- the next dump's side -----------------------------------------------------------------------
- */
+/* --- the next dump's side ------------------------------------------------------------------- */
 
 /* 1: one more, 0: the end of the list, -1: broken off. */
 static int take_one(int fd, struct handed *h, int *ret_uffd)

@@ -71,8 +71,7 @@ const char *make_name(const struct m_file *f)
 	return text;
 }
 
-/* --- what refers to what ------------------------------------------------------------------------
- */
+/* --- what refers to what -------------------------------------------------------------------- */
 
 static struct made *made_of(const struct make *mk, uint32_t file_id)
 {
@@ -255,8 +254,7 @@ int make_set_flags(int fd, const struct m_file *f, struct err *err)
 	return 0;
 }
 
-/* --- the three rounds ---------------------------------------------------------------------------
- */
+/* --- the three rounds ----------------------------------------------------------------------- */
 
 static int open_all(struct make *mk, bool late, struct err *err)
 {
@@ -287,8 +285,7 @@ int make_files(struct make *mk, struct err *err)
 	return ret < 0 ? ret : open_all(mk, false, err);
 }
 
-/* --- owners: who gets signals -------------------------------------------------------------------
- */
+/* --- owners: who gets signals --------------------------------------------------------------- */
 
 /* The kernel keeps who set the owner, and later asks whether that one may send the signal. */
 static int set_owner_as(int fd, const struct m_fown *own)
@@ -375,8 +372,7 @@ static int set_async(const struct model *m, const struct m_file *f, int fd, stru
 	return ret < 0 ? err_set(err, -ret, "turn on signals of %s", make_name(f)) : 0;
 }
 
-/* --- with the processes there -------------------------------------------------------------------
- */
+/* --- with the processes there --------------------------------------------------------------- */
 
 int make_late(struct make *mk, struct err *err)
 {

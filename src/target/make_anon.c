@@ -31,8 +31,7 @@ static int put_or_fail(struct make *mk, const struct m_file *f, int fd, struct e
 	return make_put(mk, f->id, fd, err);
 }
 
-/* --- eventfd, signalfd --------------------------------------------------------------------------
- */
+/* --- eventfd, signalfd ---------------------------------------------------------------------- */
 
 static int eventfd_open(struct make *mk, const struct m_file *f, bool late, struct err *err)
 {
@@ -53,8 +52,7 @@ static int signalfd_open(struct make *mk, const struct m_file *f, bool late, str
 			   err);
 }
 
-/* --- timerfd ------------------------------------------------------------------------------------
- */
+/* --- timerfd -------------------------------------------------------------------------------- */
 
 static int timerfd_open(struct make *mk, const struct m_file *f, bool late, struct err *err)
 {
@@ -99,8 +97,7 @@ static int timerfd_arm(struct make *mk, const struct m_file *f, int fd, struct e
 	return 0;
 }
 
-/* --- pidfd --------------------------------------------------------------------------------------
- */
+/* --- pidfd ---------------------------------------------------------------------------------- */
 
 /* A process that ends at once; its number stays taken until it is waited for. */
 static int dead_pidfds(struct make *mk, const struct m_file *f, struct err *err)
@@ -143,8 +140,7 @@ static int pidfd_open_row(struct make *mk, const struct m_file *f, bool late, st
 	return put_or_fail(mk, f, fd, err);
 }
 
-/* --- namespaces ---------------------------------------------------------------------------------
- */
+/* --- namespaces ----------------------------------------------------------------------------- */
 
 /* "uts:[4026531838]" */
 static int ns_open(struct make *mk, const struct m_file *f, bool late, struct err *err)

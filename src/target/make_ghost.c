@@ -25,8 +25,7 @@
 #include "binlog/pr.h"
 #include "src/target/make_row.h"
 
-/* --- a place for the name -----------------------------------------------------------------------
- */
+/* --- a place for the name ------------------------------------------------------------------- */
 
 struct place {
 	char *path;	   /* where the file is put, nothing was there */
@@ -106,8 +105,7 @@ static int place_make(struct place *p, const struct m_file *f, struct err *err)
 	return ret < 0 ? err_set(err, -ret, "make a place for deleted %s", make_name(f)) : 0;
 }
 
-/* --- the inode ----------------------------------------------------------------------------------
- */
+/* --- the inode ------------------------------------------------------------------------------ */
 
 static int write_contents(const struct m_ghost *g, int fd)
 {
@@ -371,8 +369,7 @@ void make_forget_links(const struct make *mk)
 	}
 }
 
-/* --- descriptions -------------------------------------------------------------------------------
- */
+/* --- descriptions --------------------------------------------------------------------------- */
 
 int make_reopen(int fd, const struct m_file *f, int flags, struct err *err)
 {

@@ -82,8 +82,7 @@ static bool is_dead(const struct make *mk, const struct m_inet *i)
 			     (m_inet_connected(i) && mk->opts->tcp_close));
 }
 
-/* --- options ------------------------------------------------------------------------------------
- */
+/* --- options -------------------------------------------------------------------------------- */
 
 struct option {
 	int level, name;
@@ -186,8 +185,7 @@ static int late_options(int sk, const struct m_file *f, struct err *err)
 	return ret ? ret : make_set_flags(sk, f, err);
 }
 
-/* --- making -------------------------------------------------------------------------------------
- */
+/* --- making --------------------------------------------------------------------------------- */
 
 static int new_socket(const struct m_file *f, struct err *err)
 {

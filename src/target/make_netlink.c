@@ -91,8 +91,7 @@ static int netlink_late(struct make *mk, const struct m_file *f, int fd, struct 
 
 const struct make_row make_netlink = {.open = netlink_open, .late = netlink_late};
 
-/* --- packet -------------------------------------------------------------------------------------
- */
+/* --- packet --------------------------------------------------------------------------------- */
 
 static int packet_open(struct make *mk, const struct m_file *f, bool late, struct err *err)
 {

@@ -20,8 +20,7 @@
 
 enum { INDEX_MAX = 4096 };
 
-/* --- masters ------------------------------------------------------------------------------------
- */
+/* --- masters -------------------------------------------------------------------------------- */
 
 static int no_number(const struct m_file *f, uint32_t index, struct err *err)
 {
@@ -89,8 +88,7 @@ static int make_master(struct make *mk, const struct m_file *f, const struct m_t
 	return ret;
 }
 
-/* --- slaves -------------------------------------------------------------------------------------
- */
+/* --- slaves --------------------------------------------------------------------------------- */
 
 static int open_flags(const struct m_file *f)
 {
@@ -167,8 +165,7 @@ static int tty_open(struct make *mk, const struct m_file *f, bool late, struct e
 	return fd < 0 ? fd : make_put(mk, f->id, fd, err);
 }
 
-/* --- modes --------------------------------------------------------------------------------------
- */
+/* --- modes ---------------------------------------------------------------------------------- */
 
 static void give_termios(const struct m_termios *from, struct termios *to)
 {
@@ -260,8 +257,7 @@ static int tty_finish(struct make *mk, const struct m_file *f, int fd, struct er
 
 const struct make_row make_tty = {.open = tty_open, .late = tty_late, .finish = tty_finish};
 
-/* --- controlling terminals ----------------------------------------------------------------------
- */
+/* --- controlling terminals ------------------------------------------------------------------ */
 
 static uint32_t tty_of_session(const struct make *mk, uint32_t sid)
 {

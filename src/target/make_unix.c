@@ -74,8 +74,7 @@ static bool waits(const struct make *mk, const struct m_file *f)
 				 f->usk->state == M_SK_ESTABLISHED);
 }
 
-/* --- who is seen by the other end ----------------------------------------------------------------
- */
+/* --- who is seen by the other end ----------------------------------------------------------- */
 
 /* As whom the other end of @seen is known to it; not known: a stock image, or nobody's. */
 static struct make_user peer_of(const struct m_file *seen)
@@ -102,8 +101,7 @@ static struct make_user holder_of(const struct model *m, const struct m_file *f)
 	return (struct make_user){0};
 }
 
-/* --- alone --------------------------------------------------------------------------------------
- */
+/* --- alone ---------------------------------------------------------------------------------- */
 
 static int make_bound(struct make *mk, const struct m_file *f, struct err *err)
 {
@@ -161,8 +159,7 @@ static int make_removed(struct make *mk, const struct m_file *f, struct err *err
 	return f->usk->deleted ? make_single(mk, f, err) : 0;
 }
 
-/* --- pairs --------------------------------------------------------------------------------------
- */
+/* --- pairs ---------------------------------------------------------------------------------- */
 
 static int make_plain_pair(struct make *mk, const struct m_file *a, const struct m_file *b,
 			   struct err *err)
@@ -264,8 +261,7 @@ static int make_pair(struct make *mk, const struct m_file *f, struct err *err)
 	return make_accepted(mk, f, p, listener_of(mk, f), err);
 }
 
-/* --- datagram sockets, and who waits ------------------------------------------------------------
- */
+/* --- datagram sockets, and who waits -------------------------------------------------------- */
 
 static bool is_connected(int sk)
 {
@@ -344,8 +340,7 @@ static int make_all_waiting(struct make *mk, struct err *err)
 	return ret;
 }
 
-/* --- the row ------------------------------------------------------------------------------------
- */
+/* --- the row -------------------------------------------------------------------------------- */
 
 static int for_all(struct make *mk,
 		   int (*fn)(struct make *mk, const struct m_file *f, struct err *err),

@@ -15,8 +15,7 @@
 
 #include "base/cleanup.h"
 
-/* --- messages -----------------------------------------------------------------------------------
- */
+/* --- messages ------------------------------------------------------------------------------- */
 
 /* A batch of requests, which the kernel does all or none of. */
 struct nl {
@@ -165,8 +164,7 @@ static int nl_run(struct nl *b)
 	return ret ? ret : take_fd(&sk);
 }
 
-/* --- the table ----------------------------------------------------------------------------------
- */
+/* --- the table ------------------------------------------------------------------------------ */
 
 enum {
 	KEY4 = 16, /* address, port and padding, address, port and padding */
@@ -451,8 +449,7 @@ static int delete_table(const char *table)
 	return ret > 0 || ret == -ENOENT || ret == -EPROTONOSUPPORT || ret == -EOPNOTSUPP ? 0 : ret;
 }
 
-/* --- what is asked for --------------------------------------------------------------------------
- */
+/* --- what is asked for ---------------------------------------------------------------------- */
 
 void netlock_name(const struct model *m, char ret[NETLOCK_NAME_MAX])
 {

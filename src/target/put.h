@@ -110,8 +110,7 @@ int put_threads(struct remote *r, const struct m_proc *p, struct err *err);
  */
 int put_sched(struct remote *r, const struct m_proc *p, struct err *err);
 
-/* --- put_shadow.c ------------------------------------------------------------------------------
- */
+/* --- put_shadow.c --------------------------------------------------------------------------- */
 
 /*
  * Shadow stacks on, and locked, in the threads that had them, where calls of their own do that
@@ -163,8 +162,7 @@ int put_seccomp(struct remote *r, const struct model *m, const struct m_proc *p,
  */
 int put_creds(struct remote *r, const struct m_proc *p, struct err *err);
 
-/* --- put_sleep.c, put_regs.c -------------------------------------------------------------------
- */
+/* --- put_sleep.c, put_regs.c ---------------------------------------------------------------- */
 
 /*
  * A thread in a sleep of which the kernel keeps a restart block (m_thread.syscall_ret == -516)

@@ -124,8 +124,7 @@ static int set_thread(struct remote *r, const struct model *m, const struct m_pr
 	return set_chain(r, task, model_chain(m, t->seccomp_chain), all, err);
 }
 
-/* --- and asking, which each thread survives only with its filters asleep ------------------------
- */
+/* --- and asking, which each thread survives only with its filters asleep -------------------- */
 
 static int fill_ask(struct list *l, struct remote *r, const struct m_proc *p, uint32_t i, void *arg,
 		    struct err *err)

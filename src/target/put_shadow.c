@@ -31,8 +31,7 @@ bool put_has_shadow(void)
 	return true;
 }
 
-/* --- places of an earlier life -----------------------------------------------------------------
- */
+/* --- places of an earlier life -------------------------------------------------------------- */
 
 static bool is_place(const struct remote *r, const struct m_vma *v)
 {
@@ -61,8 +60,7 @@ static int drop_places(struct remote *r, const struct m_proc *p, struct err *err
 	return ret;
 }
 
-/* --- on and locked -----------------------------------------------------------------------------
- */
+/* --- on and locked -------------------------------------------------------------------------- */
 
 static int fill(struct list *l, struct remote *r, const struct m_proc *p, uint32_t i, void *arg,
 		struct err *err)

@@ -37,8 +37,7 @@ struct sigevent_raw {
 
 static struct list list;
 
-/* --- signals of timers --------------------------------------------------------------------------
- */
+/* --- signals of timers ---------------------------------------------------------------------- */
 
 /*
  * A timer has one signal on its way at most, and counts what expires meanwhile when it is taken: so

@@ -427,8 +427,7 @@ void remote_detach(struct remote *r)
 	r->base = 0;
 }
 
-/* --- leaving a process that goes on ------------------------------------------------------------
- */
+/* --- leaving a process that goes on --------------------------------------------------------- */
 
 static void unmap_scratch(struct remote *r)
 {

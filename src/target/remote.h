@@ -170,8 +170,7 @@ int task_regs(pid_t tid, void *prstatus);
 int task_set_regs(pid_t tid, const void *prstatus);
 int task_set_mask(pid_t tid, uint64_t mask);
 
-/* --- shadow.c: for run.c and remote.c -----------------------------------------------------------
- */
+/* --- shadow.c: for run.c and remote.c ------------------------------------------------------- */
 
 /* The pointer of a thread's shadow stack; false when none is on. */
 bool shadow_read(const struct task *task, struct task_shadow *ret);

@@ -33,8 +33,7 @@ enum {
 	LINGER_LOOK_US = 1000,
 };
 
-/* --- where there is room ------------------------------------------------------------------------
- */
+/* --- where there is room -------------------------------------------------------------------- */
 
 struct span {
 	uint64_t start, end;
@@ -117,8 +116,7 @@ static int find_base(struct spawn *s, struct err *err)
 	return 0;
 }
 
-/* --- before anything is created ------------------------------------------------------------------
- */
+/* --- before anything is created ------------------------------------------------------------- */
 
 /* Dead, or on its way: a dump that has just ended its tree does not wait for the last of it. */
 static bool is_ending(uint32_t pid, struct procfs_stat *ret)
@@ -238,8 +236,7 @@ int spawn_open(struct spawn *s, const struct model *m, const struct spawn_opts *
 	return ret < 0 ? ret : warden_start(&s->warden, m, opts->live, err);
 }
 
-/* --- the first stub ------------------------------------------------------------------------------
- */
+/* --- the first stub ------------------------------------------------------------------------- */
 
 /*
  * A copy of the tool that takes the scratch area and waits. Raw calls and no memory of the C
@@ -442,8 +439,7 @@ int stub_root(struct spawn *s, struct err *err)
 	return ret;
 }
 
-/* --- the end -------------------------------------------------------------------------------------
- */
+/* --- the end -------------------------------------------------------------------------------- */
 
 struct proc *spawn_proc(struct spawn *s, uint32_t i)
 {

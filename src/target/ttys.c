@@ -145,8 +145,7 @@ int tty_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, st
 	return 0;
 }
 
-/* --- all of the tree has been seen --------------------------------------------------------------
- */
+/* --- all of the tree has been seen ---------------------------------------------------------- */
 
 static bool has_master(const struct model *m, const struct m_tty *slave)
 {

@@ -22,8 +22,7 @@ static int nomem(uint32_t pid, uint32_t fd, struct err *err)
 	return err_set(err, ENOMEM, "unix socket fd %u of pid %u", fd, pid);
 }
 
-/* --- the path -----------------------------------------------------------------------------------
- */
+/* --- the path ------------------------------------------------------------------------------- */
 
 /*
  * The kernel gives a descriptor of what a socket is bound to (Linux 4.13, CAP_NET_ADMIN): its path
@@ -111,8 +110,7 @@ static int read_name(struct files *f, const struct proc_at *at, uint32_t fd, int
 	return read_path(f, at, fd, dup, d, u, err);
 }
 
-/* --- one socket ---------------------------------------------------------------------------------
- */
+/* --- one socket ----------------------------------------------------------------------------- */
 
 static int keep_pending(struct files *f, const struct proc_at *at, uint32_t fd, uint32_t ino,
 			const struct unix_diag *d, struct err *err)
@@ -168,8 +166,7 @@ int unix_look(struct files *f, const struct proc_at *at, uint32_t fd, int dup, s
 	return ret;
 }
 
-/* --- whose peers ---------------------------------------------------------------------------------
- */
+/* --- whose peers ---------------------------------------------------------------------------- */
 
 static bool in_tree(const struct files *f, uint32_t ino)
 {

@@ -28,8 +28,7 @@ static bool is_inode(const char *path, const struct m_watch *w)
 	       stx.stx_ino == w->ino;
 }
 
-/* --- by handle ----------------------------------------------------------------------------------
- */
+/* --- by handle ------------------------------------------------------------------------------ */
 
 /* The path of @w, by its handle on the file system mounted at @mount; NULL. */
 static char *path_on(struct files *f, const char *mount, const struct m_watch *w)
@@ -97,8 +96,7 @@ static char *path_by_handle(struct files *f, const struct m_watch *w)
 	return ret;
 }
 
-/* --- by name ------------------------------------------------------------------------------------
- */
+/* --- by name -------------------------------------------------------------------------------- */
 
 /* Among what the tree has open or stands in, and the directories of that. */
 static char *path_among_files(struct files *f, const struct m_watch *w, char **to_free)

@@ -228,8 +228,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-/* --- what looks at the bytes --------------------------------------------------------------------
- */
+/* --- what looks at the bytes ---------------------------------------------------------------- */
 
 static volatile uint64_t sink;
 
@@ -309,8 +308,7 @@ static void see_image(const char *path)
 	image_verify(path, 1, NULL, NULL, &res, NULL);
 }
 
-/* --- the input ----------------------------------------------------------------------------------
- */
+/* --- the input ------------------------------------------------------------------------------ */
 
 /* The inventory's own checksum would keep every change out. */
 static void put_right(uint8_t *data, size_t len)

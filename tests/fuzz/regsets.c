@@ -81,8 +81,7 @@ static const struct arch_regset *known(const struct arch_desc *d, uint32_t note)
 	return NULL;
 }
 
-/* --- the state of an interrupted call -----------------------------------------------------------
- */
+/* --- the state of an interrupted call ------------------------------------------------------- */
 
 static void see_general(const struct arch_desc *d, const uint8_t *set, uint32_t len)
 {
@@ -109,8 +108,7 @@ static void see_general(const struct arch_desc *d, const uint8_t *set, uint32_t 
 		MUST(!memcmp(now, was, STATE));
 }
 
-/* --- what would be written ----------------------------------------------------------------------
- */
+/* --- what would be written ------------------------------------------------------------------ */
 
 static uint64_t word(const uint8_t *p)
 {
@@ -194,8 +192,7 @@ static void see_set(const struct cpu *c, const struct arch_set *set, struct arch
 	see_fit(c, fit, set, has);
 }
 
-/* --- all of a thread's --------------------------------------------------------------------------
- */
+/* --- all of a thread's ---------------------------------------------------------------------- */
 
 static struct m_regset sets[MOST];
 static uint8_t *copies[MOST];
@@ -244,8 +241,7 @@ static void see_thread(uint8_t shadow)
 		MUST(strstr(err.msg, "thread 7"));
 }
 
-/* --- the input ----------------------------------------------------------------------------------
- */
+/* --- the input ------------------------------------------------------------------------------ */
 
 static uint32_t take16(const uint8_t **data, size_t *len)
 {

@@ -105,8 +105,7 @@ static void *memory(void *arg)
 	return NULL;
 }
 
-/* --- waiting with a time limit ------------------------------------------------------------------
- */
+/* --- waiting with a time limit -------------------------------------------------------------- */
 
 static const struct timespec tick = {.tv_nsec = TICK_NS};
 
@@ -174,8 +173,7 @@ static void *alternate(void *arg)
 	return NULL;
 }
 
-/* --- waiting for the ticker ---------------------------------------------------------------------
- */
+/* --- waiting for the ticker ----------------------------------------------------------------- */
 
 static int ping[2], pong[2], event_fd;
 static uint32_t futex_word;
@@ -322,8 +320,7 @@ static void *ticker(void *arg)
 	return NULL;
 }
 
-/* --- all of them --------------------------------------------------------------------------------
- */
+/* --- all of them ---------------------------------------------------------------------------- */
 
 static struct kill_slot *new_slot(const char *name)
 {

@@ -77,8 +77,7 @@ static void refused(const char *path, enum err_class class)
 	assert_true(err.hint[0]);
 }
 
-/* --- names --------------------------------------------------------------------------------------
- */
+/* --- names ---------------------------------------------------------------------------------- */
 
 static void every_way_to_name_it(void **state)
 {
@@ -184,8 +183,7 @@ static void what_is_there_stays(void **state)
 	assert_int_equal(err.errnum, ENOENT);
 }
 
-/* --- modes --------------------------------------------------------------------------------------
- */
+/* --- modes ---------------------------------------------------------------------------------- */
 
 static void modes_do_not_follow_umask(void **state)
 {
@@ -210,8 +208,7 @@ static void modes_do_not_follow_umask(void **state)
 	}
 }
 
-/* --- given up and raced -------------------------------------------------------------------------
- */
+/* --- given up and raced --------------------------------------------------------------------- */
 
 static void not_committed_is_not_there(void **state)
 {
@@ -371,8 +368,7 @@ static void killed_run_is_cleaned_up(void **state)
 	close(pipefd[1]);
 }
 
-/* --- disks --------------------------------------------------------------------------------------
- */
+/* --- disks ---------------------------------------------------------------------------------- */
 
 static bool have_mounts(void)
 {
@@ -462,8 +458,7 @@ static void read_only_disk(void **state)
 	no_disk();
 }
 
-/* --- another user -------------------------------------------------------------------------------
- */
+/* --- another user --------------------------------------------------------------------------- */
 
 static int as_nobody(void (*what)(void))
 {

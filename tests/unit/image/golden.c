@@ -68,8 +68,7 @@ static void close_golden(struct model *m, struct image *img, struct image_mem *m
 	image_close(img);
 }
 
-/* --- ours ---------------------------------------------------------------------------------------
- */
+/* --- ours ----------------------------------------------------------------------------------- */
 
 static void ours_threads(const struct m_proc *p)
 {
@@ -149,8 +148,7 @@ static void format_1_0(void **state)
 	close_golden(m, img, mem);
 }
 
-/* --- CRIU's -------------------------------------------------------------------------------------
- */
+/* --- CRIU's --------------------------------------------------------------------------------- */
 
 static void stock_regsets(const struct m_thread *t)
 {
@@ -223,8 +221,7 @@ static void criu_4_2_tree(void **state)
 	close_golden(m, img, mem);
 }
 
-/* --- the text -----------------------------------------------------------------------------------
- */
+/* --- the text ------------------------------------------------------------------------------- */
 
 static void text_makes_the_same(void **state)
 {

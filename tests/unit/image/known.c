@@ -87,8 +87,7 @@ static void same_bytes_as_criu(void **state)
 	model_free(m);
 }
 
-/* --- what restore insists on --------------------------------------------------------------------
- */
+/* --- what restore insists on ---------------------------------------------------------------- */
 
 static ProtobufCMessage *load(enum frame_id id, const char *name, struct store_in *in)
 {

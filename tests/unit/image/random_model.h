@@ -11,8 +11,7 @@
 #include "src/image/model.h"
 #include "tests/unit/image/random_sockets.h"
 
-/* --- threads ------------------------------------------------------------------------------------
- */
+/* --- threads -------------------------------------------------------------------------------- */
 
 static void rnd_creds(struct model *m, struct m_creds *c)
 {
@@ -80,8 +79,7 @@ static void rnd_thread(struct model *m, struct m_thread *t, uint32_t tid)
 	t->utime_us = rnd64(), t->stime_us = rnd64();
 }
 
-/* --- memory -------------------------------------------------------------------------------------
- */
+/* --- memory --------------------------------------------------------------------------------- */
 
 static void rnd_vma(struct model *m, struct m_vma *v, uint64_t *at)
 {
@@ -125,8 +123,7 @@ static void rnd_mm(struct model *m, struct m_mm *mm)
 	}
 }
 
-/* --- files --------------------------------------------------------------------------------------
- */
+/* --- files ---------------------------------------------------------------------------------- */
 
 static void rnd_watch(struct model *m, struct m_watch *w)
 {
@@ -303,8 +300,7 @@ static void rnd_fdtable(struct model *m, uint32_t id)
 	}
 }
 
-/* --- processes ----------------------------------------------------------------------------------
- */
+/* --- processes ------------------------------------------------------------------------------ */
 
 static void rnd_live(struct model *m, struct m_proc *p)
 {

@@ -42,8 +42,7 @@ static void small_page(uint64_t space, uint64_t addr, uint8_t *to)
 	}
 }
 
-/* --- a reader that reads small_extents, two extents to a block ----------------------------------
- */
+/* --- a reader that reads small_extents, two extents to a block ------------------------------ */
 
 struct small_reader {
 	struct md_reader r;
@@ -80,8 +79,7 @@ static void small_close(struct md_reader *r)
 {
 }
 
-/* --- a model to go with it ----------------------------------------------------------------------
- */
+/* --- a model to go with it ------------------------------------------------------------------ */
 
 static void small_vma(struct model *m, uint64_t start, uint64_t end, enum m_vma_kind kind)
 {
@@ -169,8 +167,7 @@ static struct model *small_model(unsigned nthreads)
 	return m;
 }
 
-/* --- the image ----------------------------------------------------------------------------------
- */
+/* --- the image ------------------------------------------------------------------------------ */
 
 static struct md_writer *small_writer(struct image *img, enum image_format format,
 				      struct image_criu_pages **pages, struct err *err)

@@ -253,8 +253,7 @@ static void damaged_anywhere(void **state)
 	tail_free(&t);
 }
 
-/* --- the byte order of another CPU -------------------------------------------------------------
- */
+/* --- the byte order of another CPU ---------------------------------------------------------- */
 
 static uint8_t *put(uint8_t *p, uint64_t v, unsigned size, bool big)
 {

@@ -168,8 +168,7 @@ static void test_what_counts(void **state)
 	remove_two(&t);
 }
 
-/* --- damage ------------------------------------------------------------------------------------
- */
+/* --- damage --------------------------------------------------------------------------------- */
 
 /* Each bit of the file in @dirfd; the child is looked at. */
 static void flip_bits(const struct two *t, int dirfd)
@@ -256,8 +255,7 @@ static void test_every_truncation(void **state)
 	remove_two(&t);
 }
 
-/* --- parents that are not what they should be ----------------------------------------------------
- */
+/* --- parents that are not what they should be ----------------------------------------------- */
 
 static void sum_head(int dirfd, size_t at, uint64_t value, unsigned n)
 {
@@ -396,8 +394,7 @@ static void test_deep(void **state)
 	layer_remove(&d, MOST + 1);
 }
 
-/* --- writers ------------------------------------------------------------------------------------
- */
+/* --- writers -------------------------------------------------------------------------------- */
 
 /* After a run that failed nothing can make the file look whole. */
 static int fail_next(struct md_reader *r, struct md_block *b, uint32_t block_size, struct err *err)

@@ -95,8 +95,7 @@ static inline int layer_run(struct md_writer *w, const struct pick *picks, size_
 	return md_run(&p.r, w, &o, NULL, err);
 }
 
-/* --- chains of directories: d/parent/parent/... ------------------------------------------------
- */
+/* --- chains of directories: d/parent/parent/... --------------------------------------------- */
 
 /* The directory of dump @n of the chain below @d, made, its link to dump n - 1 with it. */
 static inline int layer_dir(const struct made_dir *d, unsigned n)

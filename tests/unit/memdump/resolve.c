@@ -40,8 +40,7 @@ static void add(struct md_index_list *l, uint64_t space, uint32_t round,
 	assert_int_equal(md_index_list_add(l, &e, extents), 0);
 }
 
-/* --- small ones, against the definition ---------------------------------------------------------
- */
+/* --- small ones, against the definition ----------------------------------------------------- */
 
 enum { TRIALS = 3000, PAGES = 40, SPACES = 2, TOP = 4 };
 
@@ -169,8 +168,7 @@ static void test_by_definition(void **state)
 	assert_true(refused > TRIALS / 20);
 }
 
-/* --- many, made to be slow -----------------------------------------------------------------------
- */
+/* --- many, made to be slow ------------------------------------------------------------------ */
 
 static double cpu_seconds(void)
 {

@@ -148,8 +148,7 @@ static void make_dump(int dirfd, struct memory *m, const struct memory *before, 
 	w->close(w);
 }
 
-/* --- what the readers say ----------------------------------------------------------------------
- */
+/* --- what the readers say ------------------------------------------------------------------- */
 
 static void check_extents(struct md_file *f, const struct memory *m)
 {
@@ -336,8 +335,7 @@ static bool has_python(void)
 	return !system("/usr/bin/python3 -c '' 2>/dev/null");
 }
 
-/* --- the trials ---------------------------------------------------------------------------------
- */
+/* --- the trials ----------------------------------------------------------------------------- */
 
 static void test_model(void **state)
 {

@@ -15,8 +15,7 @@
 
 enum { HUGE = 512 };
 
-/* --- a child that does as it is told ------------------------------------------------------------
- */
+/* --- a child that does as it is told -------------------------------------------------------- */
 
 static int orders[2];
 
@@ -149,8 +148,7 @@ static void stop(pid_t pid)
 	close(orders[0]);
 }
 
-/* --- looking ------------------------------------------------------------------------------------
- */
+/* --- looking -------------------------------------------------------------------------------- */
 
 static bool seen[NPAGES];
 
@@ -208,8 +206,7 @@ static void expect_tracked(pid_t pid, const char *what, uint8_t (*want)(size_t p
 			fail_msg("%s: page %zu is %d, want %d", what, i, t.kind[i], want(i));
 }
 
-/* --- tests --------------------------------------------------------------------------------------
- */
+/* --- tests ---------------------------------------------------------------------------------- */
 
 static uint8_t all_dirty(size_t i)
 {

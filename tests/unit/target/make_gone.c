@@ -29,8 +29,7 @@ static uint64_t open_in(const char *name, int flags)
 	return (uint64_t)fd;
 }
 
-/* --- deleted ------------------------------------------------------------------------------------
- */
+/* --- deleted -------------------------------------------------------------------------------- */
 
 enum { SPARSE, SPARSE_AGAIN, SHORT, DEEP, GONE_DIR, LINKED, RENAMED, REPLACED, GONE_PATH, NFDS };
 enum { HOLE = 50 << 20 };
@@ -199,8 +198,7 @@ static void what_is_too_large_is_told(void **state)
 	made_close(&t);
 }
 
-/* --- locks --------------------------------------------------------------------------------------
- */
+/* --- locks ---------------------------------------------------------------------------------- */
 
 enum { FLOCK, OFD, POSIX, POSIX_DUP, LEASE, NLOCKS };
 
@@ -301,8 +299,7 @@ static void locked_by_another(void **state)
 	made_close(&t);
 }
 
-/* --- checksums ----------------------------------------------------------------------------------
- */
+/* --- checksums ------------------------------------------------------------------------------ */
 
 static void build_summed(struct child *c)
 {

@@ -81,8 +81,7 @@ static int connect_to(int from, int to)
 	return getsockname(to, (void *)&a, &len) || connect(from, (void *)&a, len);
 }
 
-/* --- those without a connection -----------------------------------------------------------------
- */
+/* --- those without a connection ------------------------------------------------------------- */
 
 static void build_plain(struct child *c)
 {
@@ -170,8 +169,7 @@ static void busy_port(void **state)
 	made_close(&t);
 }
 
-/* --- connections --------------------------------------------------------------------------------
- */
+/* --- connections ---------------------------------------------------------------------------- */
 
 static uint8_t byte_at(size_t i)
 {

@@ -23,8 +23,7 @@ static void same_lines(const struct made_test *t, uint64_t fd, const char *key)
 	assert_string_equal(a, b);
 }
 
-/* --- eventfd, signalfd, pidfd, memfd ------------------------------------------------------------
- */
+/* --- eventfd, signalfd, pidfd, memfd -------------------------------------------------------- */
 
 enum { COUNT, HUGE_COUNT, SEMAPHORE, SIGNAL, OWN, DEAD, DEAD_TOO, MEM, MEM_RO, NS, NFDS };
 
@@ -100,8 +99,7 @@ static void counters(void **state)
 	made_close(&t);
 }
 
-/* --- timerfd ------------------------------------------------------------------------------------
- */
+/* --- timerfd -------------------------------------------------------------------------------- */
 
 enum { ONCE, PERIODIC, ABSOLUTE, EXPIRED, OFF, NTIMERS };
 
@@ -155,8 +153,7 @@ static void timers(void **state)
 	made_close(&t);
 }
 
-/* --- epoll --------------------------------------------------------------------------------------
- */
+/* --- epoll ---------------------------------------------------------------------------------- */
 
 enum { EPOLL, PLAIN, EDGE, ONESHOT, FIRED, MOVED, REUSED, NEPOLL, OLD_NUMBER };
 
@@ -235,8 +232,7 @@ static void watched(void **state)
 	made_close(&t);
 }
 
-/* --- inotify ------------------------------------------------------------------------------------
- */
+/* --- inotify -------------------------------------------------------------------------------- */
 
 static void build_inotify(struct child *c)
 {

@@ -94,8 +94,7 @@ static int fd_of(const struct made_test *t, int i)
 	return made_fd(t, t->child.shared[i]);
 }
 
-/* --- pairs --------------------------------------------------------------------------------------
- */
+/* --- pairs ---------------------------------------------------------------------------------- */
 
 static int pair(uint64_t *fd, int type)
 {
@@ -172,8 +171,7 @@ static void pairs(void **state)
 	made_close(&t);
 }
 
-/* --- names --------------------------------------------------------------------------------------
- */
+/* --- names ---------------------------------------------------------------------------------- */
 
 static void build_named(struct child *c)
 {
@@ -238,8 +236,7 @@ static void names(void **state)
 	made_close(&t);
 }
 
-/* --- descriptors under way ----------------------------------------------------------------------
- */
+/* --- descriptors under way ------------------------------------------------------------------ */
 
 static void send_fd(uint64_t sk, uint64_t fd, const char *text)
 {
@@ -319,8 +316,7 @@ static void passed(void **state)
 	made_close(&t);
 }
 
-/* --- what is refused ----------------------------------------------------------------------------
- */
+/* --- what is refused ------------------------------------------------------------------------ */
 
 static int outside;
 

@@ -235,8 +235,7 @@ static void wrong_credentials(void **state)
 	stub_kill(s);
 }
 
-/* --- seccomp ------------------------------------------------------------------------------------
- */
+/* --- seccomp -------------------------------------------------------------------------------- */
 
 /* Call @nr fails with @errnum; everything else is let through. */
 static void add_filter(struct stub *s, struct m_seccomp_chain *c, uint32_t nr, uint32_t errnum,

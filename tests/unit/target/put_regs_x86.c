@@ -18,8 +18,7 @@
 
 #include "tests/unit/target/stub.h"
 
-/* --- two threads change places ------------------------------------------------------------------
- */
+/* --- two threads change places -------------------------------------------------------------- */
 
 struct area {
 	uint64_t value[4], out[4];

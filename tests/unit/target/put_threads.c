@@ -254,8 +254,7 @@ static void shadow_stacks(void **state)
 	stub_kill(s);
 }
 
-/* --- what threads share -------------------------------------------------------------------------
- */
+/* --- what threads share --------------------------------------------------------------------- */
 
 static void child_plain(struct child *c)
 {

@@ -55,8 +55,7 @@ static void smaps_of(uint64_t addr, const char *key, char *ret_head, char *ret_l
 		fclose(f);
 }
 
-/* --- advised: what madvise, mlock and their like asked for ---------------------------------------
- */
+/* --- advised: what madvise, mlock and their like asked for ---------------------------------- */
 
 enum { AREA = 4 * PAGE, GAP = 16 * PAGE };
 

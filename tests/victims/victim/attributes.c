@@ -24,8 +24,7 @@
 
 #include "tests/victims/victim/victim.h"
 
-/* --- eachuser: a user, groups, capabilities and bits for every thread ----------------------------
- */
+/* --- eachuser: a user, groups, capabilities and bits for every thread ----------------------- */
 
 enum { EACH = 4 };
 
@@ -154,8 +153,7 @@ static void eachuser_setup(void)
 	v_await_ticks(EACH);
 }
 
-/* --- filters: seccomp filters on filters, other ones in every thread -----------------------------
- */
+/* --- filters: seccomp filters on filters, other ones in every thread ------------------------ */
 
 /* The lower half of args[1] in struct seccomp_data. */
 enum { ARGS1 = 24 + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0) };
@@ -273,8 +271,7 @@ static void filters_check(void)
 		v_bad("filters: the strict thread does not answer");
 }
 
-/* --- policies: who runs how, when and where ------------------------------------------------------
- */
+/* --- policies: who runs how, when and where ------------------------------------------------- */
 
 struct sched_attr_now { /* Linux 5.3 */
 	uint32_t size, policy;
@@ -342,8 +339,7 @@ static void policies_setup(void)
 	v_await_ticks(NPOLICIES);
 }
 
-/* --- rooted: another root, a working directory outside of it, limits of the child's own ----------
- */
+/* --- rooted: another root, a working directory outside of it, limits of the child's own ----- */
 
 static struct {
 	int asked, answered;

@@ -226,8 +226,7 @@ int ctl_run(const struct scenario *s, const char *dir)
 	v_serve(s);
 }
 
-/* --- the client ----------------------------------------------------------------------------------
- */
+/* --- the client ----------------------------------------------------------------------------- */
 
 static bool victim_lives(void)
 {

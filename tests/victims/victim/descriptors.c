@@ -83,8 +83,7 @@ static void expect_read(int fd, const char *want, size_t at_once, const char *wh
 		v_bad("%s: read \"%s\" (%zd), not \"%s\"", what, got, n, want);
 }
 
-/* --- pipes: contents, sizes and packets; a child has one end ------------------------------------
- */
+/* --- pipes: contents, sizes and packets; a child has one end -------------------------------- */
 
 static int stream[2], packets[2], large[2], child_pipe[2], fifo[2];
 static int stream_flags, packet_flags;
@@ -176,8 +175,7 @@ static void pipes_finish(void)
 		v_bad("pipe: somebody else holds its writing end");
 }
 
-/* --- ghosts: deleted, renamed and linked names --------------------------------------------------
- */
+/* --- ghosts: deleted, renamed and linked names ---------------------------------------------- */
 
 enum { HOLE = 100 << 20 };
 static int sparse, sparse_ro, short_file, renamed, linked, gone_dir;
@@ -261,8 +259,7 @@ static void ghosts_finish(void)
 	expect_at(sparse_ro, 0, "heXY", "sparse file");
 }
 
-/* --- events: counters, timers, signals ----------------------------------------------------------
- */
+/* --- events: counters, timers, signals ------------------------------------------------------ */
 
 enum { ONCE, PERIODIC, ABSOLUTE, EXPIRED, NTIMERS };
 static int counter, semaphore, timers[NTIMERS], signals, self;
@@ -338,8 +335,7 @@ static void events_finish(void)
 		v_bad("signalfd: does not give the pending signal");
 }
 
-/* --- epolls: edge, oneshot, and a number that is another's by now -------------------------------
- */
+/* --- epolls: edge, oneshot, and a number that is another's by now --------------------------- */
 
 static int poller, plain, edge, oneshot, fired, moved, reused;
 static uint64_t data_of(int which)
@@ -417,8 +413,7 @@ static void epolls_finish(void)
 	expect_event(fired, 4, "an eventfd turned on again");
 }
 
-/* --- watches: inotify ---------------------------------------------------------------------------
- */
+/* --- watches: inotify ----------------------------------------------------------------------- */
 
 static int notify, watch_dir, watch_file;
 
@@ -461,8 +456,7 @@ static void watches_finish(void)
 	expect_notice(watch_file, IN_ATTRIB, "a new mode");
 }
 
-/* --- locks: of a process, of descriptions -------------------------------------------------------
- */
+/* --- locks: of a process, of descriptions --------------------------------------------------- */
 
 static int posix_fd, ofd_fd, flock_fd, probe_fd;
 
@@ -504,8 +498,7 @@ static void locks_check(void)
 		v_bad("flock: was shared and is not");
 }
 
-/* --- opened: how files are open, and with whom descriptions are shared --------------------------
- */
+/* --- opened: how files are open, and with whom descriptions are shared ---------------------- */
 
 static int append_fd, path_fd, dir_fd, shared_fd, shared_dup;
 static int append_flags, path_flags, dir_flags;

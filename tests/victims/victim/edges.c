@@ -49,8 +49,7 @@ static void expect_error(int sk, int error, const char *what)
 		      strerrordesc_np(error));
 }
 
-/* --- ends of unix sockets ------------------------------------------------------------------------
- */
+/* --- ends of unix sockets ------------------------------------------------------------------- */
 
 static int reset_full[2], reset_empty[2], shut_seq[2], closed_seq[2], empty_seq[2], empty_dgram[2];
 
@@ -120,8 +119,7 @@ static void unixends_finish(void)
 	expect_error(empty_dgram[0], EAGAIN, "nothing behind an empty datagram");
 }
 
-/* --- paths of unix sockets that have gone --------------------------------------------------------
- */
+/* --- paths of unix sockets that have gone --------------------------------------------------- */
 
 static int relative, removed, twice[2], twice_client[2], twice_server[2], orphan, orphan_client,
 	orphan_server, loose[2];
@@ -273,8 +271,7 @@ static void unixpaths_finish(void)
 	expect(loose[1], "again", "one that has let go of its peer, later");
 }
 
-/* --- options -------------------------------------------------------------------------------------
- */
+/* --- options -------------------------------------------------------------------------------- */
 
 enum { SK_LISTENS, SK_UDP, SK_UDP6, SK_UNIX, SK_PAIR, SK_COUNT };
 

@@ -492,8 +492,7 @@ static void famlocks_finish(void)
 		v_bad("famlocks: flock went with the parent's descriptor");
 }
 
-/* --- endsignals: children whose end is told by another signal than SIGCHLD, or by none ----------
- */
+/* --- endsignals: children whose end is told by another signal than SIGCHLD, or by none ------ */
 
 static pid_t told_by[4];
 

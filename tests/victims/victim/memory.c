@@ -37,8 +37,7 @@ static void expect_page(const char *p, size_t i, uint64_t seed, const char *what
 		v_bad("%s: page %zu is not zero", what, i);
 }
 
-/* --- plain ---------------------------------------------------------------------------------------
- */
+/* --- plain ---------------------------------------------------------------------------------- */
 
 enum { PLAIN_LEN = 1 << 20 };
 

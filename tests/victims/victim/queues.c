@@ -26,8 +26,7 @@ static void mask_set(uint64_t mask)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
 }
 
-/* --- siginfos: every kind of sender, pending, and what each said ---------------------------------
- */
+/* --- siginfos: every kind of sender, pending, and what each said ---------------------------- */
 
 enum { OWN_CODE = -23, EXIT_STATUS = 29, PAYLOAD = 128 };
 static int signalled[2], async_fd;
@@ -182,8 +181,7 @@ static void siginfos_finish(void)
 		v_bad("F_SETSIG: of descriptor %d", si.si_fd);
 }
 
-/* --- aimed: timers that each signal one thread, by several clocks --------------------------------
- */
+/* --- aimed: timers that each signal one thread, by several clocks --------------------------- */
 
 enum { AIMED = 3 };
 static _Atomic uint64_t hits[AIMED];
@@ -271,8 +269,7 @@ static void aimed_check(void)
 		v_bad("aimed: ITIMER_VIRTUAL: %ld s are left", (long)it.it_value.tv_sec);
 }
 
-/* --- letin: threads that let a signal in only while they wait ------------------------------------
- */
+/* --- letin: threads that let a signal in only while they wait ------------------------------- */
 
 enum { LETIN = 3 };
 static _Atomic unsigned let_in[LETIN];
@@ -358,8 +355,7 @@ static void letin_check(void)
 	}
 }
 
-/* --- nested: two handlers deep, with a sleep interrupted at each level ---------------------------
- */
+/* --- nested: two handlers deep, with a sleep interrupted at each level ---------------------- */
 
 static _Atomic unsigned depth, leave;
 static _Atomic int unwound;

@@ -70,8 +70,7 @@ void *cpu_regs_thread(void *arg)
 	return NULL;
 }
 
-/* --- pointer authentication: the keys, seen by what they sign -----------------------------------
- */
+/* --- pointer authentication: the keys, seen by what they sign ------------------------------- */
 
 static uint64_t sign(unsigned key)
 {
@@ -120,8 +119,7 @@ static void pac_check(void)
 		v_bad("pac: the key that was switched off is on again");
 }
 
-/* --- the tagged address ABI ----------------------------------------------------------------------
- */
+/* --- the tagged address ABI ----------------------------------------------------------------- */
 
 static void tagged_setup(void)
 {

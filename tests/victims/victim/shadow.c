@@ -85,8 +85,7 @@ static __attribute__((noinline)) void look(struct worker *w, uint64_t *want)
 	w->rounds++;
 }
 
-/* --- kinds -------------------------------------------------------------------------------------
- */
+/* --- kinds ---------------------------------------------------------------------------------- */
 
 static void in_handler(int signo)
 {
@@ -189,8 +188,7 @@ static void *start(void *arg)
 	shadow_enter(w->features, w->locked, work, w);
 }
 
-/* --- the scenario ------------------------------------------------------------------------------
- */
+/* --- the scenario --------------------------------------------------------------------------- */
 
 void shadow_setup(void)
 {

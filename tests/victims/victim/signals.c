@@ -36,8 +36,7 @@ static void mask_set(uint64_t mask)
 
 #define BIT(sig) (1ULL << ((sig)-1))
 
-/* --- masks ---------------------------------------------------------------------------------------
- */
+/* --- masks ---------------------------------------------------------------------------------- */
 
 static const uint64_t masks[] = {
 	0,
@@ -285,8 +284,7 @@ static void altstack_check(void)
 	expect_altstack(HOME(1), 0);
 }
 
-/* --- sigpoll: a signalfd is ready when whoever began to watch it has a signal -------------------
- */
+/* --- sigpoll: a signalfd is ready when whoever began to watch it has a signal --------------- */
 
 struct waiter {
 	int signals, poller;

@@ -97,8 +97,7 @@ static void expect_number(int sk, int level, int name, int want, const char *wha
 		v_bad("sockets: %s is %d, not %d", what, v, want);
 }
 
-/* --- unixpairs ----------------------------------------------------------------------------------
- */
+/* --- unixpairs ------------------------------------------------------------------------------ */
 
 static int stream[2], seq[2], dgram[2], widow[2], half[2], busy[2];
 
@@ -177,8 +176,7 @@ static void unixpairs_finish(void)
 		v_bad("sockets: the closed end is open again");
 }
 
-/* --- unixnamed: listening, accepted, waiting; a path, a name without a path, a relative path ----
- */
+/* --- unixnamed: listening, accepted, waiting; a path, a name without a path, a relative path  */
 
 static int listening, client, server, waits, named, sender, abstract, relative;
 
@@ -296,8 +294,7 @@ static void unixnamed_finish(void)
 	connect_anew(listening, "a path");
 }
 
-/* --- passedfds: descriptors that are nowhere but in a queue -------------------------------------
- */
+/* --- passedfds: descriptors that are nowhere but in a queue --------------------------------- */
 
 static int carrier[2], outer, inner;
 
@@ -378,8 +375,7 @@ static void passedfds_finish(void)
 	expect(carrier[1], "rest", "what came after");
 }
 
-/* --- inet: listening, UDP -----------------------------------------------------------------------
- */
+/* --- inet: listening, UDP ------------------------------------------------------------------- */
 
 static int l4, l6, u4, c4, u6, plain;
 
@@ -465,8 +461,7 @@ static void inet_check(void)
 	expect_number(plain, SOL_TCP, TCP_NODELAY, 1, "TCP_NODELAY");
 }
 
-/* --- tcp: connections inside of the tree, bytes under way ---------------------------------------
- */
+/* --- tcp: connections inside of the tree, bytes under way ----------------------------------- */
 
 static int tcp_l, big[2], small[2];
 static size_t under_way;
@@ -543,8 +538,7 @@ static void tcp_finish(void)
 	echo(small[0], small[1], "a TCP connection, at the end");
 }
 
-/* --- netlink ------------------------------------------------------------------------------------
- */
+/* --- netlink -------------------------------------------------------------------------------- */
 
 static int netlink;
 static uint32_t port;

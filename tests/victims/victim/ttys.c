@@ -134,8 +134,7 @@ static void pty_check(void)
 		v_bad("tty: the job does not answer");
 }
 
-/* --- a terminal whose program has ended ----------------------------------------------------------
- */
+/* --- a terminal whose program has ended ----------------------------------------------------- */
 
 static int hung_up;
 

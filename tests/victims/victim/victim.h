@@ -53,8 +53,7 @@ extern const struct scenario mutex_scenarios[];
 extern const struct scenario cow_scenarios[];
 extern const struct scenario edge_scenarios[];
 
-/* --- main.c: options of the form --name value ----------------------------------------------------
- */
+/* --- main.c: options of the form --name value ----------------------------------------------- */
 uint64_t opt_u64(const char *name, uint64_t fallback);
 const char *opt_str(const char *name, const char *fallback);
 /* The directory of the control file, absolute, without a slash at the end. */
@@ -67,8 +66,7 @@ void v_exec_again(void);
 /* How often v_exec_again() was called before this program began; 0 in the first one. */
 unsigned v_resumed(void);
 
-/* --- ctl.c: being asked --------------------------------------------------------------------------
- */
+/* --- ctl.c: being asked --------------------------------------------------------------------- */
 /* Records the first thing that went wrong, from any thread or process of the victim. */
 __attribute__((format(printf, 1, 2))) void v_bad(const char *fmt, ...);
 /* The state cannot be built here: ends the victim with exit status 77 and the reason. */
@@ -118,8 +116,7 @@ void pace(struct pace *p, uint64_t per_s);
 /* xorshift64*; @state is never 0. */
 uint64_t random_next(uint64_t *state);
 
-/* --- pattern.c: known contents -------------------------------------------------------------------
- */
+/* --- pattern.c: known contents -------------------------------------------------------------- */
 /* A multiple of a page: Debian's kernels for ppc64le have 64 KiB or 4. */
 #ifdef __powerpc64__
 enum { PAGE = 65536 };
