@@ -68,13 +68,13 @@ static void begin_child(void)
 {
 	if (!proc)
 		return;
-	if (proc->pid) {
+	if (BINLOG_LOAD(proc->pid)) {
 		/* MADV_WIPEONFORK came with 4.14. Without it, a bare clone is not covered. */
 		memset(proc, 0, sizeof(*proc));
 		if (BINLOG_LOAD(binlog_self->ring))
 			memset(binlog_self, 0, BINLOG_ALIGN);
 	}
-	proc->pid = getpid();
+	__atomic_store_n(&proc->pid, getpid(), __ATOMIC_RELAXED);
 }
 
 void *binlog_wiped_page(void)
@@ -99,7 +99,7 @@ struct binlog_proc *binlog_proc(void)
 	if (p) {
 		int unknown = 0;
 
-		if (!p->pid)
+		if (!BINLOG_LOAD(p->pid))
 			__atomic_compare_exchange_n(&p->pid, &unknown, getpid(), false,
 						    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 		return p;

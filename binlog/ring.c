@@ -266,7 +266,7 @@ static bool is_dead(const struct thread *th, pid_t self)
 		return false;
 	/* A page with our own tid and not ours is of a thread that had the number before. */
 	return tid == (uint32_t)self ||
-	       (syscall(SYS_tgkill, th->pid, tid, 0) < 0 && errno == ESRCH);
+	       (syscall(SYS_tgkill, BINLOG_LOAD(th->pid), tid, 0) < 0 && errno == ESRCH);
 }
 
 /* Writes out what is open, so that the ring may serve another. */
@@ -290,7 +290,7 @@ static struct thread *adopt(struct binlog_log *log, struct binlog_proc *proc, pi
 {
 	int tries = 8;
 
-	if (getpid() != proc->pid)
+	if (getpid() != BINLOG_LOAD(proc->pid))
 		return NULL;
 	for (struct thread *th = __atomic_load_n(&proc->threads, __ATOMIC_ACQUIRE); th && tries;
 	     th = th->next) {
@@ -385,8 +385,8 @@ static int attach(struct binlog_log *log)
 			r = 0;
 		}
 	}
-	__atomic_store_n(&th->lent, pid != proc->pid, __ATOMIC_RELAXED);
-	th->pid = (uint32_t)pid;
+	__atomic_store_n(&th->lent, pid != BINLOG_LOAD(proc->pid), __ATOMIC_RELAXED);
+	__atomic_store_n(&th->pid, (uint32_t)pid, __ATOMIC_RELAXED);
 	__atomic_store_n(&th->tid, (uint32_t)tid, __ATOMIC_RELAXED);
 	__atomic_store_n(&th->magic, MAGIC, __ATOMIC_RELEASE);
 	binlog_self = &th->t;
