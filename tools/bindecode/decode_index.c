@@ -289,8 +289,12 @@ static int read_slots(struct dec_log *log, uint64_t ring, struct err *err)
 		struct dec_seg found = {.slot = off, .len = h.ring.seg_len};
 		uint64_t data = dec_source_data(&log->src, off);
 
-		if (data >= off + h.ring.seg_len) { /* a hole: no slot before its end */
-			i += (data - off) / h.ring.seg_len - 1;
+		if (data >= off + h.ring.seg_len) {
+			/* A hole: no slot before its end, or the ring's, whose first comes next. */
+			uint64_t skip = (data - off) / h.ring.seg_len;
+			uint64_t left = h.ring.nsegs - i % h.ring.nsegs;
+
+			i += (skip < left ? skip : left) - 1;
 			continue;
 		}
 

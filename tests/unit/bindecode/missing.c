@@ -12,6 +12,8 @@ static struct {
 	unsigned hidden; /* finds zeros from this byte on */
 	unsigned len;
 	unsigned reads; /* of it */
+	off_t head;	/* of a slot */
+	unsigned heads; /* reads there, of less than the slot */
 } spy;
 
 /* In place of libc's: counts, and is as late as a writer can make a reader. */
@@ -20,6 +22,7 @@ ssize_t pread(int fd, void *buf, size_t len, off_t off)
 	ssize_t n = syscall(SYS_pread64, fd, buf, len, off);
 
 	spy.calls++;
+	spy.heads += spy.head && off == spy.head && len < MK_SEG;
 	if (spy.slot && off == spy.slot && len == MK_SEG && n == MK_SEG && !spy.reads++)
 		memset((char *)buf + spy.hidden, 0, spy.len);
 	return n;
@@ -67,6 +70,40 @@ static void test_sparse_ring(void **state)
 	decode_free(decode_file(&m, (off_t)(off + len), 0));
 	assert_in_range(spy.calls, 1, 100);
 	mk_free(&m);
+}
+
+/* Slots before a hole are looked at again, however far the hole goes on behind the ring. */
+static void test_hole_in_ring(void **state)
+{
+	enum { NSLOTS = 3, BEHIND = 40 };
+	unsigned heads[2];
+	struct mkseg s;
+
+	for (unsigned more = 0; more < 2; more++) {
+		struct mk m;
+		size_t off, slot;
+
+		mk_init(&m);
+		bytes_put_u32(m.p + offsetof(struct binlog_header, closed), 0);
+		add_dict(&m);
+		mkseg_init(&s, 1000);
+		mkseg_int(&s, 16, 1010, 1);
+		slot = mk_ring(&m, 1, 0, &s);
+		off = slot - 4096;
+		bytes_put_u32(m.p + off + 44, NSLOTS);
+		m.len += (NSLOTS - 1) * MK_SEG; /* for the header alone */
+		mk_block(&m, off, BINLOG_BLOCK_RING, 0);
+		m.len -= (NSLOTS - 1) * MK_SEG;
+		spy.head = (off_t)slot;
+		spy.heads = 0;
+		decode_free(decode_file(&m, (off_t)(slot + (NSLOTS + (more ? BEHIND : 0)) * MK_SEG),
+					0));
+		heads[more] = spy.heads;
+		spy.head = 0;
+		mk_free(&m);
+	}
+	assert_true(heads[0] > 1);
+	assert_int_equal(heads[1], heads[0]);
 }
 
 /* A record whose word is there before its arguments were read is read again. */
@@ -363,10 +400,15 @@ static void test_padding(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sparse_ring),  cmocka_unit_test(test_read_twice),
-		cmocka_unit_test(test_zeroed_slot),  cmocka_unit_test(test_zeroed_left_segment),
-		cmocka_unit_test(test_zeroed_page),  cmocka_unit_test(test_cut_unclosed),
-		cmocka_unit_test(test_doubled_site), cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_sparse_ring),
+		cmocka_unit_test(test_hole_in_ring),
+		cmocka_unit_test(test_read_twice),
+		cmocka_unit_test(test_zeroed_slot),
+		cmocka_unit_test(test_zeroed_left_segment),
+		cmocka_unit_test(test_zeroed_page),
+		cmocka_unit_test(test_cut_unclosed),
+		cmocka_unit_test(test_doubled_site),
+		cmocka_unit_test(test_parts),
 		cmocka_unit_test(test_padding),
 	};
 
