@@ -68,37 +68,7 @@ for p in apt-get dpkg-deb mke2fs python3 xz; do
 	command -v "$p" >/dev/null || cannot "there is no $p here"
 done
 
-apt_ready() {
-	local mirror key=/usr/share/keyrings/debian-archive-keyring.gpg s
-	export APT_CONFIG=$vm/apt/apt.conf
-	[ ! -e "$vm/apt/ready" ] || return 0
-	# shellcheck disable=SC2016 # apt expands it
-	mirror=$(unset APT_CONFIG && apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
-		grep '/debian/*$' | head -n 1)
-	[ -n "$mirror" ] || cannot "apt has no Debian mirror: run apt-get update once"
-	[ -e $key ] || cannot "there is no $key: install debian-archive-keyring"
-	mkdir -p "$vm/apt/lists/partial" "$vm/apt/cache/archives/partial"
-	: >"$vm/apt/status"
-	for s in bookworm bookworm-backports; do
-		echo "deb [signed-by=$key] $mirror $s main"
-	done >"$vm/apt/sources.list"
-	cat >"$APT_CONFIG" <<-CONF
-		Dir::State "$vm/apt"; Dir::State::status "$vm/apt/status"; Dir::Cache "$vm/apt/cache";
-		Dir::Etc::sourcelist "$vm/apt/sources.list"; Dir::Etc::sourceparts "/dev/null";
-		Dir::Etc::preferencesparts "/dev/null"; Acquire::Languages "none"; Acquire::GzipIndexes "true";
-		APT::Sandbox::User "root"; APT::Architecture "amd64"; APT::Default-Release "bookworm";
-		APT::Architectures { "amd64"; "arm64"; "ppc64el"; "s390x"; };
-	CONF
-	apt-get -qq update >"$vm/apt/log" 2>&1 || cannot "apt-get update: $(tail -n 1 "$vm/apt/log")"
-	touch "$vm/apt/ready"
-}
-
-# fetch DIR PACKAGE...: exactly these.
-fetch() {
-	mkdir -p "$1"
-	(cd "$1" && apt-get -qq download "${@:2}") >"$vm/apt/log" 2>&1 ||
-		cannot "apt-get download: $(tail -n 1 "$vm/apt/log")"
-}
+. tests/lib/vm_apt.sh
 
 # These packages and what they need, a line each. Those that are of no CPU are not found as one's.
 closure() {
@@ -111,7 +81,7 @@ closure() {
 make_root() {
 	local dir=$vm/$cpu/root need
 	rm -rf "$dir" "$vm/$cpu/debs"
-	apt_ready
+	apt_ready bookworm '"amd64"; "arm64"; "ppc64el"; "s390x";' bookworm bookworm-backports
 	# shellcheck disable=SC2046,SC2086 # lists of packages
 	need=$(closure $packages)
 	[ -n "$need" ] || cannot "apt-get: $(tail -n 1 "$vm/apt/log")"
@@ -161,7 +131,7 @@ add_module() {
 
 make_kernel() {
 	local image loaded='' m
-	apt_ready
+	apt_ready bookworm '"amd64"; "arm64"; "ppc64el"; "s390x";' bookworm bookworm-backports
 	rm -rf "$home/debs" "$home/mod" "$home/rd"
 	image=$(apt-cache depends -t $suite "linux-image-$flavour:$deb" |
 		sed -n 's/.*Depends: \(linux-image-[0-9][^ :]*\).*/\1/p' | head -n 1)

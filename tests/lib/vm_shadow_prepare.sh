@@ -32,37 +32,7 @@ for p in apt-get dpkg-deb python3; do
 	command -v "$p" >/dev/null || cannot "there is no $p here"
 done
 
-apt_ready() {
-	local mirror key=/usr/share/keyrings/debian-archive-keyring.gpg s
-	export APT_CONFIG=$vm/apt/apt.conf
-	[ ! -e "$vm/apt/ready" ] || return 0
-	# shellcheck disable=SC2016 # apt expands it
-	mirror=$(unset APT_CONFIG && apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
-		grep '/debian/*$' | head -n 1)
-	[ -n "$mirror" ] || cannot "apt has no Debian mirror: run apt-get update once"
-	[ -e $key ] || cannot "there is no $key: install debian-archive-keyring"
-	mkdir -p "$vm/apt/lists/partial" "$vm/apt/cache/archives/partial"
-	: >"$vm/apt/status"
-	for s in bookworm bookworm-backports trixie trixie-backports; do
-		echo "deb [signed-by=$key] $mirror $s main"
-	done >"$vm/apt/sources.list"
-	cat >"$APT_CONFIG" <<-CONF
-		Dir::State "$vm/apt"; Dir::State::status "$vm/apt/status"; Dir::Cache "$vm/apt/cache";
-		Dir::Etc::sourcelist "$vm/apt/sources.list"; Dir::Etc::sourceparts "/dev/null";
-		Dir::Etc::preferencesparts "/dev/null"; Acquire::Languages "none"; Acquire::GzipIndexes "true";
-		APT::Sandbox::User "root"; APT::Architecture "amd64"; APT::Default-Release "trixie";
-		APT::Architectures { "amd64"; "arm64"; };
-	CONF
-	apt-get -qq update >"$vm/apt/log" 2>&1 || cannot "apt-get update: $(tail -n 1 "$vm/apt/log")"
-	touch "$vm/apt/ready"
-}
-
-# fetch DIR ARGUMENT...: these packages, exactly.
-fetch() {
-	mkdir -p "$1"
-	(cd "$1" && apt-get -qq download "${@:2}") >"$vm/apt/log" 2>&1 ||
-		cannot "apt-get download: $(tail -n 1 "$vm/apt/log")"
-}
+. tests/lib/vm_apt.sh
 
 # These packages and what they need.
 closure() { # SUITE PACKAGE...
@@ -123,7 +93,7 @@ shstk() {
 
 if [ ! "$home/vmlinuz" -nt tests/lib/vm_shadow_prepare.sh ]; then
 	rm -rf "$home" "$home.part" "$home.debs"
-	apt_ready
+	apt_ready trixie '"amd64"; "arm64";' bookworm bookworm-backports trixie trixie-backports
 	mkdir "$home.part"
 	"$kind"
 	rm -rf "$home.part"/usr/share/{doc,man,locale,info,icons}

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads of the kill test's victim that are an AArch64 CPU's own. */
-#include <linux/rseq.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/rseq.h>
 #include <unistd.h>
 
 #include "tests/e2e/kill/kill.h"
+#include "tests/e2e/kill/sequence.h"
 #include "tests/victims/victim/regs_aarch64.h"
 
 /* The ticker ends a round, so that the CPU is there for others, too. */
@@ -54,17 +53,7 @@ void *kill_registers(void *arg)
 	return NULL;
 }
 
-/*
- * A counter per CPU, incremented in a restartable sequence by two threads: a sequence that goes on
- * after it was interrupted loses an increment of the other thread's.
- */
-static struct {
-	uint64_t n;
-	char pad[56];
-} percpu[1024];
-static atomic_ulong committed[2];
-
-static int rseq_increment(void)
+int kill_increment(void)
 {
 	volatile struct rseq *area =
 		(volatile struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
@@ -101,28 +90,6 @@ static int rseq_increment(void)
 			   [sig] "i"(RSEQ_SIG)
 			 : "x9", "x10", "memory", "cc");
 	return ret;
-}
-
-static void *sequence(void *arg)
-{
-	struct kill_slot *s = arg;
-	int me = s->name[strlen(s->name) - 1] & 1;
-
-	for (;;) {
-		uint64_t done, sum = 0;
-
-		for (int i = 0; __rseq_size && i < 100; i++)
-			if (rseq_increment() == 0)
-				atomic_fetch_add(&committed[me], 1);
-		done = atomic_load(&committed[0]) + atomic_load(&committed[1]);
-		for (unsigned i = 0; i < sizeof(percpu) / sizeof(percpu[0]); i++)
-			sum += *(volatile uint64_t *)&percpu[i].n;
-		if (sum < done)
-			kill_bad(s, "%lu increments are lost", (unsigned long)(done - sum));
-		atomic_fetch_add(&s->count, 1);
-		kill_rest();
-	}
-	return NULL;
 }
 
 const struct kill_more kill_more[] = {

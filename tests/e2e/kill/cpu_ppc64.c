@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads of the kill test's victim that are a ppc64le CPU's own. */
-#include <linux/rseq.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/rseq.h>
 #include <unistd.h>
 
 #include "arch/arch.h"
 #include "tests/e2e/kill/kill.h"
+#include "tests/e2e/kill/sequence.h"
 #include "tests/victims/victim/regs_ppc64.h"
 
 /* The ticker ends a round, so that the CPU is there for others, too. */
@@ -85,20 +84,10 @@ static void *red_zone(void *arg)
 	return NULL;
 }
 
-/*
- * A counter per CPU, incremented in a restartable sequence by two threads: a sequence that goes on
- * after it was interrupted loses an increment of the other thread's.
- */
-static struct {
-	uint64_t n;
-	char pad[56];
-} percpu[1024];
-static atomic_ulong committed[2];
-
 extern const struct rseq_cs kill_sequence;
 
 /* The body takes long, so that stops fall into it: a loop between load and store. */
-static __attribute__((noinline)) int rseq_increment(void)
+__attribute__((noinline)) int kill_increment(void)
 {
 	volatile struct rseq *area = (volatile struct rseq *)((char *)arch_self() + __rseq_offset);
 	uint32_t cpu = area->cpu_id_start;
@@ -133,28 +122,6 @@ static __attribute__((noinline)) int rseq_increment(void)
 			   [now] "i"(offsetof(struct rseq, cpu_id)), [sig] "i"(RSEQ_SIG)
 			 : "r9", "r10", "ctr", "cr0", "memory");
 	return ret;
-}
-
-static void *sequence(void *arg)
-{
-	struct kill_slot *s = arg;
-	int me = s->name[strlen(s->name) - 1] & 1;
-
-	for (;;) {
-		uint64_t done, sum = 0;
-
-		for (int i = 0; __rseq_size && i < 100; i++)
-			if (rseq_increment() == 0)
-				atomic_fetch_add(&committed[me], 1);
-		done = atomic_load(&committed[0]) + atomic_load(&committed[1]);
-		for (unsigned i = 0; i < sizeof(percpu) / sizeof(percpu[0]); i++)
-			sum += *(volatile uint64_t *)&percpu[i].n;
-		if (sum < done)
-			kill_bad(s, "%lu increments are lost", (unsigned long)(done - sum));
-		atomic_fetch_add(&s->count, 1);
-		kill_rest();
-	}
-	return NULL;
 }
 
 const struct kill_more kill_more[] = {

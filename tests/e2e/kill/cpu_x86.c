@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads of the kill test's victim that are an x86-64 CPU's own. */
-#include <linux/rseq.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/rseq.h>
 #include <unistd.h>
 
 #include "tests/e2e/kill/kill.h"
+#include "tests/e2e/kill/sequence.h"
 
 /* tests/victims/victim/regs_x86.S: every register, compared for ever. */
 struct victim_regs {
@@ -111,22 +110,12 @@ static void *red_zone(void *arg)
 	return NULL;
 }
 
-/*
- * A counter per CPU, incremented in a restartable sequence by two threads: a sequence that goes on
- * after it was interrupted loses an increment of the other thread's.
- */
-static struct {
-	uint64_t n;
-	char pad[56];
-} percpu[1024];
-static atomic_ulong committed[2];
-
 static volatile struct rseq *rseq_area(void)
 {
 	return (volatile struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
 }
 
-static int rseq_increment(void)
+int kill_increment(void)
 {
 	volatile struct rseq *area = rseq_area();
 	uint64_t *counter = &percpu[area->cpu_id_start].n;
@@ -160,28 +149,6 @@ static int rseq_increment(void)
 			   [sig] "i"(RSEQ_SIG)
 			 : "rax", "rcx", "memory", "cc");
 	return ret;
-}
-
-static void *sequence(void *arg)
-{
-	struct kill_slot *s = arg;
-	int me = s->name[strlen(s->name) - 1] & 1;
-
-	for (;;) {
-		uint64_t done, sum = 0;
-
-		for (int i = 0; __rseq_size && i < 100; i++)
-			if (rseq_increment() == 0)
-				atomic_fetch_add(&committed[me], 1);
-		done = atomic_load(&committed[0]) + atomic_load(&committed[1]);
-		for (unsigned i = 0; i < sizeof(percpu) / sizeof(percpu[0]); i++)
-			sum += *(volatile uint64_t *)&percpu[i].n;
-		if (sum < done)
-			kill_bad(s, "%lu increments are lost", (unsigned long)(done - sum));
-		atomic_fetch_add(&s->count, 1);
-		kill_rest();
-	}
-	return NULL;
 }
 
 const struct kill_more kill_more[] = {
