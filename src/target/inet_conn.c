@@ -142,18 +142,20 @@ static int unheard(struct files *f, const struct m_proc *p, uint32_t fd, int dup
 	if (i->proto == IPPROTO_TCP && f->tcp_close)
 		return 0;
 	if (sk_has_error(dup))
-		ret = finding_fatal(f->m, p->pid,
-				    "fd %u: socket %s: an error that the program has not seen yet "
-				    "(SO_ERROR, or its error queue): not supported: try again when "
-				    "it has",
-				    fd, inet_printed(i, false, src));
+		ret = finding_passing(
+			f->m, p->pid,
+			"fd %u: socket %s: an error that the program has not seen yet "
+			"(SO_ERROR, or its error queue): not supported: try again when "
+			"it has",
+			fd, inet_printed(i, false, src));
 	else if (i->proto == IPPROTO_TCP && i->state == M_SK_CLOSE &&
 		 ioctl(dup, SIOCINQ, &n) == 0 && n)
-		ret = finding_fatal(f->m, p->pid,
-				    "fd %u: TCP socket %s: %d bytes of a connection that is over, "
-				    "which the program has not read: not supported: try again when "
-				    "it has",
-				    fd, inet_printed(i, false, src), n);
+		ret = finding_passing(
+			f->m, p->pid,
+			"fd %u: TCP socket %s: %d bytes of a connection that is over, "
+			"which the program has not read: not supported: try again when "
+			"it has",
+			fd, inet_printed(i, false, src), n);
 	return ret < 0 ? nomem(p->pid, fd, err) : 0;
 }
 

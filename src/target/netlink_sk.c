@@ -44,10 +44,10 @@ static int netlink_findings(struct files *f, const struct proc_at *at, uint32_t 
 	char byte;
 	ssize_t n = recv(sk, &byte, 1, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC);
 
-	return n > 0 && finding_fatal(f->m, at->pid,
-				      "fd %u: netlink socket with messages that nobody has read: "
-				      "not supported: try again later",
-				      fd) < 0
+	return n > 0 && finding_passing(f->m, at->pid,
+					"fd %u: netlink socket with messages that nobody has read: "
+					"not supported: try again later",
+					fd) < 0
 		       ? nomem(at, fd, err)
 		       : 0;
 }

@@ -31,11 +31,11 @@ bool sk_has_error(int sk)
 int sk_error_finding(struct files *f, uint32_t pid, uint32_t fd, int dup, struct err *err)
 {
 	return sk_has_error(dup) &&
-			       finding_fatal(f->m, pid,
-					     "fd %u: socket: an error that the program has not "
-					     "seen yet (SO_ERROR, or its error queue): not "
-					     "supported: try again when it has",
-					     fd) < 0
+			       finding_passing(f->m, pid,
+					       "fd %u: socket: an error that the program has not "
+					       "seen yet (SO_ERROR, or its error queue): not "
+					       "supported: try again when it has",
+					       fd) < 0
 		       ? err_set(err, ENOMEM, "findings of pid %u", pid)
 		       : 0;
 }
