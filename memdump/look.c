@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "memdump/cpus.h"
 #include "memdump/scan.h"
 
@@ -54,8 +56,10 @@ struct md_look {
 	size_t nregions; /* room for them, each thread */
 	bool guards;
 	unsigned nthreads;
+	const uint32_t *calling; /* NULL: nobody is given way */
 	/* any thread */
 	_Atomic size_t next; /* slice */
+	_Atomic bool tired;  /* of giving way */
 	/* protected by lock */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -165,13 +169,31 @@ static void look_at(struct looker *k, struct slice *s)
 	}
 }
 
+static void give_way(struct md_look *l, int pid)
+{
+	enum { MOST_NS = 1000000 };
+	uint64_t began = 0;
+
+	while (l->calling && __atomic_load_n(l->calling, __ATOMIC_ACQUIRE) == (uint32_t)pid &&
+	       !atomic_load(&l->tired)) {
+		const uint64_t now = clock_ns(CLOCK_MONOTONIC);
+
+		began = began ?: now;
+		if (now - began > MOST_NS)
+			atomic_store(&l->tired, true);
+		sched_yield();
+	}
+}
+
 static void look_on(struct looker *k)
 {
 	struct md_look *l = k->look;
 	size_t i;
 
-	while ((i = atomic_fetch_add(&l->next, 1)) < l->n)
+	while ((i = atomic_fetch_add(&l->next, 1)) < l->n) {
+		give_way(l, l->v[i].pid);
 		look_at(k, &l->v[i]);
+	}
 	close_pagemap(k);
 }
 
@@ -263,6 +285,11 @@ static void tell(struct md_look *l, bool *what)
 	*what = true;
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->lock);
+}
+
+void md_look_give_way(struct md_look *l, const uint32_t *pid)
+{
+	l->calling = pid;
 }
 
 void md_look_begin(struct md_look *l)

@@ -177,15 +177,17 @@ int precopy_ready(struct precopy *p, uint64_t dirty, struct err *err)
 	if (p->soft)
 		return 0;
 	/*
-	 * Calls that the tree makes for us meanwhile find the CPU free that it was on: a thread in
-	 * the middle of a look would have them wait for up to 3 ms.
+	 * Calls that the tree makes for us meanwhile find the CPU free where who makes them was: a
+	 * thread in the middle of a look would have them wait for up to 3 ms.
 	 */
-	spare_go(&away, p->tracks);
+	spare_go_aside(&away, p->tracks);
 	p->look = md_look_new(p->ranges, p->nranges, away.on ? (unsigned)CPU_COUNT(&away.all) : 0,
 			      n < MOST_REGIONS ? n : MOST_REGIONS, err);
 	spare_return(&away);
 	if (!p->look)
 		return -err->errnum;
+	md_look_give_way(p->look, &p->tracks->calling);
+	p->calls_cpu = away.on ? away.from : -1;
 	return extents_reserve(&p->guards, 1024) < 0 || extents_reserve(&p->written, n) < 0
 		       ? err_set(err, ENOMEM, "reserve memory for pre-copy")
 		       : 0;
@@ -202,6 +204,17 @@ void precopy_look(struct precopy *p)
 		md_look_begin(p->look);
 }
 
+/* Nobody makes calls any more: where they were made is a CPU that no other thread looks on. */
+static void look_end(struct precopy *p)
+{
+	struct spare_away stay = {0};
+
+	if (p->calls_cpu >= 0)
+		spare_stay(&stay, p->calls_cpu);
+	md_look_end(p->look);
+	spare_return(&stay);
+}
+
 int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
 		   struct md_writer *writer, const struct md_opts *mopts, struct lost *lost,
 		   struct err *err)
@@ -213,7 +226,7 @@ int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
 	p->model = m;
 	p->beside = false;
 	if (p->look)
-		md_look_end(p->look);
+		look_end(p);
 	if (split_ranges(p, r, &ntracked) < 0)
 		return err_set(err, ENOMEM, "list of %zu memory ranges", r->n);
 	if (p->soft)

@@ -21,6 +21,7 @@ struct precopy {
 	bool hurry;		/* at low priority, and packing, it did not get on */
 	bool beside;		/* the tree runs: a run of the pipe keeps to opts->max_cpu */
 	struct spare spare;
+	int calls_cpu;	/* where the tree's calls are made in the stop; -1: not known */
 	bool apart;	/* the calling thread and its children keep to spare CPUs ... */
 	cpu_set_t all;	/* ... of these */
 	uint32_t round; /* the next one's */

@@ -406,6 +406,12 @@ static int gather_oddities(struct gather *g, const struct m_proc *p, struct err 
 	return 0;
 }
 
+static void tell_calling(const struct gather *g, pid_t pid)
+{
+	if (g->tree->calling)
+		__atomic_store_n(g->tree->calling, (uint32_t)pid, __ATOMIC_RELEASE);
+}
+
 /* A process that cannot be asked is dumped without the answers for a look only. */
 static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
 {
@@ -420,12 +426,14 @@ static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p,
 	if (ret < 0)
 		return err_set(err, -ret, "read /proc/%d/status", proc->pid);
 	before_kb = locking_kb(g->tree->text);
+	tell_calling(g, proc->pid);
 	ret = remote_open(r, g->tree, proc, st.sig_caught, proc->ntasks, &why);
 	if (ret == 0)
 		locking_collect(p, tid, before_kb, g->remote.base, g->tree->text);
 	if (ret == 0)
 		ret = context_collect(r, p, &why);
 	remote_close(r);
+	tell_calling(g, 0);
 	g->batches += r->runs;
 	g->batch_calls += r->calls;
 	if (ret == 0) {

@@ -431,6 +431,7 @@ void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tra
 		tree_wait_one(&g.tree);
 		g.tree.stop_fd = SOCK_FD;
 		g.tree.limits = &tracks->limits;
+		g.tree.calling = &tracks->calling;
 		g.tree.timeout_ms =
 			opts->freeze_timeout_ms ? opts->freeze_timeout_ms : FREEZE_TIMEOUT_MS;
 		g.gather = gather_new(&g.tree, m, opts, &err);

@@ -120,34 +120,41 @@ bool spare_look(struct spare *s, const struct target_tracks *t)
 	return true;
 }
 
-/* Where it is, or was last: use[] of that CPU. */
+struct uses {
+	unsigned of[CPU_SETSIZE];
+	bool main_threads; /* those alone */
+};
+
+/* Where it is, or was last. */
 static void add_use(void *arg, pid_t pid, pid_t tid)
 {
-	unsigned *use = arg;
+	struct uses *u = arg;
 	struct procfs_stat st;
 
+	if (u->main_threads && tid != pid)
+		return;
 	if (procfs_stat(pid, tid, &st) == 0 && st.cpu < CPU_SETSIZE)
-		use[st.cpu] += st.state == 'R' ? RUNNING : 1;
+		u->of[st.cpu] += st.state == 'R' ? RUNNING : 1;
 }
 
-bool spare_cpus(const struct spare *s, const struct target_tracks *t, cpu_set_t *ret)
+/* All that this thread may use but for @drop of them, those that are used most. */
+static bool all_but(unsigned drop, const struct uses *u, cpu_set_t *ret)
 {
-	unsigned use[CPU_SETSIZE] = {0}, n, drop;
 	cpu_set_t set;
 	bool some = false;
+	unsigned n;
 
 	/* EINVAL: more CPUs than it has room for. */
-	if (!s->busy || sched_getaffinity(0, sizeof(set), &set) < 0)
+	if (!drop || sched_getaffinity(0, sizeof(set), &set) < 0)
 		return false;
 	n = (unsigned)CPU_COUNT(&set);
 	if (n < 2)
 		return false;
-	each_thread(t, add_use, use);
-	for (drop = s->busy < n ? s->busy : n - 1; drop; drop--) {
+	for (drop = drop < n ? drop : n - 1; drop; drop--) {
 		int most = -1;
 
 		for (int i = 0; i < CPU_SETSIZE; i++)
-			if (CPU_ISSET(i, &set) && use[i] && (most < 0 || use[i] > use[most]))
+			if (CPU_ISSET(i, &set) && u->of[i] && (most < 0 || u->of[i] > u->of[most]))
 				most = i;
 		/* The others are on CPUs that are not ours. */
 		if (most < 0)
@@ -160,13 +167,54 @@ bool spare_cpus(const struct spare *s, const struct target_tracks *t, cpu_set_t 
 	return some;
 }
 
-void spare_go(struct spare_away *a, const struct target_tracks *t)
+bool spare_cpus(const struct spare *s, const struct target_tracks *t, cpu_set_t *ret)
 {
-	const struct spare one = {.busy = 1};
+	struct uses u = {0};
+
+	if (s->busy)
+		each_thread(t, add_use, &u);
+	return all_but(s->busy, &u, ret);
+}
+
+static void go_from(struct spare_away *a, const struct uses *u)
+{
 	cpu_set_t cpus;
 
-	a->on = sched_getaffinity(0, sizeof(a->all), &a->all) == 0 && spare_cpus(&one, t, &cpus) &&
+	a->from = -1;
+	a->on = sched_getaffinity(0, sizeof(a->all), &a->all) == 0 && all_but(1, u, &cpus) &&
 		sched_setaffinity(0, sizeof(cpus), &cpus) == 0;
+	for (int i = 0; a->on && i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &a->all) && !CPU_ISSET(i, &cpus))
+			a->from = i;
+}
+
+void spare_go(struct spare_away *a, const struct target_tracks *t)
+{
+	struct uses u = {0};
+
+	each_thread(t, add_use, &u);
+	go_from(a, &u);
+}
+
+void spare_go_aside(struct spare_away *a, const struct target_tracks *t)
+{
+	struct uses u = {.main_threads = true};
+
+	each_thread(t, add_use, &u);
+	go_from(a, &u);
+}
+
+void spare_stay(struct spare_away *a, int cpu)
+{
+	cpu_set_t one;
+
+	a->from = -1;
+	CPU_ZERO(&one);
+	if (cpu >= 0 && cpu < CPU_SETSIZE)
+		CPU_SET(cpu, &one);
+	/* Where it is one that this thread may not use that fails, and nothing is changed. */
+	a->on = sched_getaffinity(0, sizeof(a->all), &a->all) == 0 &&
+		sched_setaffinity(0, sizeof(one), &one) == 0;
 }
 
 void spare_return(struct spare_away *a)

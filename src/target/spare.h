@@ -42,9 +42,17 @@ bool spare_cpus(const struct spare *s, const struct target_tracks *t, cpu_set_t 
 struct spare_away {
 	bool on;
 	cpu_set_t all;
+	int from; /* that CPU */
 };
 
 void spare_go(struct spare_away *a, const struct target_tracks *t);
+/*
+ * The same of the CPU where most main threads of its processes sleep: while the tree stands still
+ * they make the calls that it is asked by, and they would be woken there.
+ */
+void spare_go_aside(struct spare_away *a, const struct target_tracks *t);
+/* The other way round: on that CPU alone, if it is one of those it may use. */
+void spare_stay(struct spare_away *a, int cpu);
 void spare_return(struct spare_away *a);
 
 #endif

@@ -83,6 +83,8 @@ struct target_tracks {
 	struct target_limits limits;
 	uint64_t stop_ns;	   /* how long the tree stood still for it */
 	uint32_t nprocs, nthreads; /* that stood still */
+	/* The process that makes calls for us just now; 0: none. Atomic; see md_look_give_way(). */
+	uint32_t calling;
 	uint64_t since; /* of what an earlier dump kept: the number of its memory file; 0: none */
 	int notes;	/* a descriptor of the guardian with what that dump noted; 0: none */
 	uint32_t n;

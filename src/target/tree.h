@@ -109,6 +109,7 @@ struct tree {
 	bool many;   /* it has had many threads when it was last looked at */
 	bool missed; /* a thread that was listed was gone before it could be seized */
 	struct target_limits *limits; /* noted before they are raised; NULL: never done */
+	uint32_t *calling;	      /* target_tracks.calling; NULL: nobody looks at it */
 	struct ready *ready;	      /* files of threads; whoever sets it frees it; NULL: none */
 };
 

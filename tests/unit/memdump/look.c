@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "memdump/memdump.h"
 #include "memdump/scan.h"
 
@@ -203,13 +204,72 @@ static void test_given_up(void **state)
 	md_look_free(NULL);
 }
 
+/* Nothing is looked at while the process makes calls: what is written until then is seen. */
+static void test_give_way(void **state)
+{
+	struct md_range r = range_of(0, area_len, MD_PICK_TRACKED);
+	struct err err = {0};
+	uint64_t began, took = UINT64_MAX;
+
+	if (!*state)
+		skip();
+	/* After a millisecond it is looked at all the same, so once more where this was kept
+	 * waiting. */
+	for (size_t i = 1; i < PIECES && took > 1000000; i += 7) {
+		uint32_t calling = (uint32_t)getpid();
+		struct md_look *l = md_look_new(&r, 1, 3, 1 << 16, &err);
+
+		assert_non_null(l);
+		md_look_give_way(l, &calling);
+		began = clock_ns(CLOCK_MONOTONIC);
+		md_look_begin(l);
+		usleep(100);
+		area[i * STRIDE + page] = 2;
+		__atomic_store_n(&calling, 0, __ATOMIC_RELEASE);
+		took = clock_ns(CLOCK_MONOTONIC) - began;
+		md_look_end(l);
+		together.n = 0;
+		assert_int_equal(md_look_each(l, &r, 1, note, &together, &err), 0);
+		md_look_free(l);
+		look_alone(&alone);
+		if (took <= 1000000)
+			expect_same(&alone, &together);
+	}
+}
+
+/* Whoever makes calls for ever, or was killed meanwhile, is waited for no more. */
+static void test_tired(void **state)
+{
+	struct md_range r = range_of(0, area_len, MD_PICK_TRACKED);
+	const uint32_t calling[2] = {(uint32_t)getpid(), 1};
+	struct err err = {0};
+
+	if (!*state)
+		skip();
+	look_alone(&alone);
+	for (int i = 0; i < 2; i++) {
+		struct md_look *l = md_look_new(&r, 1, 3, 1 << 16, &err);
+		uint64_t began = clock_ns(CLOCK_MONOTONIC);
+
+		assert_non_null(l);
+		md_look_give_way(l, &calling[i]);
+		md_look_begin(l);
+		md_look_end(l);
+		if (i == 0)
+			assert_true(clock_ns(CLOCK_MONOTONIC) - began >= 1000000);
+		together.n = 0;
+		assert_int_equal(md_look_each(l, &r, 1, note, &together, &err), 0);
+		expect_same(&alone, &together);
+		md_look_free(l);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kinds),
-		cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_parts),
-		cmocka_unit_test(test_given_up),
+		cmocka_unit_test(test_kinds),	 cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_parts),	 cmocka_unit_test(test_given_up),
+		cmocka_unit_test(test_give_way), cmocka_unit_test(test_tired),
 	};
 
 	return cmocka_run_group_tests(tests, make_area, NULL);

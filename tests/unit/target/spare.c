@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* CPUs that a running tree leaves over: what it uses, and where it is. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,6 +30,34 @@ static void sleeps(struct child *c)
 {
 	child_sync(c);
 	__atomic_store_n(&c->shared[0], 1, __ATOMIC_RELAXED);
+	for (;;)
+		pause();
+}
+
+static int beside_on;
+
+static void *spin(void *arg)
+{
+	struct child *c = arg;
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(beside_on, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	__atomic_store_n(&c->shared[0], 1, __ATOMIC_RELAXED);
+	for (;;)
+		__atomic_fetch_add(&sum, 1, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+/* The main thread sleeps, another one does not. */
+static void spins_beside(struct child *c)
+{
+	pthread_t t;
+
+	child_sync(c);
+	if (pthread_create(&t, NULL, spin, c))
+		_exit(1);
 	for (;;)
 		pause();
 }
@@ -150,13 +179,55 @@ static void test_bounds(void **state)
 	assert_false(spare_cpus(&s, &tracks, &cpus));
 }
 
+/* Away from the one that is busy; or from the one where the main thread sleeps; or to it. */
+static void test_go(void **state)
+{
+	struct spare_away away;
+	cpu_set_t now;
+	struct child c;
+
+	if (CPU_COUNT(&all) < 2)
+		skip();
+	beside_on = nth(1);
+	start(&c, spins_beside, nth(0));
+	while (!__atomic_load_n(&c.shared[0], __ATOMIC_RELAXED))
+		usleep(1000);
+	usleep(20000);
+	spare_go(&away, &tracks);
+	assert_true(away.on);
+	assert_int_equal(away.from, nth(1));
+	sched_getaffinity(0, sizeof(now), &now);
+	assert_false(CPU_ISSET(nth(1), &now));
+	spare_return(&away);
+	spare_go_aside(&away, &tracks);
+	assert_true(away.on);
+	assert_int_equal(away.from, nth(0));
+	sched_getaffinity(0, sizeof(now), &now);
+	assert_false(CPU_ISSET(nth(0), &now));
+	assert_int_equal(CPU_COUNT(&now), CPU_COUNT(&all) - 1);
+	spare_return(&away);
+	spare_stay(&away, nth(0));
+	assert_true(away.on);
+	sched_getaffinity(0, sizeof(now), &now);
+	assert_int_equal(CPU_COUNT(&now), 1);
+	assert_true(CPU_ISSET(nth(0), &now));
+	spare_return(&away);
+	sched_getaffinity(0, sizeof(now), &now);
+	assert_true(CPU_EQUAL(&now, &all));
+	/* One that there is not, or that is not ours. */
+	spare_stay(&away, -1);
+	assert_false(away.on);
+	spare_stay(&away, CPU_SETSIZE - 1);
+	assert_false(away.on);
+	child_end(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_use),
-		cmocka_unit_test(test_no_use),
-		cmocka_unit_test(test_where),
-		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_use),   cmocka_unit_test(test_no_use),
+		cmocka_unit_test(test_where), cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_go),
 	};
 
 	if (sched_getaffinity(0, sizeof(all), &all) < 0)
