@@ -359,10 +359,10 @@ struct md_look *md_look_new(const struct md_range *ranges, size_t n, unsigned th
 			    size_t nregions, struct err *err);
 /*
  * Before it begins: no slice of process *@pid is begun while it is that one, which another thread
- * or process changes. It makes calls, and would wait for the look, not for a slice of it: on the
- * same CPU for 3 ms; and for the lock of its mappings for 4 ms, since the kernel lets who asks for
- * it to read again and again pass by a writer that sleeps. For a millisecond in all; then the look
- * goes on.
+ * or process changes, and tells by FUTEX_WAKE. It makes calls, and would wait for the look, not for
+ * a slice of it: on the same CPU for 3 ms; and for the lock of its mappings for 4 ms, since the
+ * kernel lets who asks for it to read again and again pass by a writer that sleeps. Who is given
+ * way for a millisecond at a time is given none any more.
  */
 void md_look_give_way(struct md_look *l, const uint32_t *pid);
 void md_look_begin(struct md_look *l);

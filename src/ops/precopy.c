@@ -27,6 +27,7 @@ enum {
 	/* Addresses in one look; more of them where nothing is. */
 	STEP = 64 << 20,
 	BIG_PAGE = 2 << 20,
+	NEXT_TO_NOTHING = 256,
 	/* Memory made ready for the stop: twice what was predicted, and never less than the first.
 	 */
 	CAPTURE_LEAST = 4 << 20,
@@ -311,8 +312,11 @@ static struct md_opts slice_opts(const struct precopy *p, const struct md_opts *
 	}
 	if (bytes <= SMALL)
 		opts.threads = 1;
-	/* Packed it would take longer than the tree takes to write as much again. */
-	if (p->hurry)
+	/*
+	 * Packed it would take longer than the tree takes to write as much again; or it is next to
+	 * nothing beside the rest, and what is written while it is packed is copied in the stop.
+	 */
+	if (p->hurry || (bytes <= SMALL && bytes <= p->stats.raw_bytes / NEXT_TO_NOTHING))
 		opts.codec = MD_CODEC_NONE;
 	return opts;
 }

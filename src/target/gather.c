@@ -3,9 +3,12 @@
 #include "src/target/gather.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
@@ -408,8 +411,11 @@ static int gather_oddities(struct gather *g, const struct m_proc *p, struct err 
 
 static void tell_calling(const struct gather *g, pid_t pid)
 {
-	if (g->tree->calling)
-		__atomic_store_n(g->tree->calling, (uint32_t)pid, __ATOMIC_RELEASE);
+	if (!g->tree->calling)
+		return;
+	__atomic_store_n(g->tree->calling, (uint32_t)pid, __ATOMIC_RELEASE);
+	if (!pid)
+		syscall(SYS_futex, g->tree->calling, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 /* A process that cannot be asked is dumped without the answers for a look only. */
