@@ -354,7 +354,7 @@ static json_t *json_precopy(const struct precopy_result *p)
 		json_array_append_new(ns, json_integer((json_int_t)p->round_ns[i]));
 	}
 	return json_pack(
-		"{s:s, s:o, s:i, s:i, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b}",
+		"{s:s, s:o, s:i, s:i, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b}",
 		"tracking",
 		!p->on	  ? "none"
 		: p->soft ? "soft-dirty"
@@ -365,7 +365,15 @@ static json_t *json_precopy(const struct precopy_result *p)
 		"dirty_bytes_per_s", (json_int_t)p->dirty_bytes_s, "scan_ns",
 		(json_int_t)p->scan_ns, "frozen_bytes", (json_int_t)p->frozen_bytes, "map_bytes",
 		(json_int_t)p->map_bytes, "parent_bytes", (json_int_t)p->parent_bytes, "compared",
-		p->compared, "kept", p->kept);
+		p->compared, "kept", p->kept, "late", p->late);
+}
+
+/* Asked for, or promised by default where memory is copied while the tree runs. */
+static uint64_t max_freeze_ns(const struct dump_cmd *c, const struct dump_result *r)
+{
+	const uint64_t unasked = r->precopy.on ? DUMP_MAX_FREEZE_NS : UINT64_MAX;
+
+	return c->opts.end == TARGET_RUN ? c->opts.max_freeze_ns ?: unasked : UINT64_MAX;
 }
 
 static void print_json(const struct dump_cmd *c, const struct dump_result *r, const struct err *err)
@@ -402,6 +410,8 @@ static void print_json(const struct dump_cmd *c, const struct dump_result *r, co
 		o, "longest_stop_ns",
 		json_integer((json_int_t)(r->frozen_ns > r->precopy.arm_ns ? r->frozen_ns
 									   : r->precopy.arm_ns)));
+	json_object_set_new(o, "max_freeze_kept",
+			    json_boolean(r->frozen_ns <= max_freeze_ns(c, r)));
 	json_object_set_new(o, "precopy", json_precopy(&r->precopy));
 	json_object_set_new(o, "freezing_ns", json_integer((json_int_t)r->freezing_ns));
 	json_object_set_new(o, "collect_ns", json_integer((json_int_t)r->collect_ns));
@@ -455,9 +465,19 @@ static void print_precopy(const struct dump_cmd *c, const struct precopy_result 
 		cmd_time(guess, sizeof(guess), p->predicted_ns),
 		cmd_bytes(rate, sizeof(rate), p->dirty_bytes_s),
 		cmd_time(arm, sizeof(arm), p->arm_ns));
-	if (p->predicted_ns && c->opts.max_freeze_ns && p->predicted_ns > c->opts.max_freeze_ns)
-		fprintf(stderr, "note: --max-freeze %" PRIu64 " could not be kept\n",
-			c->opts.max_freeze_ns / 1000000);
+}
+
+static void print_budget(const struct dump_cmd *c, const struct dump_result *r)
+{
+	const uint64_t most = max_freeze_ns(c, r);
+	char frozen[24];
+
+	if (r->frozen_ns > most)
+		fprintf(stderr,
+			"note: the tree stood still for %s, and --max-freeze %s%" PRIu64
+			" ms could not be kept\n",
+			cmd_time(frozen, sizeof(frozen), r->frozen_ns),
+			c->opts.max_freeze_ns ? "" : "(by default) ", most / 1000000);
 }
 
 /* The last line a person sees: size, ratio, time frozen, total time, GB/s. */
@@ -472,6 +492,7 @@ static void print_result(const struct dump_cmd *c, const struct dump_result *r)
 			"note: io_uring is not available (%s): pages were written with pwrite\n",
 			r->mem.io_uring_reason);
 	print_precopy(c, &r->precopy);
+	print_budget(c, r);
 	if (r->lost_bytes)
 		fprintf(stderr, "note: %s of memory could not be read and are not in the image\n",
 			cmd_bytes(raw, sizeof(raw), r->lost_bytes));

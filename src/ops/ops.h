@@ -84,7 +84,7 @@ struct precopy_result {
 	char reason[160]; /* why not, where that was wanted */
 	unsigned rounds;
 	uint64_t round_bytes[PRECOPY_ROUNDS], round_ns[PRECOPY_ROUNDS];
-	uint64_t arm_ns;	/* the stop for arming the tracking */
+	uint64_t arm_ns;	/* the stop for arming the tracking, the longest of them */
 	uint64_t predicted_ns;	/* of the freeze, just before it */
 	uint64_t dirty_bytes_s; /* written by the tree per second, pages counted once a round */
 	uint64_t scan_ns;	/* of the look at the page tables, frozen */
@@ -94,6 +94,7 @@ struct precopy_result {
 	bool kept;		/* the next dump can tell what was written since this one */
 	bool compared;		/* by contents, where writes since then had not been tracked */
 	unsigned tracked;	/* processes */
+	bool late;		/* processes or mappings that came meanwhile were armed, too */
 };
 
 struct dump_result {

@@ -34,11 +34,10 @@ enum {
 	CAPTURE_MOST = 96 << 20,
 	/*
 	 * Guesses for the prediction, from this side of what was measured: looking at a process
-	 * and at a thread, and reading.
+	 * and at a thread.
 	 */
 	PROC_NS = 1500000,
 	THREAD_NS = 70000,
-	READ_BYTES_US = 2000,
 };
 
 static const uint64_t MOST_STEP = 64ull << 30;
@@ -390,6 +389,9 @@ static int one_round(struct precopy *p, struct md_writer *writer, const struct m
 	ret = precopy_forget_gone(p, err);
 	if (ret < 0)
 		return ret;
+	if (p->round)
+		precopy_note_rate(p, bytes, t0);
+	p->began_ns = t0;
 	p->round++;
 	*ret_bytes = bytes;
 	p->res->round_bytes[i] = bytes;
@@ -435,14 +437,9 @@ static int predict(struct precopy *p, uint64_t *ret_dirty, struct err *err)
 	scan_ns = precopy_now_ns() - t0;
 	p->res->predicted_ns = scan_ns + p->res->arm_ns + p->tracks->nprocs * (uint64_t)PROC_NS +
 			       p->tracks->nthreads * (uint64_t)THREAD_NS +
-			       l.bytes / READ_BYTES_US * 1000;
+			       (l.bytes + p->untracked) / PRECOPY_READ_BYTES_US * 1000;
 	*ret_dirty = l.bytes;
 	return 0;
-}
-
-static uint64_t max_freeze_ns(const struct precopy *p)
-{
-	return p->opts->max_freeze_ns ? p->opts->max_freeze_ns : DUMP_MAX_FREEZE_NS;
 }
 
 static bool stopped(const struct precopy *p)
@@ -486,17 +483,6 @@ static bool again_last(const struct precopy *p, unsigned n, uint64_t before, uin
 	return !n || dirty < before / 4 * 3 || dirty > MUCH / 4;
 }
 
-static int over_budget(const struct precopy *p, struct err *err)
-{
-	err_fail(err, EBUSY, ERR_BUDGET,
-		 "pid %d would stand still for about %" PRIu64 " ms, and at most %" PRIu64
-		 " ms are allowed: it writes about %" PRIu64 " MB/s",
-		 p->opts->pid, p->res->predicted_ns / 1000000, max_freeze_ns(p) / 1000000,
-		 p->res->dirty_bytes_s / 1000000);
-	err_hint(err, "allow more with --max-freeze, or dump it without --strict-freeze");
-	return -EBUSY;
-}
-
 static int reserve_capture(struct precopy *p, uint64_t dirty, struct err *err)
 {
 	uint64_t room = 2 * dirty + CAPTURE_LEAST;
@@ -519,6 +505,8 @@ static int last_rounds(struct precopy *p, struct md_writer *writer, const struct
 	uint64_t bytes, before = 0;
 	int ret = predict(p, ret_dirty, err);
 
+	if (ret == 0)
+		ret = precopy_track_more(p, *ret_dirty, err);
 	for (unsigned n = 0; ret == 0 && again_last(p, n, before, *ret_dirty); n++) {
 		before = *ret_dirty;
 		ret = one_round(p, writer, mopts, !p->hurry && before > MUCH, &bytes, err);
@@ -533,7 +521,7 @@ static int rounds(struct precopy *p, struct md_writer *writer, const struct md_o
 {
 	/* The guardian can do one thing at a time, and by soft-dirty marks a round needs it. */
 	const bool beside = p->since && !p->soft;
-	uint64_t bytes, dirty = 0, began = 0;
+	uint64_t bytes, dirty = 0;
 	int ret;
 
 	/* Little to copy, and so little time to wait for it that no mapping will have changed. */
@@ -541,15 +529,9 @@ static int rounds(struct precopy *p, struct md_writer *writer, const struct md_o
 	if (ret < 0)
 		return ret;
 	do {
-		uint64_t t0 = precopy_now_ns();
-
 		p->hurry |= loses(p, dirty);
 		ret = one_round(p, writer, mopts, !p->hurry && (!p->round || dirty > MUCH), &bytes,
 				err);
-		if (ret == 0 && p->round > 1 && began)
-			p->res->dirty_bytes_s =
-				(uint64_t)((double)bytes / (double)(t0 - began) * 1e9);
-		began = t0;
 		if (ret == 0)
 			ret = predict(p, &dirty, err);
 	} while (ret == 0 && again(p, dirty));
@@ -565,8 +547,8 @@ static int rounds(struct precopy *p, struct md_writer *writer, const struct md_o
 	precopy_come_back(p);
 	if (ret == 0)
 		ret = precopy_ready(p, dirty, err);
-	if (ret == 0 && p->opts->strict_freeze && p->res->predicted_ns > max_freeze_ns(p))
-		ret = over_budget(p, err);
+	if (ret == 0)
+		ret = precopy_budget(p, NULL, err);
 	if (FAULT("dump.precopied"))
 		return err_set(err, EIO, "fault injected at dump.precopied");
 	return ret;

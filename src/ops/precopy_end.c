@@ -239,7 +239,12 @@ int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
 	if (ret == 0 && !p->soft)
 		ret = precopy_guards(p, m, ntracked, err);
 	p->res->scan_ns = precopy_now_ns() - t0;
-	return ret < 0 ? ret : read_todo(p, n, writer, mopts, lost, err);
+	if (ret == 0)
+		ret = precopy_budget(p, r, err);
+	if (ret < 0)
+		return ret;
+	precopy_note_rate(p, extents_bytes(&p->written), t0);
+	return read_todo(p, n, writer, mopts, lost, err);
 }
 
 /* --- finish ----------------------------------------------------------------------------------- */

@@ -9,6 +9,8 @@
 #include "src/ops/precopy.h"
 #include "src/target/spare.h"
 
+enum { PRECOPY_READ_BYTES_US = 2000 }; /* a guess of how fast memory is read while frozen */
+
 struct precopy {
 	struct target *target;
 	const struct dump_opts *opts;
@@ -18,6 +20,8 @@ struct precopy {
 	bool since;		/* writes have been tracked since it was made */
 	struct md_soft *soft;	/* NULL: by userfaultfd */
 	bool noted;		/* soft has what an earlier dump noted */
+	uint64_t untracked;	/* bytes of processes that are not tracked, at the last look */
+	uint64_t began_ns;	/* the last round; 0: none */
 	bool hurry;		/* at low priority, and packing, it did not get on */
 	bool beside;		/* the tree runs: a run of the pipe keeps to opts->max_cpu */
 	struct spare spare;
@@ -103,6 +107,22 @@ int precopy_ready(struct precopy *p, uint64_t dirty, struct err *err);
  * of all other memory what a walk finds.
  */
 int precopy_guards(struct precopy *p, struct model *m, size_t ntracked, struct err *err);
+
+/*
+ * Behind the second survey, with @dirty bytes predicted: processes that were forked and memory that
+ * was mapped since tracking began are tracked, too, where that is worth another short stop.
+ */
+int precopy_track_more(struct precopy *p, uint64_t dirty, struct err *err);
+
+/* What the last of a round or of the freeze found, as a rate of the tree. */
+void precopy_note_rate(struct precopy *p, uint64_t bytes, uint64_t now_ns);
+
+/*
+ * Whether the stop would last longer than is allowed, with opts->strict_freeze: before it, or in
+ * it and before its pages are copied, @r and what is to be read being known (else NULL). 0, or
+ * -EBUSY with ERR_BUDGET.
+ */
+int precopy_budget(const struct precopy *p, const struct ranges *r, struct err *err);
 
 uint64_t precopy_now_ns(void);
 

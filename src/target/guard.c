@@ -136,12 +136,14 @@ static int guard_track(struct guard *g, enum target_way way, struct err *err)
 	struct tree *t = &g->tree;
 	int ret;
 
-	if (g->frozen || g->dirty)
+	if (g->frozen || !g->dirty != (way != TARGET_WAY_MORE))
 		return err_set(err, EALREADY, "track process %d", t->root);
-	g->dirty = dirty_new(g->tracks, err);
-	if (!g->dirty)
-		return -err->errnum;
-	keeper_take_over(t->root, g->dirty);
+	if (!g->dirty) {
+		g->dirty = dirty_new(g->tracks, err);
+		if (!g->dirty)
+			return -err->errnum;
+		keeper_take_over(t->root, g->dirty);
+	}
 	hurry(g);
 	ret = tree_freeze(t, err);
 	/* Those that did not stop would stop later: see what follows a failed freeze. */

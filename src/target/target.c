@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "src/target/collect.h"
 #include "src/target/guard.h"
 #include "src/target/limits.h"
 
@@ -256,6 +257,32 @@ int target_notes(const struct target *t)
 const struct target_tracks *target_tracks(const struct target *t)
 {
 	return t->tracks;
+}
+
+bool target_tracks_pid(const struct target *t, pid_t pid)
+{
+	for (uint32_t i = 0; i < t->tracks->n; i++)
+		if (t->tracks->v[i].pid == (uint32_t)pid)
+			return t->tracks->v[i].on;
+	return false;
+}
+
+static uint64_t untracked(const struct target *t, pid_t pid, unsigned depth)
+{
+	enum { MOST_DEPTH = 64, CHILDREN = 1024 };
+	uint64_t sum = target_tracks_pid(t, pid) ? 0 : target_private_bytes(pid);
+	pid_t *v = depth < MOST_DEPTH ? malloc(CHILDREN * sizeof(*v)) : NULL;
+	int n = v ? proc_children(pid, v, CHILDREN) : 0;
+
+	for (int i = 0; i < n && i < CHILDREN; i++)
+		sum += untracked(t, v[i], depth + 1);
+	free(v);
+	return sum;
+}
+
+uint64_t target_untracked_bytes(const struct target *t)
+{
+	return untracked(t, t->root, 0);
 }
 
 int target_survey_again(struct target *t, struct err *err)

@@ -53,6 +53,8 @@ struct target_opts {
 enum target_way {
 	TARGET_WAY_UFFD, /* userfaultfd WP_ASYNC, Linux 6.7 */
 	TARGET_WAY_SOFT, /* the kernel's marks, which the tool looks at: memdump/soft_dirty.h */
+	TARGET_WAY_MORE, /* of a tree that is tracked the first way: processes and mappings that
+			    have come since */
 };
 
 /* Whether writes to the memory of a process can be told while it runs. */
@@ -144,6 +146,10 @@ int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t en
 		   struct err *err);
 /* How much of it is there or swapped out; 0: not known. */
 uint64_t target_private_bytes(pid_t pid);
+/* The same of all processes of the tree that are there now and are not tracked. */
+uint64_t target_untracked_bytes(const struct target *t);
+/* Whether writes to its memory are tracked. */
+bool target_tracks_pid(const struct target *t, pid_t pid);
 /*
  * While the tree runs: what is slow of the survey once more, for the processes that are tracked;
  * with opts->maps_later for all. In two parts it is done beside what the tool does meanwhile;
