@@ -295,9 +295,10 @@ static int put_with_files(struct restore *r, struct remote *remote, const struct
 	return ret < 0 ? ret : fill_drop(remote, err);
 }
 
-static bool first_with_table(const struct model *m, uint32_t i)
+/* What fills it comes after what the others with that table need it empty for. */
+static bool last_with_table(const struct model *m, uint32_t i)
 {
-	for (uint32_t j = 0; j < i; j++)
+	for (uint32_t j = i + 1; j < m->nprocs; j++)
 		if (lives(&m->procs[j]) && m->procs[j].fdtable_id == m->procs[i].fdtable_id)
 			return false;
 	return true;
@@ -334,7 +335,7 @@ static int put_places(struct restore *r, uint32_t i, struct remote *remote, stru
 		ret = put_with_files(r, remote, p, err);
 	if (ret == 0)
 		ret = with_terminal(r, remote, p, false, err);
-	if (ret == 0 && t && first_with_table(r->model, i))
+	if (ret == 0 && t && last_with_table(r->model, i))
 		ret = fill_table(remote, t, r->make, err);
 	return ret;
 }

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -424,6 +425,103 @@ static void habits_check(void)
 		v_bad("habits: MCL_FUTURE %ld, it was %ld", mm.future, habits_of_mm.future);
 }
 
+/* --- tables: descriptors and working directories that processes have in common -------------------
+ *
+ *	victim ── both ── grandchild   descriptors and directory, all three the same
+ *	    └── files                  descriptors
+ *	    └── fs                     directory and umask
+ */
+
+enum { BOTH, GRANDCHILD, FILES, FS, NSHARERS, PROBE = 300 };
+
+static struct sharers {
+	pid_t pid[NSHARERS];
+	_Atomic unsigned asked, answered[NSHARERS];
+	_Atomic unsigned mask, opened;
+} * sharers;
+
+static const unsigned shared_by[NSHARERS] = {CLONE_FILES | CLONE_FS, CLONE_FILES | CLONE_FS,
+					     CLONE_FILES, CLONE_FS};
+
+static void sharer_look(int who)
+{
+	const unsigned open = sharers->opened, mask = sharers->mask;
+	const bool has = fcntl(PROBE, F_GETFD) >= 0;
+	const mode_t old = umask(mask);
+
+	if (shared_by[who] & CLONE_FILES && has != open)
+		v_bad("tables: process %d of them %s descriptor %d", who, has ? "has" : "has not",
+		      PROBE);
+	if (shared_by[who] & CLONE_FS && old != mask)
+		v_bad("tables: process %d of them has umask %o, not %o", who, old, mask);
+}
+
+static void sharer_start(int who);
+
+static void sharer_live(int who)
+{
+	sharers->pid[who] = getpid();
+	if (who == BOTH)
+		sharer_start(GRANDCHILD);
+	v_tick();
+	while (!v_quitting()) {
+		const unsigned asked = sharers->asked;
+
+		if (asked != sharers->answered[who]) {
+			sharer_look(who);
+			sharers->answered[who] = asked;
+		}
+		sleep_ms(2);
+	}
+	_exit(0);
+}
+
+static void sharer_start(int who)
+{
+	const long pid = syscall(SYS_clone, SIGCHLD | shared_by[who], 0, 0, 0, 0);
+
+	if (pid < 0)
+		v_die("clone");
+	if (!pid)
+		sharer_live(who);
+}
+
+static void tables_setup(void)
+{
+	sharers = map_at(HOME(9), PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	sharers->mask = 022;
+	umask(022);
+	sharer_start(BOTH);
+	sharer_start(FILES);
+	sharer_start(FS);
+	v_await_ticks(NSHARERS);
+}
+
+static void tables_ask(void)
+{
+	const unsigned asked = ++sharers->asked;
+
+	for (int who = 0; who < NSHARERS; who++) {
+		for (int i = 0; sharers->answered[who] != asked && i < 5000; i++)
+			sleep_ms(1);
+		if (sharers->answered[who] != asked)
+			v_bad("tables: process %d of them does not answer", who);
+	}
+}
+
+static void tables_check(void)
+{
+	sharers->mask = 027;
+	umask(027);
+	sharers->opened = dup2(2, PROBE) == PROBE;
+	tables_ask();
+	sharers->mask = 022;
+	umask(022);
+	close(PROBE);
+	sharers->opened = 0;
+	tables_ask();
+}
+
 const struct scenario process_scenarios[] = {
 	{"tree", "groups, sessions, a zombie, a stopped child", tree_setup, tree_check,
 	 tree_finish},
@@ -433,5 +531,7 @@ const struct scenario process_scenarios[] = {
 	{"creds", "another user and groups", creds_setup, creds_check},
 	{"habits", "priorities, policies and switches that only prctl and its like tell",
 	 habits_setup, habits_check},
+	{"tables", "descriptors and working directories that processes have in common",
+	 tables_setup, tables_check},
 	{},
 };
