@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The memory of a restored tree: mappings, then pages from either home, on all CPUs. */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -16,6 +19,31 @@ static struct fill *fill_of(const struct restore *r, uint64_t pid)
 		if (r->fills[i].p && r->fills[i].p->pid == pid)
 			return &r->fills[i];
 	return NULL;
+}
+
+/*
+ * Huge pages have no write(). The mapping reserves what it is going to touch, or fails: there is no
+ * SIGBUS for want of pages.
+ */
+static ssize_t huge_write(int fd, const void *buf, uint64_t len, uint64_t off)
+{
+	struct stat st;
+	uint64_t page, from, end;
+	char *p;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	page = (uint64_t)st.st_blksize;
+	from = off / page * page;
+	end = (off + len + page - 1) / page * page;
+	if (end > (uint64_t)st.st_size)
+		return -EBADMSG;
+	p = mmap(NULL, end - from, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)from);
+	if (p == MAP_FAILED)
+		return -errno;
+	memcpy(p + (off - from), buf, len);
+	munmap(p, end - from);
+	return (ssize_t)len;
 }
 
 /* Fresh memory is zero; the last page of a segment may reach beyond its end. */
@@ -36,13 +64,15 @@ static int segment_write(const struct restore *r, uint32_t id, uint64_t off, con
 		return 0;
 	if (len > shm->size - off)
 		len = shm->size - off;
-	n = io_pwrite(fd, buf, len, off);
+	n = shm->hugetlb ? huge_write(fd, buf, len, off) : io_pwrite(fd, buf, len, off);
 	/* Sealed: written by the first pass. */
 	if (n == (ssize_t)len || (n == -EPERM && shm->seals & F_SEAL_WRITE))
 		return 0;
-	return err_set(err, n < 0 ? (int)-n : EIO,
-		       "write %" PRIu64 " bytes of shared memory \"%s\"", len,
-		       shm->name ? shm->name : "");
+	err_set(err, n < 0 ? (int)-n : EIO, "write %" PRIu64 " bytes of shared memory \"%s\"", len,
+		shm->name ? shm->name : "");
+	if (shm->hugetlb && n == -ENOMEM)
+		err_hint(err, "there are not enough huge pages: raise vm.nr_hugepages");
+	return -err->errnum;
 }
 
 static int sink_write(void *arg, uint64_t space, uint64_t addr, const void *buf, uint64_t len,

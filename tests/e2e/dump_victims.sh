@@ -48,7 +48,7 @@ dump_one() { # SCENARIO DIR LABEL OPTIONS...
 for s in "${scenarios[@]}"; do
 	dir=$TMPDIR/$s
 	reserved=
-	if [ "$s" = hugetlb ] && [ "$(id -u)" = 0 ]; then
+	if [[ $s = huge[ts]* && $(id -u) = 0 ]]; then
 		reserved=$(</proc/sys/vm/nr_hugepages)
 		echo 4 >/proc/sys/vm/nr_hugepages
 	fi

@@ -67,7 +67,7 @@ again() { # SCENARIO DIR LABEL OPTIONS...
 
 for s in "${scenarios[@]}"; do
 	reserved=
-	if [ "$s" = hugetlb ]; then
+	if [[ $s = huge[ts]* ]]; then
 		reserved=$(</proc/sys/vm/nr_hugepages)
 		echo 8 >/proc/sys/vm/nr_hugepages
 	fi

@@ -135,6 +135,8 @@ static void thp_check(void)
 		expect_page(base, i, i == HUGE / PAGE + 3 ? 0 : 3, "thp");
 }
 
+static char *huge_memfd;
+
 static void hugetlb_setup(void)
 {
 	base = mmap((void *)HOME(1), 2 * HUGE, RW, ANON | MAP_HUGETLB | MAP_FIXED_NOREPLACE, -1, 0);
@@ -148,6 +150,42 @@ static void hugetlb_setup(void)
 static void hugetlb_check(void)
 {
 	expect_filled(base, HUGE, 4, "hugetlb");
+}
+
+static void hugeshared_setup(void)
+{
+	int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
+
+	base = mmap((void *)HOME(1), 2 * HUGE, RW,
+		    MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB | MAP_FIXED_NOREPLACE, -1, 0);
+	huge_memfd = fd < 0 || ftruncate(fd, 2 * HUGE)
+			     ? MAP_FAILED
+			     : mmap((void *)HOME(2), 2 * HUGE, RW, MAP_SHARED | MAP_FIXED_NOREPLACE,
+				    fd, 0);
+	if (base == MAP_FAILED || huge_memfd == MAP_FAILED)
+		v_skip("no hugetlb pages reserved (vm.nr_hugepages)");
+	fill(base, HUGE, 4);
+	fill(huge_memfd + HUGE, HUGE, 5);
+	if (fork() == 0) {
+		while (!v_quitting()) {
+			expect_filled(base, HUGE, 4, "hugeshared: of a child");
+			if (!base[HUGE + 1])
+				base[HUGE + 1] = 1;
+			sleep_ms(5);
+		}
+		_exit(0);
+	}
+}
+
+static void hugeshared_check(void)
+{
+	expect_filled(base, HUGE, 4, "hugeshared");
+	expect_filled(huge_memfd + HUGE, HUGE, 5, "hugeshared: memfd");
+	base[HUGE + 1] = 0;
+	for (int i = 0; !*(volatile char *)(base + HUGE + 1) && i < 2000; i++)
+		sleep_ms(1);
+	if (!base[HUGE + 1])
+		v_bad("hugeshared: a child has another's");
 }
 
 /* --- guard: pages that must stay inaccessible
@@ -222,6 +260,8 @@ const struct scenario memory_scenarios[] = {
 	{"vmas", "--n 30000 mappings", vmas_setup, vmas_check},
 	{"thp", "transparent huge pages, one with a hole, one split", thp_setup, thp_check},
 	{"hugetlb", "hugetlb pages", hugetlb_setup, hugetlb_check},
+	{"hugeshared", "hugetlb pages in common, of a memfd too", hugeshared_setup,
+	 hugeshared_check},
 	{"guard", "PROT_NONE and MADV_GUARD_INSTALL pages", guard_setup, guard_check},
 	{"protnone", "contents behind PROT_NONE and PROT_EXEC", protnone_setup, protnone_check},
 	{},
