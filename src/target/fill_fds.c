@@ -101,8 +101,11 @@ static uint32_t next_gap(const struct m_fd *v, uint32_t n, uint32_t from)
 	return gap;
 }
 
-static int raise_limit(const struct remote *r, uint64_t need, struct err *err)
+/* No more than that: a limit may be full, and not ours to raise. */
+static int raise_limit(const struct remote *r, const struct m_fd *v, uint32_t n, struct err *err)
 {
+	uint64_t home = next_gap(v, n, 0);
+	uint64_t last = v[n - 1].fd, need = (last > home ? last : home) + 1;
 	struct rlimit rl;
 	pid_t pid = r->proc->pid;
 
@@ -112,11 +115,11 @@ static int raise_limit(const struct remote *r, uint64_t need, struct err *err)
 		return 0;
 	rl.rlim_cur = need;
 	rl.rlim_max = rl.rlim_max < need ? need : rl.rlim_max;
-	if (prlimit(pid, RLIMIT_NOFILE, &rl, NULL) < 0)
-		return err_set(err, errno,
-			       "raise the limit of open files of process %d to %" PRIu64, pid,
-			       need);
-	return 0;
+	if (prlimit(pid, RLIMIT_NOFILE, &rl, NULL) == 0)
+		return 0;
+	err_set(err, errno, "raise the limit of open files of process %d to %" PRIu64, pid, need);
+	err_hint(err, "restore with a higher hard limit (ulimit -Hn), or with CAP_SYS_RESOURCE");
+	return -err->errnum;
 }
 
 /*
@@ -183,7 +186,7 @@ int fill_table(struct remote *r, const struct m_fdtable *t, const struct make *m
 			free(v);
 			return ret;
 		}
-	ret = raise_limit(r, (uint64_t)v[t->n - 1].fd + 3, err);
+	ret = raise_limit(r, v, t->n, err);
 	if (ret == 0)
 		ret = place(r, v, t->n, mk, err);
 	free(v);

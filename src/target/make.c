@@ -114,7 +114,10 @@ static void find_uses(struct make *mk)
 static int raise_limit(const struct make *mk)
 {
 	struct rlimit rl, want;
-	rlim_t need = (rlim_t)FIRST_FD + mk->m->nfiles + mk->m->nshms + 256;
+	/* Of a file made by its place there may be what leads to it, too; of a deleted one there
+	 * is. */
+	rlim_t need = (rlim_t)FIRST_FD + mk->m->nfiles + mk->m->nghosts + mk->m->nshms +
+		      mk->m->nttys + 256;
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
 		return FIRST_FD_LOW;

@@ -1,15 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Deleted files come back with their extended attributes; a directory that has become a file is told.
+# Deleted files come back with their extended attributes, as many as there are; a directory that has become a file is told.
 # builds: plain faults
 . "$(dirname "$0")/../lib/e2e.sh"
 need_root
 need_program python3
+need_program prlimit
+need_program setpriv
 with_reaper "$@"
 image=$TMPDIR/image
 
 cat >"$TMPDIR/holder.py" <<'END'
-import os, struct, sys, time
+import os, resource, struct, sys, time
 here, what = sys.argv[1:]
 os.mkdir(here)
 
@@ -57,6 +59,18 @@ if what == "attributes":
     os.rmdir(path)
 elif what == "file":
     fd = os.open(path, os.O_RDWR | os.O_CREAT)
+elif what == "many":
+    fds = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(resource.RLIMIT_NOFILE)[1]] * 2)
+    for n in range(1500):
+        fds.append(os.open(here + "/f", os.O_RDWR | os.O_CREAT))
+        os.write(fds[-1], b"%d" % n)
+        os.unlink(here + "/f")
+elif what == "last":
+    limit = 1400
+    resource.setrlimit(resource.RLIMIT_NOFILE, [limit] * 2)
+    fd = os.dup2(os.open(here + "/f", os.O_RDWR | os.O_CREAT), limit - 1)
+    os.unlink(here + "/f")
 elif what == "ghost":
     os.mkdir(path)
     fd = os.open(path + "/f", os.O_RDWR | os.O_CREAT)
@@ -77,6 +91,12 @@ if what == "attributes":
     now = os.fstat(fd)
     if (now.st_mode, now.st_mtime_ns) != (as_was.st_mode, as_was.st_mtime_ns):
         bad.append(f"mode and time were {as_was}, are {now}")
+if what == "many":
+    for n, fd in enumerate(fds):
+        if os.pread(fd, 10, 0) != b"%d" % n:
+            bad.append(f"file {n} of many is wrong")
+if what == "last":
+    os.write(limit - 1, b"x")
 told("answer", "".join(line + "\n" for line in bad))
 END
 
@@ -102,6 +122,27 @@ stasis restore -D "$image" -d --no-log || die "restore: $RC $ERR"
 await_file "$dir/answer" || die "the restored holder does not answer"
 [ ! -s "$dir/answer" ] || bad "$(<"$dir/answer")"
 [ ! -e "$dir/d" ] || bad "the deleted directory has a name again"
+rm -rf "$image"
+
+# Two descriptors of the tool each: its own limit is of no matter.
+start many
+limit=$(ulimit -Sn)
+ulimit -Sn 1024
+stasis restore -D "$image" -d --no-log || bad "many deleted files: restore: $RC $ERR"
+ulimit -Sn "$limit"
+if [ "$RC" = 0 ]; then
+	: >"$dir/go"
+	await_file "$dir/answer" || die "the holder of many files does not answer"
+	[ ! -s "$dir/answer" ] || bad "$(<"$dir/answer")"
+fi
+rm -rf "$image"
+
+# The last number that a limit allows is in use, and nobody may raise the limit.
+start last
+prlimit --nofile=1400:1400 setpriv --bounding-set -sys_resource --inh-caps -sys_resource \
+	"$STASIS" restore -D "$image" -d --no-log || bad "a limit that is used to its end: restore: $?"
+: >"$dir/go"
+await_file "$dir/answer" || bad "the holder of the last number does not answer"
 rm -rf "$image"
 
 # changed WHAT TEXT: is of another kind now
