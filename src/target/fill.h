@@ -58,6 +58,19 @@ int fill_maps(struct spawn *s, struct remote *r, const struct m_proc *p, const s
 	      const struct fill_kin *kin, struct err *err);
 int fill_vdso(struct spawn *s, struct remote *r, const struct m_proc *p, struct err *err);
 
+struct script;
+
+/* For fill_maps.c alone: the attachment of a System V segment whose mappings are made, in order. */
+struct fill_attach {
+	uint32_t shm_id; /* 0: none yet */
+	uint64_t base;	 /* where its first byte was */
+	uint64_t spare;	 /* room for a whole segment, 0: not looked for */
+};
+
+/* That of mapping @first of @p, with all that is of it; nothing where that has been done. */
+int fill_attach(struct fill_attach *a, struct script *script, const struct spawn *s,
+		const struct m_proc *p, uint32_t first, const struct make *mk, struct err *err);
+
 /* How contents get into one process; the mappings are those of fill_maps(). */
 struct fill {
 	const struct m_proc *p;

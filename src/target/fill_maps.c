@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -234,29 +233,6 @@ static void map_one(struct script *script, const struct m_vma *v, uint64_t fd, s
 			   err);
 }
 
-/* Whole segments alone: that is what shmat() makes and shmdt() looks for. */
-static int attach_one(struct script *script, const struct m_proc *p, const struct m_vma *v,
-		      const struct m_shm *shm, const struct make *mk, struct err *err)
-{
-	uint64_t flags =
-		(v->prot & PROT_WRITE ? 0 : SHM_RDONLY) | (v->prot & PROT_EXEC ? SHM_EXEC : 0);
-
-	if (v->pgoff || v->end - v->start < shm->size)
-		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
-				"process %u: only a part of a System V segment is attached at "
-				"%#" PRIx64 ": not supported",
-				p->pid, v->start);
-	script_add(script,
-		   (struct script_call){SYS_shmat,
-					{(uint64_t)make_sysv_id(mk, v->shm_id), v->start, flags},
-					.what = "attach a System V segment at",
-					.at = v->start,
-					.wants = true,
-					.want = v->start},
-		   err);
-	return 0;
-}
-
 /* --- what came with the fork ----------------------------------------------------------------- */
 
 bool fill_may_keep(const struct m_vma *from, const struct m_vma *v)
@@ -358,6 +334,7 @@ static void inherit(const struct spawn *s, struct script *script, const struct m
 static int map_all(struct spawn *s, struct remote *r, const struct m_proc *p, const struct make *mk,
 		   const struct fill_kin *kin, struct taken *t, struct err *err)
 {
+	struct fill_attach a = {0};
 	struct script script;
 	int ret;
 
@@ -376,7 +353,7 @@ static int map_all(struct spawn *s, struct remote *r, const struct m_proc *p, co
 					" (%s) is of a kind that cannot be restored",
 					p->pid, v->start, v->name ? v->name : "no name");
 		if (is_sysv(v, mk)) {
-			ret = attach_one(&script, p, v, model_shm(s->m, v->shm_id), mk, err);
+			ret = fill_attach(&a, &script, s, p, i, mk, err);
 			continue;
 		}
 		if (v->flags & M_VMF_SHSTK)

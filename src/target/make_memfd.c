@@ -15,8 +15,7 @@
 
 enum { HUGE_SHIFT = 26 };
 
-/* Of huge pages, as a mapping of it says; 0: the default size. */
-static unsigned huge_bits(const struct model *m, const struct m_shm *s)
+unsigned make_huge_bits(const struct model *m, const struct m_shm *s)
 {
 	for (uint32_t i = 0; i < m->nprocs; i++) {
 		const struct m_mm *mm = &m->procs[i].mm;
@@ -35,7 +34,7 @@ static int make_memfd_object(const struct make *mk, const struct m_shm *s, const
 	if (!s->seals_known || s->seals != F_SEAL_SEAL)
 		flags |= MFD_ALLOW_SEALING;
 	if (s->hugetlb)
-		flags |= MFD_HUGETLB | huge_bits(mk->m, s);
+		flags |= MFD_HUGETLB | make_huge_bits(mk->m, s);
 	return memfd_create(name, flags);
 }
 
@@ -43,7 +42,7 @@ static int make_memfd_object(const struct make *mk, const struct m_shm *s, const
 static int make_shared_object(const struct make *mk, const struct m_shm *s)
 {
 	int flags = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE |
-		    (s->hugetlb ? MAP_HUGETLB | (int)huge_bits(mk->m, s) : 0);
+		    (s->hugetlb ? MAP_HUGETLB | (int)make_huge_bits(mk->m, s) : 0);
 	void *p = mmap(NULL, s->size, PROT_READ | PROT_WRITE, flags, -1, 0);
 	size_t page = (size_t)sysconf(_SC_PAGESIZE), len = (s->size + page - 1) & ~(page - 1);
 	char path[80];

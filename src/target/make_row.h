@@ -102,6 +102,8 @@ int make_sysv(struct make *mk, const struct m_shm *s, struct err *err);
 void make_sysv_remove(struct make *mk);
 
 /* make_memfd.c */
+/* Of huge pages, as a mapping of it says; 0: the default size. */
+unsigned make_huge_bits(const struct model *m, const struct m_shm *s);
 int make_segments(struct make *mk, struct err *err);
 int make_seal_rest(struct make *mk, struct err *err);
 

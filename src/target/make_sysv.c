@@ -53,13 +53,14 @@ static int segment_fd(const struct m_shm *s, int id, struct err *err)
 	return fd < 0 ? -err->errnum : fd;
 }
 
-static int make_new_segment(const struct m_shm *s, struct err *err)
+static int make_new_segment(const struct make *mk, const struct m_shm *s, struct err *err)
 {
+	const int huge = s->hugetlb ? SHM_HUGETLB | (int)make_huge_bits(mk->m, s) : 0;
 	struct shmid_ds ds;
 	int id;
 
 	wish_id((int)s->ino);
-	id = shmget(IPC_PRIVATE, s->size, IPC_CREAT | (int)(s->mode & 0777));
+	id = shmget(IPC_PRIVATE, s->size, IPC_CREAT | huge | (int)(s->mode & 0777));
 	if (id < 0)
 		return err_set(err, errno, "make a System V segment of %" PRIu64 " bytes", s->size);
 	if (shmctl(id, IPC_STAT, &ds) == 0 &&
@@ -89,7 +90,7 @@ int make_sysv(struct make *mk, const struct m_shm *s, struct err *err)
 		err_hint(err, "it is another one: remove it (ipcrm -m %d)", e->id);
 		return -EEXIST;
 	}
-	e->id = make_new_segment(s, err);
+	e->id = make_new_segment(mk, s, err);
 	if (e->id < 0)
 		return e->id;
 	e->made = true;

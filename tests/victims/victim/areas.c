@@ -255,6 +255,72 @@ static void manyviews_check(void)
 		v_bad("manyviews: it can be written anew");
 }
 
+/* --- parts: System V segments of which an attachment is not whole any more
+ *
+ *	segment     0 1 2 3 4 5 6 7 8 9 ...
+ *	attached    r w r r w   w w     ...	5 unmapped, 8 and 9 moved elsewhere
+ */
+
+static char *parts, *whole, *moved;
+enum { PARTS = 16 * PAGE };
+
+static void parts_setup(void)
+{
+	int id = shmget(IPC_PRIVATE, PARTS, 0600);
+
+	parts = shmat(id, (void *)HOME(1), 0);
+	whole = shmat(id, (void *)HOME(2), 0);
+	shmctl(id, IPC_RMID, NULL);
+	if (id < 0 || parts == (void *)-1 || whole == (void *)-1)
+		v_skip("no System V memory");
+	fill(whole, PARTS, 9);
+	moved = mremap(parts + 8 * PAGE, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+		       (void *)HOME(3));
+	if (moved != (char *)HOME(3) || mprotect(parts, PAGE, PROT_READ) ||
+	    mprotect(parts + 2 * PAGE, 2 * PAGE, PROT_READ) || munmap(parts + 5 * PAGE, PAGE))
+		v_die("parts");
+}
+
+static bool is_mapped(char *at)
+{
+	unsigned char vec;
+
+	return mincore(at, PAGE, &vec) == 0;
+}
+
+static void parts_check(void)
+{
+	for (int n = 0; n < 16; n++) {
+		char *page = n == 8 || n == 9 ? moved + (n - 8) * PAGE : parts + n * PAGE;
+
+		if (is_mapped(page) != (n != 5))
+			v_bad("parts: page %d", n);
+		else if (n != 5 && memcmp(page, whole + n * PAGE, PAGE) != 0)
+			v_bad("parts: page %d has another's contents", n);
+	}
+	expect_filled(whole, PARTS, 9, "parts");
+	if (is_mapped(parts + 8 * PAGE) || is_mapped(parts + 9 * PAGE))
+		v_bad("parts: what was moved is there twice");
+	/* Attached for writing, though it may not be written now. */
+	if (mprotect(parts, PAGE, RW))
+		v_bad("parts: cannot be made writable: %s", strerrordesc_np(errno));
+	else
+		*(volatile char *)parts = *whole;
+	mprotect(parts, PAGE, PROT_READ);
+}
+
+/* Where it was attached is where it is detached, all of it. */
+static void parts_finish(void)
+{
+	if (shmdt(parts))
+		v_bad("parts: shmdt: %s", strerrordesc_np(errno));
+	for (int n = 0; n < 16; n++)
+		if (is_mapped(parts + n * PAGE))
+			v_bad("parts: page %d stays", n);
+	if (shmdt(whole))
+		v_bad("parts: shmdt of the whole: %s", strerrordesc_np(errno));
+}
+
 /* --- ownimage: a program that has rewritten its arguments and lost its file
  * ------------------------
  */
@@ -335,6 +401,8 @@ static void ownimage_check(void)
 const struct scenario area_scenarios[] = {
 	{"advised", "mappings that are locked, not inherited, named", advised_setup, advised_check,
 	 advised_finish},
+	{"parts", "System V segments of which a part is attached", parts_setup, parts_check,
+	 parts_finish},
 	{"manyviews", "a sealed memfd and a segment, mapped many times, by two", manyviews_setup,
 	 manyviews_check},
 	{"ownimage", "arguments, environment, auxv, heap and executable", ownimage_setup,
