@@ -3,6 +3,7 @@
 #include "src/target/deadline.h"
 
 #include <dirent.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,13 +35,13 @@ enum {
 	RESTART_BLOCK = -516,
 };
 
-/* A thread asleep in poll(), or in nanosleep() without room for the time left. */
+/* A thread asleep in a call that deadline.h names. */
 struct sleeper {
 	pid_t pid, tid;
 	uint64_t slept;		    /* how often until now, this time included */
 	uint64_t least_ns, most_ns; /* how late its timer may be */
 	uint64_t timeout_ns;
-	uint64_t part;	/* that is one so many-th of its time, but for the limits */
+	uint64_t part;	/* that is one so many-th of its time, but for the limits; 0: no part */
 	bool again;	/* the call goes on after an interruption */
 	uint64_t at_ns; /* CLOCK_MONOTONIC, 0: not known */
 };
@@ -99,9 +100,31 @@ static uint64_t without_room(pid_t pid, uint64_t request, uint64_t remain)
 	return remain ? 0 : time_at(pid, request);
 }
 
+/* Relative: the other ways to wait for a futex have an absolute time, which needs no help. */
+static uint64_t in_futex(pid_t pid, const uint64_t a[4])
+{
+	bool plain = (a[1] & ~(uint64_t)FUTEX_PRIVATE_FLAG) == FUTEX_WAIT;
+
+	return plain && a[0] % sizeof(uint32_t) == 0 ? time_at(pid, a[3]) : 0;
+}
+
+/*
+ * The rest of a call that was interrupted, whose number is gone. What may be two of them is none:
+ * the time of one would be too little for another.
+ */
+static uint64_t in_rest(pid_t pid, const uint64_t a[4], bool *ret_poll)
+{
+	uint64_t futex = in_futex(pid, a);
+
+	*ret_poll = POLL >= 0 && (int)a[2] > 0;
+	if ((futex && *ret_poll) || without_room(pid, a[0], a[1]))
+		return 0;
+	return *ret_poll ? (uint64_t)(int)a[2] * 1000000 : futex;
+}
+
 /*
  * The time limit of a thread that is asleep in one of the calls that are known here, or perhaps in
- * the rest of a poll(); 0: not, or for ever.
+ * the rest of one; 0: not, or for ever.
  */
 static uint64_t asleep_for(pid_t pid, pid_t tid, bool *ret_again, bool *ret_poll)
 {
@@ -121,9 +144,13 @@ static uint64_t asleep_for(pid_t pid, pid_t tid, bool *ret_again, bool *ret_poll
 			return 0;
 	}
 	*ret_again = nr == SYS_restart_syscall;
-	*ret_poll = *ret_again || (POLL >= 0 && nr == (uint64_t)POLL);
+	*ret_poll = POLL >= 0 && nr == (uint64_t)POLL;
+	if (*ret_again)
+		return in_rest(pid, a, ret_poll);
 	if (*ret_poll)
-		return POLL >= 0 && (int)a[2] > 0 ? (uint64_t)(int)a[2] * 1000000 : 0;
+		return (int)a[2] > 0 ? (uint64_t)(int)a[2] * 1000000 : 0;
+	if (nr == SYS_futex)
+		return in_futex(pid, a);
 	if (nr == SYS_nanosleep)
 		return without_room(pid, a[0], a[1]);
 	if (nr == SYS_clock_nanosleep && !(a[1] & TIMER_ABSTIME) &&
@@ -258,7 +285,8 @@ static bool may_be(const struct sleeper *s, const struct timer *t, uint64_t left
 {
 	if (left > s->timeout_ns || t->late_ns < s->least_ns || t->late_ns > s->most_ns)
 		return false;
-	return !s->again || t->late_ns >= CEILING_NS || left <= t->late_ns * s->part + 1000000;
+	return !s->again || !s->part || t->late_ns >= CEILING_NS ||
+	       left <= t->late_ns * s->part + 1000000;
 }
 
 /* The last that may be the one of @s; ns from the look on, 0: none. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How long a thread has yet to sleep in poll(), or in nanosleep() without room for the time left:
- * the kernel keeps that to itself, but its list of timers (/proc/timer_list, for root) has the
- * timer of every sleeper.
+ * How long a thread has yet to sleep in poll(), in nanosleep() without room for the time left, or
+ * in a futex wait with a relative limit: the kernel keeps that to itself, but its list of timers
+ * (/proc/timer_list, for root) has the timer of every sleeper.
  *
  * A timer is not named there. It is known by how late it may be, which poll() makes a thousandth of
  * the time it has (a two hundredth where the nice value is above 0), 100 ms at most, and
- * nanosleep() what the thread has asked for (50 us): of those that may be the thread's the last
+ * the others what the thread has asked for (50 us): of those that may be the thread's the last
  * counts, so that nobody wakes early. Looked up while the thread sleeps; in the freeze it must be
  *in the same sleep, which the count of its sleeps tells.
  *

@@ -93,9 +93,8 @@ static bool made_call(const struct remote *r, const struct m_thread *t, const ui
 	return arch_inject.call_made(prstatus, code, ret);
 }
 
-#ifdef SYS_poll
 /* With a restart block its number is gone: who dumps it then must be told by the code. */
-static bool code_tells(const struct remote *r, const struct m_thread *t)
+static bool code_tells(const struct remote *r, const struct m_thread *t, uint64_t nr)
 {
 	const uint64_t gone = SYS_restart_syscall;
 	uint32_t sysno = arch_host()->sysno_off;
@@ -109,8 +108,10 @@ static bool code_tells(const struct remote *r, const struct m_thread *t)
 		memcpy(prstatus + sysno, &gone, sizeof(gone));
 	else
 		return false;
-	return made_call(r, t, prstatus, &call) && call.nr == SYS_poll;
+	return made_call(r, t, prstatus, &call) && call.nr == nr;
 }
+
+#ifdef SYS_poll
 
 /* What is left at the dump, where that is known; else all of its time once more. */
 static void poll_left(const struct remote *r, const struct m_thread *t, struct sleep *s)
@@ -118,12 +119,26 @@ static void poll_left(const struct remote *r, const struct m_thread *t, struct s
 	const int all = (int)s->call.args[2];
 	const uint64_t left = (t->sleep_left_ns + 999999) / 1000000;
 
-	if (!t->sleep_left_ns || all <= 0 || left >= (uint64_t)all || !code_tells(r, t))
+	if (!t->sleep_left_ns || all <= 0 || left >= (uint64_t)all || !code_tells(r, t, SYS_poll))
 		return;
 	s->call.args[2] = left;
 	s->anew = true;
 }
 #endif
+
+/* A relative limit: the same. Others are absolute, and the call begins again with them. */
+static void futex_left(const struct remote *r, const struct m_thread *t, struct sleep *s)
+{
+	const uint64_t left = t->sleep_left_ns;
+
+	if (!left || (s->call.args[1] & ~(uint64_t)FUTEX_PRIVATE_FLAG) != FUTEX_WAIT ||
+	    !peek(r, s->call.args[3], &s->left, sizeof(s->left)) || !is_longer(&s->left, left) ||
+	    !code_tells(r, t, SYS_futex))
+		return;
+	s->left = (struct timespec){(time_t)(left / 1000000000), (long)(left % 1000000000)};
+	s->at = 3;
+	s->anew = s->timed = true;
+}
 
 /* False: none of those that have restart blocks, or not to be told. */
 static bool sleep_again(const struct remote *r, const struct m_thread *t, struct sleep *s)
@@ -139,7 +154,7 @@ static bool sleep_again(const struct remote *r, const struct m_thread *t, struct
 		return true;
 #endif
 	case SYS_futex:
-		/* Absolute, or relative once more from its start. */
+		futex_left(r, t, s);
 		return true;
 	default:
 		return false;
