@@ -493,6 +493,23 @@ static int settle(struct family *f, bool *settled, struct err *err)
 	return ret < 0 ? ret : did;
 }
 
+/*
+ * Whom process @i has a descriptor table in common with though it is forked from none that has it,
+ * NULL. A dump refuses that; other tools' images may have it.
+ */
+static const struct m_proc *stray_table(const struct model *m, uint32_t i)
+{
+	const struct m_proc *p = &m->procs[i], *q;
+
+	if (p->state == M_DEAD || !p->fdtable_id ||
+	    session_shares(p, session_forker(m, p)) & CLONE_FILES)
+		return NULL;
+	for (q = m->procs; q != p; q++)
+		if (q->state != M_DEAD && q->fdtable_id == p->fdtable_id)
+			return q;
+	return NULL;
+}
+
 static int make_processes(struct family *f, struct err *err)
 {
 	const struct model *m = f->s->m;
@@ -502,11 +519,17 @@ static int make_processes(struct family *f, struct err *err)
 	if (!settled)
 		return err_set(err, ENOMEM, "list of %u processes", m->nprocs);
 	for (uint32_t i = 1; i < m->nprocs; i++) {
+		const struct m_proc *other = stray_table(m, i);
 		char why[200];
 
 		if (session_impossible(m, &m->procs[i], why, sizeof(why)))
 			return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED, "process %u is %s",
 					m->procs[i].pid, why);
+		if (other)
+			return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+					"process %u has its descriptor table in common with "
+					"process %u, which is not its parent: not supported",
+					m->procs[i].pid, other->pid);
 	}
 	do {
 		ret = settle(f, settled, err);
