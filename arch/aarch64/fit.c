@@ -2,6 +2,7 @@
 /* AArch64: register sets of an image, for a thread that is here; any host builds it. */
 #include <elf.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "arch/aarch64/sve.h"
@@ -33,6 +34,23 @@ static bool is_whole(const struct arch_set *set, const struct sve_header *h)
 		return set->len == SVE_HEAD || set->len >= SVE_HEAD + FPSIMD_LEN;
 	end = (SVE_HEAD + aarch64_sve_regs_len(h->vl) + 15) & ~15u;
 	return set->len >= end + STATUS_LEN;
+}
+
+bool aarch64_lacks_length(const struct arch_set *set, uint32_t fits, bool *ret_used, char *buf,
+			  size_t len)
+{
+	const char *const what = set->note == NT_ARM_SVE    ? "SVE"
+				 : set->note == NT_ARM_SSVE ? "streaming SVE"
+				 : set->note == NT_ARM_ZA   ? "ZA"
+							    : NULL;
+	struct sve_header h;
+
+	if (!what || !fits || !aarch64_sve_header(set, &h) || h.vl == fits)
+		return false;
+	*ret_used = set->note == NT_ARM_ZA ? set->len > SVE_HEAD : h.flags & SVE_REGS;
+	snprintf(buf, len, "%s vectors of %u bits, in place of which it has %u", what, 8u * h.vl,
+		 8u * fits);
+	return true;
 }
 
 const char *aarch64_set_wrong(const struct arch_set *set)

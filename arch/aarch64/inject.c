@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "arch/aarch64/sve.h"
@@ -452,6 +453,32 @@ static int64_t aarch64_boot_ret(const void *prstatus)
 	return (int64_t)load(prstatus).x[19];
 }
 
+/* The CPU tells the lengths that it has to those who ask for one. */
+static uint32_t length_for(const struct arch_set *set)
+{
+	enum { SVE_SET = 50, SVE_GET = 51, SME_SET = 63, SME_GET = 64, LENGTH = 0xffff };
+	const bool sve = set->note == NT_ARM_SVE;
+	struct sve_header h;
+	int was, got;
+
+	if ((!sve && set->note != NT_ARM_SSVE && set->note != NT_ARM_ZA) ||
+	    !aarch64_sve_header(set, &h))
+		return 0;
+	was = prctl(sve ? SVE_GET : SME_GET);
+	if (was < 0)
+		return 0;
+	if ((was & LENGTH) == h.vl)
+		return h.vl;
+	got = prctl(sve ? SVE_SET : SME_SET, (unsigned long)h.vl);
+	prctl(sve ? SVE_SET : SME_SET, (unsigned long)was);
+	return got < 0 ? 0 : (uint32_t)got & LENGTH;
+}
+
+static bool aarch64_cpu_lacks(const struct arch_set *set, bool *ret_used, char *buf, size_t len)
+{
+	return aarch64_lacks_length(set, length_for(set), ret_used, buf, len);
+}
+
 const struct arch_inject arch_inject = {
 	.elf_machine = EM_AARCH64,
 	.prstatus_len = PRSTATUS_LEN,
@@ -483,5 +510,6 @@ const struct arch_inject arch_inject = {
 	.set_run = aarch64_set_run,
 	.set_boot = aarch64_set_boot,
 	.boot_ret = aarch64_boot_ret,
+	.cpu_lacks = aarch64_cpu_lacks,
 	.shadow = &aarch64_shadow,
 };

@@ -70,6 +70,38 @@ static void sve(void **state)
 	assert_int_equal(aarch64_regset_fit(&s, &none, ret), 1136);
 }
 
+/* What the kernel refuses, or takes as another length, without a word of which. */
+static void lengths(void **state)
+{
+	struct arch_set s = vectors(NT_ARM_SVE, 256, 1, 16);
+	bool used = false;
+	char text[192];
+
+	assert_true(aarch64_lacks_length(&s, 64, &used, text, sizeof(text)));
+	assert_int_equal(strcmp(text, "SVE vectors of 2048 bits, in place of which it has 512"), 0);
+	assert_true(used);
+	assert_false(aarch64_lacks_length(&s, 256, &used, text, sizeof(text)));
+	assert_false(aarch64_lacks_length(&s, 0, &used, text, sizeof(text)));
+	s = vectors(NT_ARM_SVE, 256, 0, 16);
+	assert_true(aarch64_lacks_length(&s, 64, &used, text, sizeof(text)));
+	assert_false(used);
+	s = vectors(NT_ARM_SSVE, 48, 1, 16);
+	assert_true(aarch64_lacks_length(&s, 32, &used, text, sizeof(text)));
+	assert_int_equal(
+		strcmp(text, "streaming SVE vectors of 384 bits, in place of which it has 256"), 0);
+	assert_true(used);
+	s = vectors(NT_ARM_ZA, 32, 0, 16);
+	assert_true(aarch64_lacks_length(&s, 16, &used, text, sizeof(text)));
+	assert_false(used);
+	s.len = 16 + 32 * 32;
+	assert_true(aarch64_lacks_length(&s, 16, &used, text, sizeof(text)));
+	assert_true(used);
+	s = vectors(NT_ARM_SVE, 40, 1, 16); /* none at all: set_wrong says so */
+	assert_false(aarch64_lacks_length(&s, 32, &used, text, sizeof(text)));
+	s = vectors(NT_ARM_TLS, 32, 1, 16);
+	assert_false(aarch64_lacks_length(&s, 16, &used, text, sizeof(text)));
+}
+
 static void matrix(void **state)
 {
 	const struct arch_set none = {NT_ARM_ZA, 0, bytes};
@@ -162,7 +194,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sve),	       cmocka_unit_test(matrix),
 		cmocka_unit_test(watchpoints), cmocka_unit_test(control_word),
-		cmocka_unit_test(no_error),
+		cmocka_unit_test(no_error),    cmocka_unit_test(lengths),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
