@@ -2,6 +2,8 @@
 /* The CPUs this program knows, one row each. */
 #include "arch/arch.h"
 
+#include <sys/auxv.h>
+
 static const struct arch_desc *const archs[] = {
 	&arch_x86_64,
 	&arch_aarch64,
@@ -30,4 +32,11 @@ const struct arch_desc *arch_by_march(uint32_t criu_march)
 const struct arch_desc *arch_host(void)
 {
 	return arch_by_machine(arch_inject.elf_machine);
+}
+
+const struct arch_tags *arch_host_tags(void)
+{
+	const struct arch_tags *t = arch_host()->tags;
+
+	return t && getauxval(t->hwcap_type) & t->hwcap ? t : NULL;
 }

@@ -91,6 +91,26 @@ struct arch_unwind {
 	} * frames;
 };
 
+/*
+ * Allocation tags of memory: four bits for each granule, which the CPU compares with bits of the
+ * pointer. As data, for every host reads them in an image.
+ */
+struct arch_tags {
+	const char *name; /* "MTE", with the kernel's document */
+	uint32_t granule; /* bytes of memory that have one tag */
+	uint32_t prot;	  /* for mmap() and mprotect(): memory that has them */
+	/*
+	 * ptrace requests, of an address and an iovec with one byte for each tag. They transfer as
+	 * far as they get, and leave how far that is in the iovec.
+	 */
+	uint32_t peek, poke;
+	uint64_t hwcap_type, hwcap; /* of the auxiliary vector: this CPU and kernel have them */
+	/* The set that tells whether a thread looks at tags: when it has one of these bits. */
+	uint32_t ctrl_note;
+	uint64_t ctrl_on;
+	uint32_t core_segment; /* p_type in core files: two tags a byte, the lower one first */
+};
+
 struct arch_desc {
 	const char *name;		   /* "x86_64" */
 	uint16_t elf_machine;		   /* EM_* */
@@ -153,6 +173,7 @@ struct arch_desc {
 		const char *name;
 	} * caps;
 	uint64_t hwcap_other;
+	const struct arch_tags *tags; /* NULL: memory of this CPU has none */
 };
 
 extern const struct arch_desc arch_x86_64, arch_aarch64, arch_ppc64, arch_s390;
@@ -162,6 +183,8 @@ const struct arch_desc *arch_by_machine(uint16_t elf_machine);
 const struct arch_desc *arch_by_march(uint32_t criu_march);
 /* The CPU this build runs on. */
 const struct arch_desc *arch_host(void);
+/* Tags of this machine's memory; NULL: its CPU or kernel has none. */
+const struct arch_tags *arch_host_tags(void);
 
 /* The caller's own thread pointer, from which C libraries count (__rseq_offset). */
 static inline void *arch_self(void)

@@ -86,6 +86,69 @@ static const struct arch_alias aarch64_names[] = {
 
 static const struct arch_unwind aarch64_unwind = {.names = aarch64_names};
 
+/* <asm/hwcap.h>, Documentation/arch/arm64/elf_hwcaps.rst */
+enum { AT_CAP = 16, AT_CAP2 = 26, CAP2_MTE = 1 << 18 };
+
+static const struct arch_cap aarch64_caps[] = {
+	{AT_CAP, 1 << 0, "fp"},
+	{AT_CAP, 1 << 1, "asimd"},
+	{AT_CAP, 1 << 2, "evtstrm"},
+	{AT_CAP, 1 << 3, "aes"},
+	{AT_CAP, 1 << 4, "pmull"},
+	{AT_CAP, 1 << 5, "sha1"},
+	{AT_CAP, 1 << 6, "sha2"},
+	{AT_CAP, 1 << 7, "crc32"},
+	{AT_CAP, 1 << 8, "atomics"},
+	{AT_CAP, 1 << 9, "fphp"},
+	{AT_CAP, 1 << 10, "asimdhp"},
+	{AT_CAP, 1 << 11, "cpuid"},
+	{AT_CAP, 1 << 12, "asimdrdm"},
+	{AT_CAP, 1 << 13, "jscvt"},
+	{AT_CAP, 1 << 14, "fcma"},
+	{AT_CAP, 1 << 15, "lrcpc"},
+	{AT_CAP, 1 << 16, "dcpop"},
+	{AT_CAP, 1 << 17, "sha3"},
+	{AT_CAP, 1 << 18, "sm3"},
+	{AT_CAP, 1 << 19, "sm4"},
+	{AT_CAP, 1 << 20, "asimddp"},
+	{AT_CAP, 1 << 21, "sha512"},
+	{AT_CAP, 1 << 22, "sve"},
+	{AT_CAP, 1 << 23, "asimdfhm"},
+	{AT_CAP, 1 << 24, "dit"},
+	{AT_CAP, 1 << 25, "uscat"},
+	{AT_CAP, 1 << 26, "ilrcpc"},
+	{AT_CAP, 1 << 27, "flagm"},
+	{AT_CAP, 1 << 28, "ssbs"},
+	{AT_CAP, 1 << 29, "sb"},
+	{AT_CAP, 1 << 30, "paca"},
+	{AT_CAP, 1ull << 31, "pacg"},
+	{AT_CAP, 1ull << 32, "gcs"},
+	{AT_CAP2, 1 << 0, "dcpodp"},
+	{AT_CAP2, 1 << 1, "sve2"},
+	{AT_CAP2, 1 << 13, "i8mm"},
+	{AT_CAP2, 1 << 14, "bf16"},
+	{AT_CAP2, 1 << 16, "rng"},
+	{AT_CAP2, 1 << 17, "bti"},
+	{AT_CAP2, CAP2_MTE, "mte"},
+	{AT_CAP2, 1 << 22, "mte3"},
+	{AT_CAP2, 1 << 23, "sme"},
+	{0, 0, NULL},
+};
+
+/* PROT_MTE and the requests: <asm/mman.h>, <asm/ptrace.h>, Linux 5.10. */
+static const struct arch_tags aarch64_tags = {
+	.name = "MTE (Documentation/arch/arm64/memory-tagging-extension.rst)",
+	.granule = 16,
+	.prot = 0x20,
+	.peek = 33,
+	.poke = 34,
+	.hwcap_type = AT_CAP2,
+	.hwcap = CAP2_MTE,
+	.ctrl_note = NT_ARM_TAGGED_ADDR_CTRL,
+	.ctrl_on = 6, /* PR_MTE_TCF_SYNC, PR_MTE_TCF_ASYNC */
+	.core_segment = 0x70000002,
+};
+
 const struct arch_desc arch_aarch64 = {
 	.name = "aarch64",
 	.elf_machine = EM_AARCH64,
@@ -104,4 +167,6 @@ const struct arch_desc arch_aarch64 = {
 	.unwind = &aarch64_unwind,
 	.steps_back = true,
 	.restart_undo = aarch64_restart_undo,
+	.caps = aarch64_caps,
+	.tags = &aarch64_tags,
 };
