@@ -86,7 +86,8 @@ static void check_vmas(struct check *c, const struct m_proc *p)
 	}
 }
 
-static bool in_one_vma(const struct m_mm *mm, uint64_t start, uint64_t end)
+/* NULL: none has all of it. */
+static const struct m_vma *vma_with(const struct m_mm *mm, uint64_t start, uint64_t end)
 {
 	uint32_t lo = 0, hi = mm->nvmas;
 
@@ -98,17 +99,41 @@ static bool in_one_vma(const struct m_mm *mm, uint64_t start, uint64_t end)
 		else
 			hi = mid;
 	}
-	return lo < mm->nvmas && mm->vmas[lo].start <= start && mm->vmas[lo].end >= end;
+	return lo < mm->nvmas && mm->vmas[lo].start <= start && mm->vmas[lo].end >= end
+		       ? &mm->vmas[lo]
+		       : NULL;
+}
+
+/* Nobody is to write tags where there are none. */
+static void check_tags(struct check *c, const struct m_proc *p)
+{
+	uint64_t from = 0;
+
+	for (uint32_t i = 0; i < p->mm.ntags; i++) {
+		const struct m_tags *t = &p->mm.tags[i];
+		const struct m_vma *v = t->start + t->len > t->start
+						? vma_with(&p->mm, t->start, t->start + t->len)
+						: NULL;
+
+		if (t->start < from || !v || !(v->flags & M_VMF_TAGS)) {
+			bad(c, "process %u: tags of %" PRIu64 " bytes at %#" PRIx64 " are %s",
+			    p->pid, t->len, t->start,
+			    t->start < from ? "out of order" : "in no mapping that has tags");
+			return;
+		}
+		from = t->start + t->len;
+	}
 }
 
 static void check_mm(struct check *c, const struct m_proc *p)
 {
 	check_vmas(c, p);
+	check_tags(c, p);
 	file_ref(c, p->mm.exe_file_id, p->pid, "the executable");
 	for (uint32_t i = 0; i < p->mm.nguards; i++) {
 		const struct m_guard *g = &p->mm.guards[i];
 
-		if (g->start >= g->end || !in_one_vma(&p->mm, g->start, g->end))
+		if (g->start >= g->end || !vma_with(&p->mm, g->start, g->end))
 			bad(c, "process %u: guard range %#" PRIx64 "-%#" PRIx64 " is in no VMA",
 			    p->pid, g->start, g->end);
 	}

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/image/meta_tags.h"
 #include "src/image/vma.h"
 
 /* --- AIO rings ------------------------------------------------------------------------------ */
@@ -196,7 +197,8 @@ int meta_put_mm(struct meta_out *o, const struct m_proc *p)
 
 	store_name(name, "mm-%u.img", p->pid);
 	put_fields(&p->mm, &mm);
-	if (put_vmas(o, &p->mm, &mm) || put_aios(o, &p->mm, &mm))
+	if (put_vmas(o, &p->mm, &mm) || put_aios(o, &p->mm, &mm) ||
+	    (!p->shares_vm && meta_put_tags(o, &p->mm, &mm)))
 		return meta_nomem(o->err, name);
 	frame_begin(&o->img->out, FRAME_MM);
 	frame_add(&o->img->out, &mm.base);
@@ -219,6 +221,8 @@ int meta_get_mm(struct meta_in *in, struct m_proc *p)
 		ret = get_fields(in, name, (const Im__Mm *)msg, &p->mm);
 	if (!ret)
 		ret = get_vmas(in, name, (const Im__Mm *)msg, &p->mm);
+	if (!ret)
+		ret = meta_get_tags(in, name, (const Im__Mm *)msg, &p->mm);
 	store_unload(&file);
 	return ret;
 }

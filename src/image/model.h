@@ -155,6 +155,7 @@ enum m_vma_flag {
 	M_VMF_STACK = 1 << 21,	   /* [stack] */
 	M_VMF_MAYSHARE = 1 << 22,  /* ms: MAP_SHARED at creation */
 	M_VMF_AIORING = 1 << 23,   /* /[aio] */
+	M_VMF_TAGS = 1 << 24,	   /* mt: arch_desc.tags */
 };
 
 struct m_vma {
@@ -381,6 +382,18 @@ struct m_rlimit {
 	uint64_t cur, max; /* UINT64_MAX: infinity */
 };
 
+/* Tags of memory, of whole pages in one mapping with M_VMF_TAGS. What is in none has only zeros. */
+enum {
+	M_TAGS_PAGE = 4096,	/* addresses and lengths are multiples of it */
+	M_TAGS_BYTE = 32,	/* bytes of memory whose tags are in one byte */
+	M_TAGS_MOST = 64 << 10, /* bytes of tags */
+};
+
+struct m_tags {
+	uint64_t start, len;
+	uint8_t *data; /* len / M_TAGS_BYTE bytes, the lower tag in the lower half */
+};
+
 struct m_mm {
 	uint64_t start_code, end_code, start_data, end_data, start_stack, start_brk, brk;
 	uint64_t arg_start, arg_end, env_start, env_end;
@@ -396,6 +409,8 @@ struct m_mm {
 	struct m_guard {
 		uint64_t start, end;
 	} * guards; /* MADV_GUARD_INSTALL ranges, Linux 6.13 */
+	uint32_t ntags;
+	struct m_tags *tags; /* ascending; of a segment that several map: where the first one is */
 };
 
 enum m_state {

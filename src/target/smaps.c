@@ -145,7 +145,7 @@ static const struct {
 	{"pf", M_VMF_PFNMAP},	  {"nr", M_VMF_NORESERVE},  {"ac", M_VMF_ACCOUNT},
 	{"sd", M_VMF_SOFTDIRTY},  {"ss", M_VMF_SHSTK},	    {"um", M_VMF_UFFD},
 	{"uw", M_VMF_UFFD},	  {"ui", M_VMF_UFFD},	    {"sl", M_VMF_SEALED},
-	{"dp", M_VMF_DROPPABLE},  {"ms", M_VMF_MAYSHARE},
+	{"dp", M_VMF_DROPPABLE},  {"ms", M_VMF_MAYSHARE},   {"mt", M_VMF_TAGS},
 };
 
 static void parse_vmflags(struct smaps_vma *v, const char *p)

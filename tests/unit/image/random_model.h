@@ -88,7 +88,7 @@ static void rnd_vma(struct model *m, struct m_vma *v, uint64_t *at)
 	*at = v->end;
 	v->pgoff = 4096 * (uint64_t)below(1000);
 	v->prot = below(8);
-	v->flags = below(1 << 24);
+	v->flags = below(1 << 25);
 	v->kind = below(M_VMA_OTHER + 1);
 	v->shared = coin();
 	if (v->kind == M_VMA_FILE_PRIVATE || v->kind == M_VMA_FILE_SHARED || coin())
@@ -98,6 +98,25 @@ static void rnd_vma(struct model *m, struct m_vma *v, uint64_t *at)
 	v->hugetlb_page_shift = coin() ? 21 : 0;
 	rnd_word(v->vmflags, sizeof(v->vmflags));
 	v->name = rnd_str_or_null(m);
+}
+
+/* Of some of its pages: such as no codec makes shorter, and such as any does. */
+static void rnd_tags(struct model *m, struct m_mm *mm, const struct m_vma *v)
+{
+	struct m_tags *t;
+	uint32_t npages = (uint32_t)((v->end - v->start) / 4096);
+	uint32_t first = below(npages), n = 1 + below(npages - first);
+
+	if (!(v->flags & M_VMF_TAGS) || coin())
+		return;
+	t = model_push(m, &mm->tags, &mm->ntags, sizeof(*t));
+	t->start = v->start + 4096 * (uint64_t)first;
+	t->len = 4096 * (uint64_t)n;
+	t->data = model_alloc(m, t->len / M_TAGS_BYTE);
+	if (coin())
+		memset(t->data, (int)below(256), t->len / M_TAGS_BYTE);
+	else
+		rnd_bytes(t->data, t->len / M_TAGS_BYTE);
 }
 
 static void rnd_mm(struct model *m, struct m_mm *mm)
@@ -115,6 +134,8 @@ static void rnd_mm(struct model *m, struct m_mm *mm)
 	mm->thp_disabled = coin();
 	for (uint32_t n = below(20); n; n--)
 		rnd_vma(m, model_push(m, &mm->vmas, &mm->nvmas, sizeof(*mm->vmas)), &at);
+	for (uint32_t i = 0; i < mm->nvmas; i++)
+		rnd_tags(m, mm, &mm->vmas[i]);
 	for (uint32_t n = mm->nvmas ? below(3) : 0; n; n--) {
 		struct m_guard *g = model_push(m, &mm->guards, &mm->nguards, sizeof(*g));
 
@@ -321,6 +342,8 @@ static void rnd_live(struct model *m, struct m_proc *p)
 	p->cwd_file_id = 1 + below(m->nfiles), p->root_file_id = 1 + below(m->nfiles);
 	p->umask = below(512);
 	rnd_mm(m, &p->mm);
+	if (p->shares_vm)
+		p->mm.ntags = 0;
 }
 
 static void rnd_proc(struct model *m, uint32_t i)

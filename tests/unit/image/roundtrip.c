@@ -67,6 +67,87 @@ static void random_models(void **state)
 	}
 }
 
+/* --- tags of memory ------------------------------------------------------------------------- */
+
+static uint8_t tags[M_TAGS_MOST + 128];
+static struct m_vma tag_vmas[] = {
+	{.start = 0x100000, .end = 0x500000, .kind = M_VMA_ANON, .flags = M_VMF_TAGS},
+	{.start = 0x500000, .end = 0x600000, .kind = M_VMA_ANON},
+	{.start = 0x700000, .end = 0x710000, .kind = M_VMA_ANON, .flags = M_VMF_TAGS},
+};
+
+/* An image whose first process has these tags, read: NULL when it is not taken. */
+static struct model *with_tags(struct m_tags *t, uint32_t n, struct err *err)
+{
+	struct model *m = random_model(5), *back;
+	struct m_proc *p = &m->procs[0];
+	struct image *img;
+
+	*err = (struct err){0};
+	p->mm.vmas = tag_vmas;
+	p->mm.nvmas = 3;
+	p->mm.nguards = 0;
+	p->mm.tags = t;
+	p->mm.ntags = n;
+	img = image_create("x", IMAGE_STASIS, err);
+	image_write_model(img, m, err);
+	image_commit(img, m, err);
+	assert_no_err(err);
+	image_close(img);
+	img = image_open("x", err);
+	assert_no_err(err);
+	back = image_read_model(img, err);
+	image_close(img);
+	scratch_remove("x");
+	model_free(m);
+	return back;
+}
+
+static void tags_refused(struct m_tags *t, uint32_t n, const char *why)
+{
+	struct err err;
+	struct model *m = with_tags(t, n, &err);
+
+	model_free(m);
+	if (m || !strstr(err.msg, why))
+		fail_msg("wanted \"%s\", got \"%s\"", why, m ? "it was taken" : err.msg);
+	assert_int_equal(err.errnum, EBADMSG);
+}
+
+/* Nobody is to write tags to where an image has no memory that has them. */
+static void hostile_tags(void **state)
+{
+	struct m_tags t[2] = {{0x100000, 0x200000, tags}, {0x300000, 0x1000, tags}};
+	struct err err;
+	struct model *m = with_tags(t, 2, &err);
+
+	assert_no_err(&err);
+	assert_int_equal(m->procs[0].mm.ntags, 2);
+	model_free(m);
+	t[0].len += 0x1000;
+	tags_refused(t, 1, "in one piece");
+	t[0].len = 0x1800;
+	tags_refused(t, 1, "in one piece");
+	t[0].len = 0;
+	tags_refused(t, 1, "in one piece");
+	t[0] = (struct m_tags){0x100010, 0x1000, tags};
+	tags_refused(t, 1, "in one piece");
+	t[0].start = 0x4ff000;
+	t[0].len = 0x2000; /* the second half is in memory without */
+	tags_refused(t, 1, "in no mapping that has tags");
+	t[0].start = 0x500000;
+	tags_refused(t, 1, "in no mapping that has tags");
+	t[0].start = 0x600000;
+	tags_refused(t, 1, "in no mapping that has tags");
+	t[0].start = 0xff000;
+	tags_refused(t, 1, "in no mapping that has tags");
+	t[0] = (struct m_tags){-0x1000ull, 0x1000, tags};
+	tags_refused(t, 1, "in no mapping that has tags");
+	t[0] = (struct m_tags){0x300000, 0x2000, tags};
+	t[1] = (struct m_tags){0x301000, 0x1000, tags};
+	tags_refused(t, 2, "out of order");
+}
+
 /* It names a table of the firewall that a restore removes. */
 static void bad_run(void **state)
 {
@@ -118,6 +199,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(comparison_sees_differences),
 		cmocka_unit_test(random_models),
+		cmocka_unit_test(hostile_tags),
 		cmocka_unit_test(bad_run),
 	};
 

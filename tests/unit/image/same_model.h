@@ -107,6 +107,13 @@ static void same_vma(const struct m_vma *a, const struct m_vma *b)
 	SAME(file_id), SAME(shm_id), SAME(hugetlb_page_shift), SAME_STR(vmflags), SAME_STR(name);
 }
 
+static void same_tags(const struct m_tags *a, const struct m_tags *b)
+{
+	SAME(start), SAME(len);
+	if (a->len == b->len)
+		SAME_MEM(data, a->len / M_TAGS_BYTE);
+}
+
 static void same_mm(const struct m_mm *a, const struct m_mm *b)
 {
 	SAME(start_code), SAME(end_code), SAME(start_data), SAME(end_data), SAME(start_stack);
@@ -117,6 +124,9 @@ static void same_mm(const struct m_mm *a, const struct m_mm *b)
 		SAME_MEM(auxv, a->nauxv * 8);
 	for (uint32_t i = 0; i < a->nvmas && i < b->nvmas; i++)
 		same_vma(&a->vmas[i], &b->vmas[i]);
+	SAME(ntags);
+	for (uint32_t i = 0; i < a->ntags && i < b->ntags; i++)
+		same_tags(&a->tags[i], &b->tags[i]);
 	if (a->nguards == b->nguards)
 		SAME_MEM(guards, a->nguards * sizeof(*a->guards));
 }
