@@ -492,6 +492,8 @@ static int restore_steps(struct restore *r, struct err *err)
 		return ret;
 	phase(r, RESTORE_MEMORY, 0);
 	ret = restore_memory(r, err);
+	if (ret == 0)
+		ret = restore_tags(r, err);
 	if (FAULT("restore.memory"))
 		ret = err_set(err, EIO, "fault injected at restore.memory");
 	res->memory_ns += lap(&t);

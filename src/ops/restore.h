@@ -46,6 +46,9 @@ int restore_sealed(struct restore *r, struct err *err);
 /* Mappings, and a way in for every process. */
 int restore_maps(struct restore *r, struct err *err);
 int restore_memory(struct restore *r, struct err *err);
+/* Tags of memory, where it has them: of all processes that are not full; of process @i. */
+int restore_tags(struct restore *r, struct err *err);
+int restore_tags_of(struct restore *r, uint32_t i, struct remote *remote, struct err *err);
 void restore_close_fills(struct restore *r);
 
 /* Who is to share with whom, before anything is created. */

@@ -224,12 +224,36 @@ static int check_thread(const struct restore *r, const struct m_proc *p, const s
 	return ret < 0 ? ret : check_shadow(r, p, t, err);
 }
 
+/* --- tags of memory ------------------------------------------------------------------------- */
+
+static int check_tags(const struct m_proc *p, struct err *err)
+{
+	const struct arch_tags *t = arch_host()->tags;
+
+	for (uint32_t i = 0; i < p->mm.nvmas; i++) {
+		const struct m_vma *v = &p->mm.vmas[i];
+
+		if (!(v->flags & M_VMF_TAGS) || arch_host_tags())
+			continue;
+		err_fail(err, EOPNOTSUPP, ERR_ABI,
+			 "pid %u (%s) has memory with tags at %#" PRIx64
+			 ", which this CPU or its kernel does not have: %s",
+			 p->pid, p->comm, v->start, t ? t->name : "MTE of aarch64");
+		err_hint(err, "the program goes by them: restore it where /proc/cpuinfo has mte "
+			      "among its features");
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
 static int check_proc(const struct restore *r, const struct m_proc *p, struct err *err)
 {
 	int ret = 0;
 
 	if (!(r->opts->cpu_unchecked & RESTORE_CPU_INS))
 		ret = check_hwcaps(r, p, err);
+	if (ret == 0)
+		ret = check_tags(p, err);
 	/* Of a leader that ended before its threads nothing is left. */
 	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++)
 		if (i || p->threads[i].nregsets)

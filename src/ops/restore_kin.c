@@ -451,6 +451,9 @@ int restore_parent(void *arg, struct remote *remote, const struct m_proc *p, str
 	}
 	if (ret == 0)
 		ret = restore_kin_fetch(r, i, err);
+	/* Children have them with the pages. */
+	if (ret == 0)
+		ret = restore_tags_of(r, i, remote, err);
 	fill_close(&r->fills[i]);
 	r->kin[i].full = true;
 	r->res->memory_ns += now_ns() - t0;

@@ -243,6 +243,39 @@ int restore_map(struct restore *r, uint32_t i, struct remote *remote, struct err
 	return ret;
 }
 
+static bool any_tags(const struct m_mm *mm)
+{
+	for (uint32_t i = 0; i < mm->nvmas; i++)
+		if (mm->vmas[i].flags & M_VMF_TAGS)
+			return true;
+	return false;
+}
+
+int restore_tags_of(struct restore *r, uint32_t i, struct remote *remote, struct err *err)
+{
+	const struct m_proc *p = &r->model->procs[i];
+
+	return any_tags(&p->mm) ? fill_tags(remote, p, &r->kin[i].kin, err) : 0;
+}
+
+int restore_tags(struct restore *r, struct err *err)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; ret == 0 && i < r->model->nprocs; i++) {
+		const struct m_proc *p = &r->model->procs[i];
+		struct remote remote = {.mem_fd = -1};
+
+		if (p->state == M_DEAD || r->kin[i].full || !any_tags(&p->mm))
+			continue;
+		ret = spawn_remote(&r->spawn, i, &remote, err);
+		if (ret == 0)
+			ret = restore_tags_of(r, i, &remote, err);
+		remote_detach(&remote);
+	}
+	return ret;
+}
+
 int restore_maps(struct restore *r, struct err *err)
 {
 	int ret = 0;

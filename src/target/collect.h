@@ -60,6 +60,9 @@ void files_know_sums(struct files *f, struct files *from);
  */
 int maps_survey(struct files *f, pid_t pid, struct err *err);
 
+/* Whether what maps_survey() saw of the next process is of no use to maps_collect(). */
+void files_distrust(struct files *f, bool distrust);
+
 /* Mappings seen by maps_survey(). */
 size_t files_surveyed(const struct files *f);
 

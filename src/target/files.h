@@ -134,6 +134,7 @@ struct files {
 	bool told_blind;
 	uint32_t next_vm, next_files, next_fs, next_sighand;
 	uint64_t survey_worth_ns; /* cheaper surveys are not relied on */
+	bool distrust;		  /* nor are others, of the process that is looked at */
 	/* used again for every process */
 	struct smaps smaps;
 	bool tracked;	   /* VmFlags "uw" is our doing */

@@ -6,6 +6,7 @@
  *	fill_vdso()       the kernel's own at its old place
  *	fill_open()       the way in for contents: then fill_write() from any thread
  *	fill_late()       what that had to leave to the thread that traces the process
+ *	fill_tags()       tags of memory, where the CPU has them
  *	fill_close()
  *	fill_advice()     what must come behind the contents: madvise, mlock, guards, names, seals
  *	fill_take()       a few descriptors under known numbers, for calls that want one
@@ -112,6 +113,16 @@ int fill_late(const struct fill *f, struct err *err);
 int fill_late_open(struct fill *f, struct err *err);
 void fill_late_close(struct fill *f);
 int fill_keep(const struct fill *f, uint64_t addr, const void *buf, uint64_t len, struct err *err);
+
+/* What mmap() and mprotect() are told for the tags of @v. */
+uint64_t fill_tags_prot(const struct m_vma *v);
+/*
+ * Behind the contents, before the registers, which may have the CPU look at them. By the thread
+ * that traces the process. Pages that have the right ones are not touched, so what a child shares
+ * with its parent stays shared.
+ */
+int fill_tags(struct remote *r, const struct m_proc *p, const struct fill_kin *kin,
+	      struct err *err);
 
 int fill_advice(struct remote *r, const struct m_proc *p, struct err *err);
 

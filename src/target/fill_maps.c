@@ -213,7 +213,8 @@ static void map_shadow_stack(struct script *script, const struct m_vma *v, struc
 
 static void map_one(struct script *script, const struct m_vma *v, uint64_t fd, struct err *err)
 {
-	uint64_t prot = was_writable(v) ? PROT_READ | PROT_WRITE : v->prot;
+	const uint64_t tags = fill_tags_prot(v); /* mprotect() leaves it */
+	uint64_t prot = (was_writable(v) ? PROT_READ | PROT_WRITE : v->prot) | tags;
 
 	script_add(script,
 		   (struct script_call){SYS_mmap,
@@ -224,7 +225,7 @@ static void map_one(struct script *script, const struct m_vma *v, uint64_t fd, s
 					.wants = true,
 					.want = v->start},
 		   err);
-	if (prot != v->prot)
+	if ((prot & ~tags) != v->prot)
 		script_add(script,
 			   (struct script_call){SYS_mprotect,
 						{v->start, v->end - v->start, v->prot},
@@ -238,7 +239,7 @@ static void map_one(struct script *script, const struct m_vma *v, uint64_t fd, s
 bool fill_may_keep(const struct m_vma *from, const struct m_vma *v)
 {
 	/* What cannot be changed later, and what would not be the same when it was. */
-	const uint32_t made_with = M_VMF_GROWSDOWN | M_VMF_NORESERVE;
+	const uint32_t made_with = M_VMF_GROWSDOWN | M_VMF_NORESERVE | M_VMF_TAGS;
 	const uint32_t never = M_VMF_HUGETLB | M_VMF_SHSTK | M_VMF_DROPPABLE | M_VMF_AIORING |
 			       M_VMF_IO | M_VMF_PFNMAP;
 

@@ -4,8 +4,8 @@
  * by mprotect(), munmap() or mremap(), is several mappings, or a part:
  *
  *	in the image    2000-3000 of the segment's page 1, r--   4000-5000 of page 3, rw-
- *	each of them    shmat() of the whole where nothing is, mremap() of the part, munmap() of the
- *rest
+ *	each of them    shmat() of the whole where nothing is, mremap() of the part,
+ *	                munmap() of the rest
  *
  * so that shmdt(1000), where the segment was attached, finds both.
  */
@@ -94,6 +94,20 @@ static void attach(struct script *script, const struct m_vma *v, int id, uint64_
 		   err);
 }
 
+/* Attached with @prot, and never with tags of memory. */
+static void protect(struct script *script, const struct m_vma *v, uint32_t prot, struct err *err)
+{
+	const uint64_t want = v->prot | fill_tags_prot(v);
+
+	if (want != prot)
+		script_add(script,
+			   (struct script_call){SYS_mprotect,
+						{v->start, v->end - v->start, want},
+						.what = "protect a System V segment at",
+						.at = v->start},
+			   err);
+}
+
 static void take_part(struct script *script, const struct m_vma *v, uint64_t spare, uint32_t prot,
 		      struct err *err)
 {
@@ -108,13 +122,7 @@ static void take_part(struct script *script, const struct m_vma *v, uint64_t spa
 			   .wants = true,
 			   .want = v->start},
 		   err);
-	if (v->prot != prot)
-		script_add(script,
-			   (struct script_call){SYS_mprotect,
-						{v->start, len, v->prot},
-						.what = "protect a System V segment at",
-						.at = v->start},
-			   err);
+	protect(script, v, prot, err);
 }
 
 int fill_attach(struct fill_attach *a, struct script *script, const struct spawn *s,
@@ -135,6 +143,8 @@ int fill_attach(struct fill_attach *a, struct script *script, const struct spawn
 		prot |= vmas[i].prot & (PROT_WRITE | PROT_EXEC);
 	if (!v->pgoff && v->end - v->start >= shm->size) {
 		attach(script, v, id, v->start, prot, err);
+		if (v->flags & M_VMF_TAGS)
+			protect(script, v, prot, err);
 		return 0;
 	}
 	if (!a->spare) {

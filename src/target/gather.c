@@ -24,6 +24,7 @@
 #include "src/target/ready.h"
 #include "src/target/remote.h"
 #include "src/target/sessions.h"
+#include "src/target/tags.h"
 
 struct gather {
 	struct tree *tree;
@@ -459,6 +460,7 @@ static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p,
 
 static int gather_live(struct gather *g, struct proc *proc, struct m_proc *p, struct err *err)
 {
+	pid_t leader;
 	int ret;
 
 	if (proc->headless)
@@ -469,8 +471,12 @@ static int gather_live(struct gather *g, struct proc *proc, struct m_proc *p, st
 	ret = looks_begin(g, proc, err);
 	if (ret < 0)
 		return ret;
+	leader = tree_proc_task(g->tree, proc, 0)->tid;
 	/* Before anything is mapped into it. */
+	files_distrust(g->files, tags_checked(leader));
 	ret = maps_collect(g->m, p, g->files, err);
+	if (ret == 0)
+		ret = tags_collect(g->m, p, leader, err);
 	phase_done(&g->phase, proc->pid, "mappings");
 	if (ret == 0)
 		ret = files_collect(g->files, p, err);

@@ -179,7 +179,7 @@ static int list_read(struct files *f, const struct proc_at *at, struct err *err)
 	const struct survey *old = survey_find(f, at->tid);
 	int ret = -EAGAIN;
 
-	if (old && old->cost_ns >= f->survey_worth_ns) {
+	if (old && !f->distrust && old->cost_ns >= f->survey_worth_ns) {
 		ret = smaps_read(&f->smaps, at->tid, "maps");
 		if (ret == 0 && !smaps_inherit(&f->smaps, &old->smaps))
 			ret = -EAGAIN;
@@ -331,6 +331,11 @@ int maps_survey(struct files *f, pid_t pid, struct err *err)
 			files_build_id(f, &at, &s->smaps.v[i]);
 	proc_at_close(&at);
 	return 0;
+}
+
+void files_distrust(struct files *f, bool distrust)
+{
+	f->distrust = distrust;
 }
 
 size_t files_surveyed(const struct files *f)

@@ -32,7 +32,7 @@ vm_machine() { # CPU
 	local console program options
 	case $1 in
 	x86_64) program=qemu-system-x86_64 options="-M q35 -cpu max" console=ttyS0 ;;
-	aarch64) program=qemu-system-aarch64 options="-M virt -cpu max,pauth-impdef=on" console=ttyAMA0 ;;
+	aarch64) program=qemu-system-aarch64 options="-M virt,${VM_MTE:-mte=on} -cpu max,pauth-impdef=on" console=ttyAMA0 ;;
 	ppc64le) program=qemu-system-ppc64 options="-M pseries,x-vof=on -cpu power10" console=hvc0 ;;
 	s390x) program=qemu-system-s390x options="-M s390-ccw-virtio -cpu max" console=ttysclp0 ;;
 	esac

@@ -30,7 +30,7 @@ shadow_initrd() { # CPU HOME RET
 
 shadow_boot_gcs() { # HOME INITRD LOG OUT
 	"$1/usr/lib64/ld-linux-x86-64.so.2" --library-path "$1/usr/lib/x86_64-linux-gnu" \
-		"$1/usr/bin/qemu-system-aarch64" -L "$1/usr/share/qemu" -M virt -cpu max,pauth-impdef=on \
+		"$1/usr/bin/qemu-system-aarch64" -L "$1/usr/share/qemu" -M virt,mte=on -cpu max,pauth-impdef=on \
 		-accel tcg,thread=multi,tb-size=128 -m 512 -smp 2 -nographic -nodefaults -serial "file:$3" \
 		-serial "file:$4" -no-reboot -kernel "$1/vmlinuz" -initrd "$2" \
 		-append "console=ttyAMA0 $VM_BOOT OUT=/dev/ttyAMA1" </dev/null >"$TMPDIR/emulator" 2>&1

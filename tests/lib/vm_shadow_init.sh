@@ -42,7 +42,7 @@ features() {
 
 start() {
 	rm -rf /tmp/v && mkdir /tmp/v
-	setsid victim shadow --dir /tmp/v >/tmp/victim.said 2>&1 &
+	setsid victim "${scenario:-shadow}" --dir /tmp/v >/tmp/victim.said 2>&1 &
 	pid=$(victim --wait /tmp/v 30) || {
 		cat /tmp/victim.said
 		bad "the victim: $pid"
@@ -103,6 +103,25 @@ killed() { # POINT:kill[:N]
 	check "$1: a killed dump" && ok "$1: at the end" victim --quit /tmp/v
 }
 
+# Tags of memory: this emulator has one for each 16 bytes, where that of tests/vm has two for a page.
+tags() {
+	scenario=mte
+	start || return
+	for how in "--compress none" "--compress lz4" "--compress zstd" "--image-format criu" -R; do
+		rm -rf /tmp/tags*
+		# shellcheck disable=SC2086 # options are words
+		ok "tags, $how: dump" stasis dump -t "$pid" -D /tmp/tags $how || return
+		# shellcheck disable=SC2046 # pids are words
+		[ "$how" != -R ] || kill -9 "$pid" $(cat "/proc/$pid/task/$pid/children")
+		sleep 1
+		ok "tags, $how: restore" stasis restore -D /tmp/tags -d --quiet || return
+		check "tags, $how"
+	done
+	ok "tags: at the end" victim --quit /tmp/v
+	echo "vm: tags of memory came back"
+	scenario=
+}
+
 stasis check >/tmp/out/check 2>&1
 grep -i shadow /tmp/out/check
 twice plain
@@ -110,6 +129,7 @@ twice plain
 twice small-blocks --block-size 64K
 runs_on running -R
 twice criu --image-format criu
+[ "$(uname -m)" != aarch64 ] || tags
 if [ -e /bin/stasis-faults ]; then
 	for point in target.first_call:kill target.entered:kill target.entered:kill:2 target.entered:kill:9 \
 		target.batch_resumed:kill target.batch_resumed:kill:5 target.undo:kill target.undo:kill:5; do

@@ -162,7 +162,7 @@ static void vectors(void **state)
 {
 	uint64_t v = 1ull << 40 | 3;
 
-	if (!arch_inject.cpu_lacks)
+	if (arch_host()->elf_machine != EM_X86_64)
 		skip();
 	memcpy(bytes + XCR0_OFF, &v, sizeof(v));
 	refused("thread 77 ran on a CPU with registers that this one lacks: XCR0 0x10000000000");
@@ -176,6 +176,45 @@ static void vectors(void **state)
 	refused("thread 77 has registers that this CPU lacks: processor trace, XCR0 0x10000000000");
 	v = 0;
 	memcpy(bytes + XSTATE_BV_OFF, &v, sizeof(v));
+	taken();
+}
+
+/* A length that no CPU of today has, in the one set that has it in use. */
+static void vector_lengths(void **state)
+{
+	enum { LONGEST = 256, FLAGS_OFF = 12 };
+	struct m_regset *set = NULL;
+
+	for (uint32_t i = 0; i < thread.nregsets; i++)
+		if (sets[i].note == NT_ARM_SVE)
+			set = &sets[i];
+	bytes[VL_OFF] = 0;
+	bytes[VL_OFF + 1] = LONGEST >> 8;
+	if (!set || !arch_inject.cpu_lacks ||
+	    !arch_inject.cpu_lacks(&(struct arch_set){NT_ARM_SVE, 576, bytes}, &(bool){false},
+				   (char[192]){0}, 192))
+		skip();
+	refused("thread 77 ran on a CPU with registers that this one lacks: SVE vectors of 2048 "
+		"bits, in place of which it has ");
+	assert_non_null(strstr(err.hint, "--cpu-cap ^fpu"));
+	bytes[FLAGS_OFF] = 1;
+	opts.cpu_unchecked = RESTORE_CPU_FPU;
+	refused("thread 77 has registers that this CPU lacks: SVE vectors of 2048 bits");
+}
+
+static void tags_of_memory(void **state)
+{
+	struct m_vma v = {.start = 0x10000, .end = 0x12000, .flags = M_VMF_TAGS};
+
+	proc.mm.nvmas = 1;
+	proc.mm.vmas = &v;
+	opts.cpu_unchecked = RESTORE_CPU_INS | RESTORE_CPU_FPU;
+	if (arch_host_tags())
+		taken();
+	else
+		refused("pid 77 (p) has memory with tags at 0x10000, which this CPU or its kernel "
+			"does not have: MTE");
+	v.flags = 0;
 	taken();
 }
 
@@ -284,6 +323,8 @@ int main(void)
 		cmocka_unit_test_setup(vectors, fresh),
 		cmocka_unit_test_setup(hostile_bytes, fresh),
 		cmocka_unit_test_setup(shadow_stacks, fresh),
+		cmocka_unit_test_setup(vector_lengths, fresh),
+		cmocka_unit_test_setup(tags_of_memory, fresh),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

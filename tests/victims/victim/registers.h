@@ -21,6 +21,10 @@ extern volatile uint64_t *_Atomic spinning[MAX_THREADS];
  */
 void *cpu_regs_thread(void *arg);
 
+/* regs_aarch64_tags.c */
+void mte_setup(void);
+void mte_check(void);
+
 /* What this CPU alone has; ends with an empty one. */
 extern const struct scenario cpu_scenarios[];
 

@@ -136,6 +136,7 @@ static void tagged_check(void)
 const struct scenario cpu_scenarios[] = {
 	{"pac", "pointer authentication with one key switched off", pac_setup, pac_check},
 	{"tagged", "system calls take addresses with tags", tagged_setup, tagged_check},
+	{"mte", "memory with tags, of a process, a thread and a child", mte_setup, mte_check},
 	SHADOW_SCENARIO,
 	{},
 };
