@@ -39,7 +39,8 @@ struct core {
 	struct seg *segs;
 	struct core_file out;
 	struct core_seq seq;
-	uint8_t *copy; /* COPY_LEN */
+	uint64_t tags_off; /* of the first of them in the core */
+	uint8_t *copy;	   /* COPY_LEN */
 };
 
 static int add_seg(struct core *c, const struct m_vma *v, uint64_t addr, uint64_t end, bool filled)
@@ -334,14 +335,77 @@ static void put_xnum(struct core_seq *s, uint64_t nphdrs)
 	core_put_zeros(s, 8 + 8);
 }
 
+/* --- tags of memory ------------------------------------------------------------------------- */
+
+static bool has_tags(const struct core *c, const struct m_vma *v)
+{
+	return c->arch->tags && v->flags & M_VMF_TAGS;
+}
+
+static uint64_t tags_len(const struct m_vma *v)
+{
+	return (v->end - v->start) / M_TAGS_BYTE;
+}
+
+static uint64_t count_tags(const struct core *c)
+{
+	const struct m_mm *mm = procmem_mm(c->pm);
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < mm->nvmas; i++)
+		n += has_tags(c, &mm->vmas[i]);
+	return n;
+}
+
+/* As the kernel's cores have them: a segment for each mapping, behind those of memory. */
+static void put_tags(struct core *c, uint64_t *off)
+{
+	const struct m_mm *mm = procmem_mm(c->pm);
+
+	c->tags_off = *off;
+	for (uint32_t i = 0; i < mm->nvmas; i++) {
+		const struct m_vma *v = &mm->vmas[i];
+
+		if (!has_tags(c, v))
+			continue;
+		put_phdr(&c->seq, c->arch->tags->core_segment, 0, *off, v->start, tags_len(v),
+			 v->end - v->start, 0);
+		*off += tags_len(v);
+	}
+}
+
+static int write_tags(struct core *c, struct err *err)
+{
+	const struct m_mm *mm = procmem_mm(c->pm);
+	uint64_t off = c->tags_off;
+	uint32_t run = 0;
+
+	for (uint32_t i = 0; i < mm->nvmas; i++) {
+		const struct m_vma *v = &mm->vmas[i];
+
+		if (!has_tags(c, v))
+			continue;
+		for (; run < mm->ntags && mm->tags[run].start < v->end; run++) {
+			const struct m_tags *t = &mm->tags[run];
+			ssize_t n = io_pwrite(c->out.fd, t->data, t->len / M_TAGS_BYTE,
+					      off + (t->start - v->start) / M_TAGS_BYTE);
+
+			if (n < 0)
+				return err_set(err, (int)-n, "write %s", c->out.path);
+		}
+		off += tags_len(v);
+	}
+	return 0;
+}
+
 /*
- * ELF header │ program headers │ [section header] │ notes │ pad │ memory
+ * ELF header │ program headers │ [section header] │ notes │ pad │ memory │ tags
  *
  * The notes are written first, to learn their length; then the headers; then the memory.
  */
 static int write_headers(struct core *c, struct err *err)
 {
-	uint64_t page = c->m->page_size, nphdrs = c->nsegs + 1;
+	uint64_t page = c->m->page_size, nphdrs = c->nsegs + 1 + count_tags(c);
 	uint64_t shoff = sizeof(Elf64_Ehdr) + nphdrs * sizeof(Elf64_Phdr);
 	uint64_t notes, notes_end, off;
 	bool xnum = nphdrs >= PN_XNUM, big = c->arch->elf_data == ELFDATA2MSB;
@@ -369,6 +433,7 @@ static int write_headers(struct core *c, struct err *err)
 			 g->len, page);
 		off += g->filled ? g->len : 0;
 	}
+	put_tags(c, &off);
 	if (xnum)
 		put_xnum(s, nphdrs);
 	ret = core_end(s);
@@ -392,6 +457,8 @@ static int write_core(struct core *c, const char *path, struct err *err)
 	for (size_t i = 0; !ret && i < c->nsegs; i++)
 		if (c->segs[i].filled)
 			ret = write_seg(c, &c->segs[i], err);
+	if (!ret)
+		ret = write_tags(c, err);
 	return ret ? ret : core_file_commit(&c->out, err);
 }
 

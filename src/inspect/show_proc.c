@@ -46,7 +46,19 @@ static const char *kind_name(enum m_vma_kind kind)
 	return (unsigned)kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "unknown";
 }
 
-static void show_vma(struct doc *d, const struct model *m, const struct m_vma *v)
+/* Of pages that have tags of their own. */
+static uint64_t tagged_bytes(const struct m_mm *mm, const struct m_vma *v)
+{
+	uint64_t len = 0;
+
+	for (uint32_t i = 0; v->flags & M_VMF_TAGS && i < mm->ntags; i++)
+		if (mm->tags[i].start >= v->start && mm->tags[i].start < v->end)
+			len += mm->tags[i].len;
+	return len;
+}
+
+static void show_vma(struct doc *d, const struct model *m, const struct m_mm *mm,
+		     const struct m_vma *v)
 {
 	char perm[5] = {v->prot & PROT_READ ? 'r' : '-', v->prot & PROT_WRITE ? 'w' : '-',
 			v->prot & PROT_EXEC ? 'x' : '-', v->shared ? 's' : 'p'};
@@ -65,6 +77,8 @@ static void show_vma(struct doc *d, const struct model *m, const struct m_vma *v
 		doc_u64(d, "file", v->file_id);
 	if (v->shm_id)
 		doc_u64(d, "segment", v->shm_id);
+	if (tagged_bytes(mm, v))
+		doc_u64(d, "tagged_bytes", tagged_bytes(mm, v));
 	if (v->vmflags[0])
 		doc_strn(d, "vmflags", v->vmflags, strnlen(v->vmflags, sizeof(v->vmflags)));
 	doc_end(d);
@@ -99,7 +113,7 @@ static void show_mm(struct doc *d, const struct model *m, const struct m_mm *mm,
 	doc_end(d);
 	doc_array(d, "mappings");
 	for (uint32_t i = 0; i < mm->nvmas; i++)
-		show_vma(d, m, &mm->vmas[i]);
+		show_vma(d, m, mm, &mm->vmas[i]);
 	doc_end(d);
 	doc_array(d, "guards");
 	for (uint32_t i = 0; i < mm->nguards; i++) {

@@ -82,6 +82,47 @@ static int byte_at(uint64_t addr)
 	return c;
 }
 
+/* As the kernel has them: a segment for each mapping with tags, two tags a byte. */
+static void tags_of_memory(void **state)
+{
+	enum { START = 0x10000, LEN = 0x8000, OTHER = 0x30000, TYPE = 0x70000002 };
+	const Elf64_Phdr *p[2] = {NULL};
+	struct m_tags *t;
+	struct m_mm *mm;
+	uint8_t has[LEN / 32], want[LEN / 32] = {0};
+	unsigned n = 0;
+
+	made_begin();
+	made.m->elf_machine = EM_AARCH64;
+	mm = &made.m->procs[0].mm;
+	made_vma(START, LEN, M_VMA_ANON)->flags = M_VMF_TAGS;
+	made_vma(OTHER, LEN, M_VMA_ANON)->flags = M_VMF_TAGS;
+	made_vma(2 * OTHER, LEN, M_VMA_ANON);
+	for (unsigned i = 0; i < 2; i++) {
+		t = made_push(&mm->tags, &mm->ntags, sizeof(*t));
+		*t = (struct m_tags){i ? OTHER : START + 0x2000, 0x1000, NULL};
+		t->data = model_alloc(made.m, 128);
+		memset(t->data, i ? 0x21 : 0x43, 128);
+	}
+	core_of_made();
+	for (size_t i = 1; i < core.n; i++)
+		if (core.ph[i].p_type == TYPE && n++ < 2)
+			p[n - 1] = &core.ph[i];
+	assert_int_equal(n, 2);
+	assert_int_equal(p[0]->p_vaddr, START);
+	assert_int_equal(p[1]->p_vaddr, OTHER);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(p[i]->p_memsz, LEN);
+		assert_int_equal(p[i]->p_filesz, LEN / 32);
+		memset(want, 0, sizeof(want));
+		memset(want + (i ? 0 : 0x2000 / 32), i ? 0x21 : 0x43, 128);
+		assert_int_equal(io_pread(core.fd, has, sizeof(has), p[i]->p_offset), sizeof(has));
+		assert_memory_equal(has, want, sizeof(has));
+	}
+	core_close();
+	made_end();
+}
+
 /* A heap of 4 GiB with three stored pages: all of it is readable, hardly any of it takes space. */
 static void sparse_heap(void **state)
 {
@@ -362,7 +403,7 @@ int main(void)
 		cmocka_unit_test(file_mapping),	  cmocka_unit_test(changed_file_mapping),
 		cmocka_unit_test(shared_memory),  cmocka_unit_test(many_segments),
 		cmocka_unit_test(notes_in_order), cmocka_unit_test(restart_undone),
-		cmocka_unit_test(replaced_whole),
+		cmocka_unit_test(replaced_whole), cmocka_unit_test(tags_of_memory),
 	};
 
 	/* e2e/byte_order looks at a core file of a big-endian machine. */
