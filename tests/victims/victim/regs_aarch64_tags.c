@@ -58,7 +58,7 @@ static uint8_t chance[CHANCE * PAGE / GRANULE];
 static bool in_child;
 /*
  * QEMU 7.2 has one byte for the tags of a whole page, so all even granules have the same one, and
- * all odd ones (allocation_tag_mem() leaves out the offset in the page; not 8.0). Then so has this.
+ * all odd ones; 11.1 has them all. Then so has this.
  */
 static bool coarse;
 static _Atomic uint64_t *rounds; /* of the thread, of the child: shared memory */
