@@ -82,17 +82,17 @@ sys.exit(not (r["processes"] == 2 and p["late"] and p["processes"] == 2 and p["f
 PY
 read -r child </proc/$VPID/task/$VPID/children
 nobody_traces $VPID "the dump"
-grep -q '^VmFlags:.* uw' /proc/$VPID/smaps /proc/$child/smaps && bad "memory is still tracked"
-kill -KILL $VPID $child
+grep -q '^VmFlags:.* uw' /proc/$VPID/smaps /proc/"$child"/smaps && bad "memory is still tracked"
+kill -KILL $VPID "$child"
 wait $VPID 2>/dev/null
-while kill -0 $VPID 2>/dev/null || kill -0 $child 2>/dev/null; do sleep 0.02; done
+while kill -0 $VPID 2>/dev/null || kill -0 "$child" 2>/dev/null; do sleep 0.02; done
 gone late
 stasis verify "$TMPDIR/image" || bad "verify: $ERR"
 stasis restore -D "$TMPDIR/image" -d --pidfile "$TMPDIR/pid" -j || die "restore: $ERR"
 touch "$dir/ask"
 wait_for "$dir/parent.ok"
 wait_for "$dir/child.ok"
-kill -KILL $VPID $child
+kill -KILL $VPID "$child"
 rm -rf "$TMPDIR/image"
 
 # 160 MiB that no round copies: that takes longer than 20 ms, which is seen before they are copied.
