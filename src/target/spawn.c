@@ -522,6 +522,13 @@ int spawn_go(struct spawn *s, struct err *err)
 
 	if (ret < 0)
 		return ret;
+	/*
+	 * Ahead of what stops them: a thread that goes to its call is the first to meet that signal,
+	 * and those that have been let go would run until it is through with it.
+	 */
+	for (uint32_t i = 0; i < t->ntasks; i++)
+		if (t->tasks[i].state == TASK_STOPPED)
+			recall_again(t, &t->tasks[i]);
 	for (uint32_t i = 0; i < t->nprocs; i++) {
 		int signo = stop_signal(s, t->procs[i].pid);
 
@@ -540,7 +547,6 @@ int spawn_go(struct spawn *s, struct err *err)
 	for (uint32_t i = 0; i < t->ntasks; i++) {
 		if (t->tasks[i].state != TASK_STOPPED)
 			continue;
-		recall_again(t, &t->tasks[i]);
 		ptrace(PTRACE_DETACH, t->tasks[i].tid, 0, 0);
 		t->tasks[i].state = TASK_GONE;
 	}

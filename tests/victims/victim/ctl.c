@@ -173,6 +173,8 @@ static void open_facts(const char *dir)
 
 void v_serve(const struct scenario *s)
 {
+	/* --rest 0: runs all the time, so that it shows when it has run. */
+	const unsigned rest_ms = (unsigned)opt_u64("rest", 10);
 	unsigned rounds = 0;
 
 	while (!atomic_load(&ctl->quit)) {
@@ -188,7 +190,8 @@ void v_serve(const struct scenario *s)
 			}
 			set_and_wake(&ctl->reply_seq, seq);
 		}
-		futex(&ctl->request_seq, FUTEX_WAIT, seq, 10);
+		if (rest_ms)
+			futex(&ctl->request_seq, FUTEX_WAIT, seq, rest_ms);
 		if (++rounds % 64 == 0 && v_quitting())
 			break;
 	}

@@ -6,8 +6,8 @@
 need_root
 with_reaper "$@"
 # Blocked for so long that no call is over when the tree is restored, however slow the machine: its thread would
-# have to run on.
-for s in "regs --n 4" "threads --n 50" "blocked --ms 1000000"; do
+# have to run on. The main thread of these waits for nothing at all: should it run before the second dump, it shows.
+for s in "regs --n 4" "threads --n 50" "blocked --ms 1000000 --rest 0"; do
 	dir=$TMPDIR/${s%% *}
 	# shellcheck disable=SC2086 # options are words
 	victim_start "$dir" $s || die "$s: $WHY"
