@@ -17,7 +17,10 @@
 #include "arch/arch.h"
 #include "src/image/image.h"
 
-enum { MADE_PID = 77, MADE_PAGE = 4096, MADE_PRSTATUS = 27 * 8 };
+enum { MADE_PID = 77, MADE_PAGE = 4096 };
+
+/* General registers of the CPU that this is built for. */
+#define MADE_PRSTATUS arch_host()->regsets[0].size
 
 static struct {
 	char dir[64];
