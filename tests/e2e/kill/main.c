@@ -4,10 +4,11 @@
  *
  *	kill [KILLS [SEED]]
  *
- * Two ways to choose the instant: at random, and one system call of the guardian after another (it
- * is traced itself, and killed at the n-th stop); fewer than 40 kills are all at random. The
- * victim's threads check themselves; afterwards all of them must run, be traced by nobody, and make
- * progress without a mistake.
+ * Three ways to choose the instant: at random, one system call of the guardian after another (it is
+ * traced itself, and killed at the n-th stop), and aimed: one request after another by which it
+ * changes a thread or lets it run (see aim()). Fewer than 40 kills are four at random, the rest
+ * aimed. The victim's threads check themselves; afterwards all of them must run, be traced by
+ * nobody, and make progress without a mistake.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -25,6 +26,7 @@
 #include <unistd.h>
 
 #include "src/target/target.h"
+#include "tests/e2e/kill/aim.h"
 #include "tests/e2e/kill/kill.h"
 
 enum victim_kind { KILL_TOOL, KILL_GUARDIAN, KILL_BOTH, KILL_NOBODY };
@@ -43,6 +45,7 @@ static struct kill_shared *shared;
 static struct control *control;
 static pid_t victim;
 static unsigned failures;
+static bool aimed; /* the tool's requests of ptrace() are to be seen */
 
 static void fail(const char *what, const char *name, const char *text)
 {
@@ -84,6 +87,8 @@ static pid_t own_child(void)
 static _Noreturn void tool(bool wait, int rounds)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (aimed)
+		aim_show();
 	for (int i = 0; i < rounds; i++) {
 		struct err err = {0};
 		struct model *m = model_new(MODEL_SHARED);
@@ -359,10 +364,67 @@ static long walk(enum victim_kind kind, long n)
 	return stops;
 }
 
+/* --- aimed ------------------------------------------------------------------------------------ */
+
+/*
+ * One round under a tracer that sees the requests of the guardian. At the @n-th for thread @tid,
+ * when it has been done, it is killed. Returns how many of that thread's there were.
+ */
+static int aim(enum victim_kind kind, pid_t tid, int n)
+{
+	unsigned long eintr = eintr_sum();
+	int mappings = scratch_mappings(), seen = 0, status;
+	pid_t tool_pid, guardian;
+	char what[96], request[24] = "none";
+
+	aimed = true;
+	tool_pid = start_tool(true, 1);
+	aimed = false;
+	guardian = await_guardian();
+	if (ptrace(PTRACE_SEIZE, guardian, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACESECCOMP) < 0)
+		fail("aim", "ptrace", strerror(errno));
+	atomic_store(&control->go, 1);
+	while (waitpid(guardian, &status, __WALL) == guardian && WIFSTOPPED(status)) {
+		bool hit = aim_request(guardian, status, tid, request) && seen++ == n;
+		int signo = WSTOPSIG(status);
+
+		if (signo == (SIGTRAP | 0x80))
+			kill_them(kind, tool_pid, guardian);
+		signo = status >> 16 || signo == (SIGTRAP | 0x80) ? 0 : signo;
+		/* On to the end of the one that it is. */
+		ptrace(hit ? PTRACE_SYSCALL : PTRACE_CONT, guardian, 0, signo);
+	}
+	snprintf(what, sizeof(what), "%s killed after request %d for thread %d (%s)", kinds[kind],
+		 n, tid, request);
+	after(what, kind, tool_pid, guardian, mappings, eintr);
+	return seen;
+}
+
+/* Kills at @n of a thread's requests, all over them: the code is left to itself by most. */
+static void aim_all(const char *name, int n)
+{
+	static const enum victim_kind turns[] = {KILL_GUARDIAN, KILL_GUARDIAN, KILL_BOTH,
+						 KILL_TOOL};
+	pid_t tid = 0;
+	int requests;
+
+	for (int i = 0; i < atomic_load(&shared->nslots); i++)
+		if (!strcmp(shared->slots[i].name, name))
+			tid = shared->slots[i].tid;
+	requests = aim(KILL_NOBODY, tid, -1);
+	if (!requests)
+		fail("aimed", name, "has no request of ptrace()");
+	for (int i = 0; i < n; i++)
+		aim(turns[i % 4], tid, i * requests / n);
+	printf("%d kills aimed at %s, which has %d requests\n", n, name, requests);
+	fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
 	int kills = argc > 1 ? atoi(argv[1]) : 300, rounds = kills < 40 ? 4 : 40,
-	    walks = kills < 40 ? 0 : kills / 2;
+	    walks = kills < 40 ? 0 : kills / 2 - kills / 8,
+	    aims = kills < 40 ? kills - 4 : kills / 8;
 	unsigned seed = argc > 2 ? (unsigned)atoi(argv[2]) : (unsigned)time(NULL);
 	unsigned long eintr;
 	long stops = 0, began, round_us;
@@ -391,12 +453,14 @@ int main(int argc, char **argv)
 	if (eintr_sum() != eintr || scratch_mappings())
 		fail("nobody killed", "the victim", "has seen EINTR or kept a mapping");
 
-	for (int i = 0; i < kills - walks; i++)
+	for (int i = 0; i < kills - walks - aims; i++)
 		kill_at_random((enum victim_kind)(i % 3), round_us);
 	if (walks)
 		stops = walk(KILL_NOBODY, -1);
-	printf("%d kills at random; the guardian makes %ld stops\n", kills - walks, stops);
+	printf("%d kills at random; the guardian makes %ld stops\n", kills - walks - aims, stops);
 	fflush(stdout);
+	aim_all("registers0", aims - aims / 2);
+	aim_all("main", aims / 2);
 	for (int i = 0; i < walks; i++)
 		walk((enum victim_kind)(i % 3), (stops * i + random() % stops) / walks);
 	kill(victim, SIGKILL);
