@@ -157,9 +157,10 @@ void remote_undo(struct task *task)
 	task_set_mask(task->tid, task->sigmask);
 	if (FAULT("target.undo"))
 		return;
+	/* Before the registers: so long the way out of the code has these, too. */
+	put_lost(task);
 	if (task_set_regs(task->tid, task->prstatus) == 0)
 		task->altered = false;
-	put_lost(task);
 	shadow_leave(task);
 	/* Where the kernel steps back, it has forgotten by now. */
 	task->recall = true;

@@ -523,8 +523,8 @@ int spawn_go(struct spawn *s, struct err *err)
 	if (ret < 0)
 		return ret;
 	/*
-	 * Ahead of what stops them: a thread that goes to its call is the first to meet that signal,
-	 * and those that have been let go would run until it is through with it.
+	 * Ahead of what stops them: a thread that goes to its call is the first to meet that
+	 * signal, and those that have been let go would run until it is through with it.
 	 */
 	for (uint32_t i = 0; i < t->ntasks; i++)
 		if (t->tasks[i].state == TASK_STOPPED)
