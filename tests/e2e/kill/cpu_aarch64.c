@@ -10,24 +10,24 @@
 #include "tests/victims/victim/regs_aarch64.h"
 
 /* The ticker ends a round, so that the CPU is there for others, too. */
-static struct victim_regs *_Atomic spinning[2];
+static struct victim_regs *_Atomic spinning[3];
 
 void kill_end_rounds(void)
 {
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 		if (spinning[i])
 			*(volatile uint32_t *)&spinning[i]->stop = 1;
 }
 
-/* One thread has the most that the CPU has, streaming mode and its matrix say, the other SVE. */
+/* One thread has the most that the CPU has, streaming mode and its matrix say, the others SVE. */
 void *kill_registers(void *arg)
 {
 	struct kill_slot *s = arg;
-	unsigned n = s->name[strlen(s->name) - 1] & 1;
+	unsigned n = (unsigned)(s->name[strlen(s->name) - 1] - '0');
 	struct victim_regs r;
 
 	memset(&r, 0, sizeof(r));
-	r.mode = victim_regs_mode(n);
+	r.mode = victim_regs_mode(n & 1);
 	r.vl = (uint64_t)victim_regs_vl(r.mode);
 	kill_fill(r.gpr, sizeof(r.gpr), (uint64_t)s->tid);
 	kill_fill(r.z, sizeof(r.z), (uint64_t)s->tid + 1);

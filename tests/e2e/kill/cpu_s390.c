@@ -10,11 +10,11 @@
 #include "tests/victims/victim/regs_s390.h"
 
 /* The ticker ends a round, so that the CPU is there for others, too. */
-static struct victim_regs *_Atomic spinning[2];
+static struct victim_regs *_Atomic spinning[3];
 
 void kill_end_rounds(void)
 {
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 		if (spinning[i])
 			*(volatile uint32_t *)&spinning[i]->stop = 1;
 }
@@ -30,7 +30,7 @@ void *kill_registers(void *arg)
 	kill_fill(r.vec, sizeof(r.vec), (uint64_t)s->tid + 2);
 	victim_regs_complete(&r, (uint32_t)s->tid);
 	s->far = &r.count;
-	spinning[s->name[strlen(s->name) - 1] & 1] = &r;
+	spinning[s->name[strlen(s->name) - 1] - '0'] = &r;
 	for (;;) {
 		uint64_t ret = victim_regs_spin(&r);
 

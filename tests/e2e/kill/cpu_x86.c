@@ -29,11 +29,11 @@ _Static_assert(offsetof(struct victim_regs, control) == 4544, "regs_x86.S");
 uint64_t victim_regs_spin(struct victim_regs *r);
 
 /* The ticker ends a round, so that the CPU is there for others, too. */
-static struct victim_regs *_Atomic spinning[2];
+static struct victim_regs *_Atomic spinning[3];
 
 void kill_end_rounds(void)
 {
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 		if (spinning[i])
 			spinning[i]->stop = 1;
 }
@@ -59,7 +59,7 @@ void *kill_registers(void *arg)
 	r.mxcsr = 0x7f80;
 	r.fpucw = 0x0f7f;
 	s->far = &r.count;
-	spinning[s->name[strlen(s->name) - 1] & 1] = &r;
+	spinning[s->name[strlen(s->name) - 1] - '0'] = &r;
 	for (;;) {
 		uint64_t ret = victim_regs_spin(&r);
 

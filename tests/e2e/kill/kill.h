@@ -32,7 +32,8 @@ void kill_bad(struct kill_slot *s, const char *fmt, ...);
 void kill_rest(void);
 void kill_fill(void *p, size_t len, uint64_t seed);
 
-/* cpu_CPU.c: a thread, of two, with known values in all registers; and the end of both's rounds. */
+/* cpu_CPU.c: a thread, of three, with known values in all registers; and the end of their rounds.
+ */
 void *kill_registers(void *slot);
 void kill_end_rounds(void);
 /* More threads; ends with an empty one. */

@@ -362,7 +362,7 @@ void kill_victim(struct kill_shared *s)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	shared = s;
-	mine = new_slot("main");
+	mine = new_slot("registers2");
 	mine->tid = getpid();
 	sigaction(SIGUSR1, &sa, NULL);
 	sigemptyset(&rt);
@@ -389,6 +389,7 @@ void kill_victim(struct kill_shared *s)
 	queued_thread = start("queue", queue_thread);
 	start("ticker", ticker);
 	atomic_store(&s->ready, 1);
-	sleeper(mine);
+	/* The thread that is asked to make the first call and the last. */
+	kill_registers(mine);
 	_exit(1);
 }
