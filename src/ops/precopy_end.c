@@ -76,6 +76,12 @@ static void soft_again(struct precopy *p, void *arg)
 	p->todo.n = p->clean.n = 0;
 }
 
+/* Whether its writes are told, still: pages that somebody else protects look clean, too. */
+static bool told(const struct precopy *p, int pid)
+{
+	return p->soft || target_tracks_pid(p->target, pid);
+}
+
 /* The ranges that page tables are asked about first, those to be read as they are behind them. */
 static int split_ranges(struct precopy *p, const struct ranges *r, size_t *ret_tracked)
 {
@@ -99,8 +105,8 @@ static int split_ranges(struct precopy *p, const struct ranges *r, size_t *ret_t
 		if (range.fd == -1 && range.pick == MD_PICK_PRESENT) {
 			if (!proc || proc->pid != (uint32_t)range.pid) {
 				proc = model_proc(p->model, (uint32_t)range.pid);
-				devices =
-					!p->res->on || !proc || written_by_devices(p->model, proc);
+				devices = !p->res->on || !proc || !told(p, range.pid) ||
+					  written_by_devices(p->model, proc);
 			}
 			range.pick = devices ? MD_PICK_PRESENT : MD_PICK_TRACKED;
 		}

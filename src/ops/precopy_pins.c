@@ -10,7 +10,8 @@
  *	running, with more time in user mode	it is
  *	anything else				not yet
  *
- * process_vm_writev() by somebody outside of the tree is not seen.
+ * Memory that is pinned for good (buffers of an io_uring, RDMA: VmPin of /proc/PID/status) may be
+ * written to at any time. process_vm_writev() by somebody outside of the tree is not seen.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -170,6 +171,27 @@ static bool is_past(const struct seen *t, bool strict)
 	return !may_write(t, text);
 }
 
+static bool has_pinned(int pid)
+{
+	char path[64], text[4096];
+	const char *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (!read_text(text, sizeof(text), path))
+		return false; /* it has ended */
+	at = strstr(text, "\nVmPin:");
+	return at && strtoull(at + 7, NULL, 10) > 0;
+}
+
+/* Pins of a child that shares its memory with its parent are the memory's. */
+static bool any_pinned(const struct threads *l)
+{
+	for (size_t k = 0; k < l->n; k++)
+		if ((!k || l->v[k].pid != l->v[k - 1].pid) && has_pinned(l->v[k].pid))
+			return true;
+	return false;
+}
+
 bool precopy_await_writers(const struct precopy *p)
 {
 	const struct timespec wait = {.tv_nsec = WAIT_US * 1000L};
@@ -190,6 +212,7 @@ bool precopy_await_writers(const struct precopy *p)
 			left += !t->past;
 		}
 	}
+	left |= any_pinned(&l);
 	free(l.v);
 	return !left && !l.short_of_memory;
 }

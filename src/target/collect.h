@@ -28,6 +28,7 @@
  * What is known of the open and mapped files, the shared segments and the shared tables of a whole
  * tree: makes one m_file, m_shm or id of what several processes share.
  */
+struct dirty;
 struct files;
 
 /* @m outlives it and gets its tool_ns; the processes collected with it are elements of m->procs. */
@@ -41,8 +42,8 @@ void files_options(struct files *f, const struct target_opts *opts);
  * list of findings while they run.
  */
 void files_hands_off(struct files *f);
-/* From now on memory that is registered for write protection is so by us, and it is not told. */
-void files_tracked(struct files *f);
+/* From now on memory of these that is registered for write protection is so by us: not told. */
+void files_tracked(struct files *f, const struct dirty *d);
 /* From now on maps_collect() leaves out guard regions. */
 void files_leave_guards(struct files *f);
 /* Takes over the checksums that another one, of a survey, has: files that do not change keep them.

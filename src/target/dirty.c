@@ -192,7 +192,7 @@ static bool register_one(const struct armed *a, uint64_t start, uint64_t end, bo
 static void register_in(struct dirty *d, struct armed *a)
 {
 	const struct smaps *s = &d->smaps;
-	bool done = false, busy = false;
+	bool busy = false;
 	uint32_t next;
 
 	if (smaps_read(&d->smaps, a->pid, "maps") < 0)
@@ -205,15 +205,17 @@ static void register_in(struct dirty *d, struct armed *a)
 			continue;
 		for (; next < s->n && s->v[next].start == end && trackable(s, &s->v[next]); next++)
 			end = s->v[next].end;
-		if (register_one(a, s->v[i].start, end, &busy)) {
-			done = true;
+		if (register_one(a, s->v[i].start, end, &busy))
 			continue;
-		}
 		for (uint32_t k = i; next > i + 1 && k < next; k++)
-			done |= register_one(a, s->v[k].start, s->v[k].end, &busy);
+			register_one(a, s->v[k].start, s->v[k].end, &busy);
 	}
-	if (!done && busy) {
-		why_not(a->report, "another userfaultfd has its memory");
+	/*
+	 * Who else protects pages of this process would be told nothing of writes that we are told
+	 * of, nor we of those that he is.
+	 */
+	if (busy) {
+		why_not(a->report, "another userfaultfd has memory of it");
 		drop(a);
 	}
 }

@@ -89,9 +89,9 @@ void files_hands_off(struct files *f)
 	f->hands_off = true;
 }
 
-void files_tracked(struct files *f)
+void files_tracked(struct files *f, const struct dirty *d)
 {
-	f->tracked = true;
+	f->dirty = d;
 }
 
 void files_leave_guards(struct files *f)

@@ -137,8 +137,8 @@ struct files {
 	bool distrust;		  /* nor are others, of the process that is looked at */
 	/* used again for every process */
 	struct smaps smaps;
-	bool tracked;	   /* VmFlags "uw" is our doing */
-	bool leave_guards; /* somebody else looks for guard regions */
+	const struct dirty *dirty; /* of whom VmFlags "uw" is our doing; NULL: of nobody */
+	bool leave_guards;	   /* somebody else looks for guard regions */
 	struct proctext link, text, segment_link;
 	struct m_fd *fds;
 	uint32_t nfds, fds_room;

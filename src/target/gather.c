@@ -284,9 +284,9 @@ int gather_survey(struct gather *g, struct err *err)
 	return ret;
 }
 
-void gather_tracked(struct gather *g)
+void gather_tracked(struct gather *g, const struct dirty *d)
 {
-	files_tracked(g->files);
+	files_tracked(g->files, d);
 }
 
 int gather_survey_again(struct gather *g, pid_t pid, struct err *err)

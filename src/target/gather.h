@@ -8,6 +8,7 @@
 #include "src/target/target.h"
 #include "src/target/tree.h"
 
+struct dirty;
 struct gather;
 struct remote;
 
@@ -15,8 +16,11 @@ struct gather *gather_new(struct tree *t, struct model *m, const struct target_o
 			  struct err *err);
 /* What is slow and may be read while the target runs. */
 int gather_survey(struct gather *g, struct err *err);
-/* Writes are tracked by the guardian: that is no property of a mapping. */
-void gather_tracked(struct gather *g);
+/*
+ * Writes to the memory of these processes are tracked by the guardian: that is no property of a
+ * mapping. NULL: of none any more.
+ */
+void gather_tracked(struct gather *g, const struct dirty *d);
 /* Once more, of one process. */
 int gather_survey_again(struct gather *g, pid_t pid, struct err *err);
 /* What opts->maps_later left out: flags of mappings, of all processes. */

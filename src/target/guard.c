@@ -186,10 +186,7 @@ static int guard_resume(struct guard *g, struct err *err)
 /* While the tree runs: once more what is slow, or for the first time. */
 static int survey_again(struct guard *g, struct err *err)
 {
-	/* Soft-dirty marks are no property of a mapping. */
-	for (uint32_t i = 0; i < g->tracks->n; i++)
-		if (g->tracks->v[i].on && dirty_tracks(g->dirty, (pid_t)g->tracks->v[i].pid))
-			gather_tracked(g->gather);
+	gather_tracked(g->gather, g->dirty);
 	if (g->opts->maps_later)
 		return gather_survey_maps(g->gather, err);
 	for (uint32_t i = 0; i < g->tracks->n; i++) {
@@ -220,6 +217,7 @@ static void guard_untrack(struct guard *g)
 
 	if (!g->dirty)
 		return;
+	gather_tracked(g->gather, NULL);
 	spare_go(&away, g->tracks);
 	dirty_close(g->dirty);
 	g->dirty = NULL;

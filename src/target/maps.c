@@ -10,6 +10,7 @@
 
 #include "src/target/files.h"
 #include "base/clock.h"
+#include "src/target/dirty.h"
 #include "src/target/procfs.h"
 
 static bool starts(const char *s, const char *with)
@@ -184,7 +185,7 @@ static int list_read(struct files *f, const struct proc_at *at, struct err *err)
 		if (ret == 0 && !smaps_inherit(&f->smaps, &old->smaps))
 			ret = -EAGAIN;
 	}
-	f->smaps.drop_uw = f->tracked;
+	f->smaps.drop_uw = f->dirty && dirty_tracks(f->dirty, (pid_t)at->pid);
 	if (ret == -EAGAIN)
 		ret = smaps_read(&f->smaps, at->tid, "smaps");
 	return ret < 0 ? files_fail(err, ret, at, "mappings") : 0;
@@ -322,7 +323,7 @@ int maps_survey(struct files *f, pid_t pid, struct err *err)
 	}
 	began_ns = clock_ns(CLOCK_MONOTONIC);
 	/* A text torn by a running target, or none: the freeze reads all again. */
-	s->smaps.drop_uw = f->tracked;
+	s->smaps.drop_uw = f->dirty && dirty_tracks(f->dirty, pid);
 	if (smaps_read(&s->smaps, at.tid, "smaps") < 0)
 		s->smaps.n = 0;
 	s->cost_ns = clock_ns(CLOCK_MONOTONIC) - began_ns;

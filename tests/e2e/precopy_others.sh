@@ -1,0 +1,90 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Who else is told of writes to a process's memory, or writes to it past its page tables, while it is copied: the keeper
+# of another dump, a ring with buffers that are pinned. Nothing stale gets into an image.
+. "$(dirname "$0")/../lib/e2e.sh"
+need_program python3
+need_root
+
+cat >"$TMPDIR/program.py" <<'PY'
+import ctypes, mmap, os, sys, time
+where, kind = sys.argv[1:]
+SIZE = 24 << 20
+def wait(name):
+    while not os.path.exists(where + "/" + name):
+        time.sleep(0.01)
+def touch(name):
+    open(where + "/" + name, "w")
+if kind == "nested" and os.fork():
+    time.sleep(1000)
+if kind == "nested":
+    os.setsid()
+with open(where + "/pid", "w") as f:
+    f.write(str(os.getpid()))
+m = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+m[:] = b"1" * SIZE
+if kind == "pinned":
+    libc = ctypes.CDLL(None, use_errno=True)
+    params = (ctypes.c_char * 120)()
+    ring = libc.syscall(425, 4, params)  # io_uring_setup
+    at = ctypes.addressof(ctypes.c_char.from_buffer(m))
+    iov = (ctypes.c_ulong * 2)(at, 1 << 20)
+    if ring < 0 or libc.syscall(427, ring, 0, iov, 1) < 0:  # IORING_REGISTER_BUFFERS
+        touch("nothing")
+touch("ready")
+wait("go")
+m[:] = b"2" * SIZE
+touch("written")
+wait("ask")
+assert m[:] == b"2" * SIZE
+touch("right")
+time.sleep(1000)
+PY
+
+wait_for() {
+	for _ in {1..1200}; do
+		[ -e "$dir/$1" ] && return
+		sleep 0.025
+	done
+	die "$1 does not come: $(cat "$dir/out")"
+}
+
+# program KIND: sets VPID, pid and dir.
+program() {
+	dir=$TMPDIR/$1
+	mkdir "$dir"
+	setsid python3 "$TMPDIR/program.py" "$dir" "$1" </dev/null >"$dir/out" 2>&1 &
+	VPID=$!
+	living "$1" $VPID
+	wait_for ready
+	read -r pid <"$dir/pid" || true
+}
+
+program nested
+stasis dump -t "$pid" -D "$TMPDIR/one" -R --track-mem || die "dump: $ERR"
+touch "$dir/go"
+wait_for written
+# The tree that it is of, by somebody who knows nothing of that keeper.
+stasis dump -t $VPID -D "$TMPDIR/other" -R && bad "memory that somebody else protects is dumped"
+stasis dump -t "$pid" -D "$TMPDIR/two" --prev-images-dir ../one || die "the second dump: $ERR"
+while kill -0 "$pid" 2>/dev/null && [ "$(ps -o stat= -p "$pid" | cut -c1)" != Z ]; do sleep 0.02; done
+kill -KILL $VPID
+wait $VPID 2>/dev/null
+while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+gone nested
+stasis restore -D "$TMPDIR/two" -d || die "restore: $ERR"
+touch "$dir/ask"
+wait_for right
+kill -KILL "$pid"
+
+program pinned
+if [ -e "$dir/nothing" ]; then
+	echo "pinned: no io_uring with buffers here"
+else
+	stasis dump -t "$pid" -D "$TMPDIR/pinned.image" -R --allow-findings --json || die "dump: $ERR"
+	python3 -c 'import json, sys; sys.exit(json.loads(sys.argv[1])["precopy"]["frozen_bytes"] < 24 << 20)' "$OUT" ||
+		bad "memory that a ring may write to counts as stored: $OUT"
+fi
+kill -KILL "$pid"
+gone pinned
+finish
