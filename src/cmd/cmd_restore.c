@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -15,6 +16,7 @@
 #include "src/cmd/job.h"
 #include "src/cmd/log.h"
 #include "src/cmd/progress.h"
+#include "src/image/store.h"
 #include "src/ops/ops.h"
 
 enum {
@@ -148,6 +150,11 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_QUIET:
 		c->quiet = true;
 		return 0;
+	case ARGP_KEY_ARG:
+		if (o->dir)
+			return cmd_unknown(state, key, arg);
+		argp_error(state, "what is '%s'? An image is named by -D: -D %s", arg, arg);
+		return 0;
 	case ARGP_KEY_END:
 		check_opts(state, c);
 		return 0;
@@ -272,16 +279,46 @@ static void print_result(const struct restore_cmd *c, const struct restore_resul
 		c->opts.dir, cmd_time(total, sizeof(total), r->total_ns), rate);
 }
 
-/* The tree runs by then: a file that cannot be written is said, and nothing else. */
-static void write_pidfile(const char *path, pid_t pid)
+/* Before anything of the tree is made. What is in a file of before stays until the tree runs. */
+static int open_pidfile(const char *path, int *ret_fd, bool *ret_made, struct err *err)
 {
-	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	bool made = fd >= 0;
+
+	if (fd < 0 && errno == EEXIST)
+		fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	if (fd < 0) {
+		int ret = err_set(err, errno, "create pidfile %s", path);
+
+		err_hint(err,
+			 "nothing was restored: name a file in a directory that exists and may be "
+			 "written to");
+		return ret;
+	}
+	*ret_fd = fd;
+	*ret_made = made;
+	return 0;
+}
+
+/* The tree runs by then: a file that cannot be written is said, and nothing else. */
+static void write_pidfile(int fd, const char *path, pid_t pid)
+{
 	char text[16];
 	int len = snprintf(text, sizeof(text), "%d", pid);
+	struct stat st;
 
-	if (fd < 0 || io_write(fd, text, (size_t)len) < 0)
+	if ((fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(fd, 0) < 0) ||
+	    io_write(fd, text, (size_t)len) < 0)
 		fprintf(stderr, "stasis restore: write %s: %s: pid %d runs all the same\n", path,
 			strerror(errno), pid);
+}
+
+/* Beside what is no image, a mistyped name say, a log would only be in the way. */
+static bool is_image(const char *dir)
+{
+	cleanup_free char *path = NULL;
+
+	return asprintf(&path, "%s/" INVENTORY_FILE, dir) < 0 || access(path, F_OK) == 0;
 }
 
 /* In the worker; what is awaited may take seconds. */
@@ -300,7 +337,9 @@ int cmd_restore(int argc, char **argv)
 {
 	struct restore_cmd c = {.log = LOG_OPTS_DEFAULT};
 	struct sigaction sa = {.sa_handler = on_signal};
-	struct restore_result res;
+	struct restore_result res = {0};
+	cleanup_fd int pidfile = -1;
+	bool made = false;
 	struct err err = {0};
 	int ret = cmd_parse(&argp, argc, argv, &c);
 
@@ -310,6 +349,7 @@ int cmd_restore(int argc, char **argv)
 		sigaction(signals[i], &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	/* Not over the log of the dump. */
+	c.log.off |= !c.log.path && !c.log.to_stderr && !is_image(c.opts.dir);
 	log_start(&c.log, c.opts.dir, ".restore");
 	c.progress = progress_new(c.quiet);
 	c.opts.arg = &c;
@@ -317,7 +357,12 @@ int cmd_restore(int argc, char **argv)
 	c.opts.stop = on_stop;
 	c.opts.waits = on_wait;
 	c.opts.progress = progress_counters(c.progress);
-	ret = restore_run(&c.opts, &res, &err);
+	if (c.pidfile)
+		ret = open_pidfile(c.pidfile, &pidfile, &made, &err);
+	if (ret == 0)
+		ret = restore_run(&c.opts, &res, &err);
+	if (ret < 0 && made)
+		unlink(c.pidfile);
 	progress_free(c.progress);
 	if (c.json)
 		print_json(&c, &res, &err);
@@ -331,6 +376,6 @@ int cmd_restore(int argc, char **argv)
 	if (ret)
 		return ret;
 	if (c.pidfile)
-		write_pidfile(c.pidfile, res.root);
+		write_pidfile(pidfile, c.pidfile, res.root);
 	return c.detached ? 0 : job_await(res.root, c.opts.shell_job, &interrupted);
 }

@@ -157,6 +157,15 @@ static int show_image(struct image *img, FILE *out, const struct show_opts *opts
 	return ret;
 }
 
+static int no_such_file(const struct image *img, const char *file, struct err *err)
+{
+	err_fail(err, ENOENT, ERR_IMAGE, "%s: there is no such file in the image %s", file,
+		 image_path(img));
+	err_hint(err, "ls %s names its files; stasis show %s shows all of them", image_path(img),
+		 image_path(img));
+	return -ENOENT;
+}
+
 static int show_one(struct image *img, const char *file, FILE *out, struct err *err)
 {
 	struct doc d;
@@ -166,8 +175,7 @@ static int show_one(struct image *img, const char *file, FILE *out, struct err *
 		return err_fail(err, EINVAL, ERR_USAGE, "%s: not the name of a file in the image",
 				file);
 	if (faccessat(image_dirfd(img), file, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
-		return err_fail(err, ENOENT, ERR_IMAGE, "%s: there is no such file in the image",
-				file);
+		return no_such_file(img, file, err);
 	doc_init(&d, out);
 	if (!strcmp(file, IMAGE_BLOCK_FILE))
 		return show_blocks(&d, img, err);

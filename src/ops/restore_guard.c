@@ -47,6 +47,8 @@ static _Noreturn void worker(const struct restore_opts *opts, pid_t tool, struct
 	told->ret = restore_tree(opts, tool, &told->result, &told->err);
 	if (opts->phase)
 		opts->phase(opts->arg, RESTORE_END, 0);
+	/* Who is counted as a writer of the log keeps its tail from being cut. */
+	binlog_close();
 	told->done = true;
 	_exit(0);
 }
@@ -63,7 +65,7 @@ static void await(const struct restore_opts *opts, pid_t pid, int *ret_status)
 		}
 }
 
-int restore_run(const struct restore_opts *opts, struct restore_result *ret_result, struct err *err)
+static int run(const struct restore_opts *opts, struct restore_result *ret_result, struct err *err)
 {
 	struct told *told;
 	int status = 0, ret;
@@ -96,5 +98,19 @@ int restore_run(const struct restore_opts *opts, struct restore_result *ret_resu
 			err_take(err, &told->err);
 	}
 	munmap(told, sizeof(*told));
+	return ret;
+}
+
+int restore_run(const struct restore_opts *opts, struct restore_result *ret_result, struct err *err)
+{
+	int ret = run(opts, ret_result, err);
+
+	/* Below, nobody knows more of the image than the name of one of its files. */
+	if (ret < 0 && err && err->class == ERR_IMAGE)
+		err_hint(
+			err,
+			"the image is %s: `stasis verify` names all that is wrong in it; nothing was "
+			"restored, another image may do",
+			opts->dir);
 	return ret;
 }

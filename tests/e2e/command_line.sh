@@ -21,6 +21,8 @@ expect_refusal 2 "an argument too many" dump -t "$VPID" -D "$image" -R more
 [[ $ERR == *"'more'"* ]] || bad "an argument too many is not named: $ERR"
 expect_refusal 2 "an argument too many" restore -D "$image" evenmore
 [[ $ERR == *"'evenmore'"* ]] || bad "an argument too many is not named: $ERR"
+expect_refusal 2 "an image without -D" restore "$image"
+[[ $ERR == *"-D $image"* ]] || bad "restore DIR: -D is not told: $ERR"
 expect_refusal 2 "an argument too many" check all
 [[ $ERR == *"'all'"* ]] || bad "an argument too many is not named: $ERR"
 stasis restore --help
@@ -121,6 +123,23 @@ for f in nothing.img ../v/facts /etc/passwd; do
 	message_ok "show of $f"
 	[ -z "$OUT" ] || bad "show of $f writes half a document: $OUT"
 done
+stasis show "$image" nothing.img
+[[ $ERR == *"ls $image"* ]] || bad "show of a file that is not there: which are is not told: $ERR"
+
+# --- a restore of what is no image leaves no log, a pidfile that cannot be written no process ----------
+mkdir "$TMPDIR/empty"
+for d in "$TMPDIR/nowhere" "$TMPDIR/empty"; do
+	expect_refusal 15 "restore of what is no image" restore -D "$d"
+	[ ! -e "$d.restore.binlog" ] || bad "a restore of what is no image has left $d.restore.binlog"
+done
+mkdir "$TMPDIR/part"
+cp "$image"/* "$TMPDIR/part"
+rm "$TMPDIR/part"/core-*.img
+stasis restore -D "$TMPDIR/part" -d --pidfile "$TMPDIR/part.pid" && bad "restore of an image without core files"
+[[ $ERR == *"$TMPDIR/part"*"stasis verify"* ]] || bad "a damaged image: neither where nor what to do: $ERR"
+[ ! -e "$TMPDIR/part.pid" ] || bad "a pidfile of a restore that failed"
+expect_refusal 1 "a pidfile that cannot be" restore -D "$image" -d --pidfile "$TMPDIR/nodir/pid"
+[[ $ERR == *"create pidfile $TMPDIR/nodir/pid"*"nothing was restored"* ]] || bad "a pidfile that cannot be: $ERR"
 for c in show bt "core -o $TMPDIR/core"; do
 	# shellcheck disable=SC2086 # options are words
 	expect_refusal 3 "$c of a process that is not there" $c -p 1 "$image"
