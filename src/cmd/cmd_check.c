@@ -165,10 +165,11 @@ static int check_kernel(bool json)
 {
 	const struct target_feature *f;
 	json_t *list = json_array();
-	bool able = true;
+	bool able = true, restores = true;
 
 	for (f = target_features(); f->name; f++) {
 		able &= f->have || !f->required;
+		restores &= f->have || !f->restores;
 		if (json) {
 			json_array_append_new(list,
 					      json_pack("{s:s, s:b, s:b, s:s, s:s, s:s}", "name",
@@ -186,8 +187,12 @@ static int check_kernel(bool json)
 		json_dumpf(list, stdout, JSON_INDENT(1));
 		putchar('\n');
 	} else {
-		printf("\n%s\n", able ? "A dump is possible here."
-				      : "A dump is not possible here: see the first NO above.");
+		printf("\n%s\n",
+		       !able ? "A dump is not possible here: see the first NO above."
+		       : restores
+			       ? "A dump and a restore are possible here."
+			       : "A dump is possible here, a restore is not (see the NO above that "
+				 "says so): restore as root, or with CAP_CHECKPOINT_RESTORE.");
 	}
 	json_decref(list);
 	return able ? 0 : ERR_UNSUPPORTED;

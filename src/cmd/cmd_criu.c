@@ -168,6 +168,8 @@ static int do_dump(const struct criu_opts *o, struct err *err)
 	if (ret < 0)
 		return ret;
 	ret = dump_run(&opts, &res, err);
+	if (ret < 0 && err->class == ERR_NOSPACE)
+		err_hint(err, "free some space in %s, or choose another directory (-D)", opts.dir);
 	for (uint32_t i = 0; ret < 0 && o->level && i < res.nfindings; i++)
 		if (res.findings[i].fatal)
 			fprintf(stderr, "criu: Error: pid %u: %s\n", res.findings[i].pid,
@@ -377,10 +379,11 @@ static int do_check(const struct criu_opts *o, struct err *err)
 		return check_feature(o);
 	for (f = target_features(); f->name; f++) {
 		able &= f->have || !f->required;
-		all &= f->have;
+		all &= f->have || !f->restores;
 		if (!f->have && (f->required || o->check_all))
 			fprintf(stderr, "criu: %s: %s: without it %s\n",
-				f->required ? "Error" : "Warning", f->name, f->without);
+				f->required || f->restores ? "Error" : "Warning", f->name,
+				f->without);
 	}
 	if (!able)
 		puts("Does not look good.");
@@ -402,12 +405,13 @@ static const struct {
 	{"dump", do_dump, NULL},
 	{"restore", do_restore, NULL},
 	{"check", do_check, NULL},
-	{"pre-dump", NULL, "a dump is whole, and takes all memory at once"},
+	{"pre-dump", NULL,
+	 "a dump is whole, and takes all memory at once; stasis pre-dump is there"},
 	{"page-server", NULL, "pages go into the image, not over the network"},
 	{"lazy-pages", NULL, "all pages are there before the tree runs"},
 	{"service", NULL, "there is no service"},
 	{"swrk", NULL, "there is no service"},
-	{"dedup", NULL, "images have no parents here"},
+	{"dedup", NULL, "images have no parents here; stasis squash makes one image of a chain"},
 	{"cpuinfo", NULL, "the features of the CPU are not in an image"},
 	{"exec", NULL, "nothing is run in other processes"},
 };

@@ -212,10 +212,12 @@ static int take_cpu_cap(struct criu_opts *o, const struct row *row, const char *
 #define NO_NS	   "namespaces of the tree's own are not carried"
 #define NO_MOUNTS  "mounts are not carried"
 #define NO_CGROUPS "cgroups are not carried"
-#define NO_ROUNDS  "a dump is whole, and takes all memory at once"
-#define NO_SERVER  "pages go into the image, not over the network"
-#define NO_TLS	   NO_SERVER
-#define NO_EXTERN  "everything of the tree comes from the image"
+#define NO_ROUNDS                                                                              \
+	"a dump is whole, and takes all memory at once; stasis dump and stasis pre-dump take " \
+	"--prev-images-dir and --track-mem"
+#define NO_SERVER "pages go into the image, not over the network"
+#define NO_TLS	  NO_SERVER
+#define NO_EXTERN "everything of the tree comes from the image"
 
 /* In the order of what becomes of them. */
 static const struct row rows[] = {

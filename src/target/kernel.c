@@ -94,7 +94,7 @@ static struct target_feature features[F_END + 1] = {
 					"target is stopped while its memory is read"},
 	[F_SOFT_DIRTY] = {"soft-dirty", .since = "Linux 3.11 with CONFIG_MEM_SOFT_DIRTY",
 			  .without = "pre-copy by userfaultfd WP_ASYNC alone"},
-	[F_SET_TID] = {"clone3 set_tid", .since = "Linux 5.5",
+	[F_SET_TID] = {"clone3 set_tid", .restores = true, .since = "Linux 5.5",
 		       .without = "a restore cannot choose pids: no restore"},
 	[F_MEMBARRIER] = {"membarrier registrations", .since = "Linux 6.3",
 			  .without = "membarrier registrations are not recorded"},

@@ -218,6 +218,7 @@ struct target_feature {
 	const char *name; /* "PAGEMAP_SCAN" */
 	bool have;
 	bool required;	     /* no dump without it */
+	bool restores;	     /* no restore without it */
 	const char *since;   /* kernel version */
 	const char *without; /* what is lost without it */
 	char detail[120];    /* errno text, value */

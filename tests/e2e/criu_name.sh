@@ -48,9 +48,12 @@ decoded() {
 criu --version || bad "--version: $RC $ERR"
 grep -qxE 'Version: [0-9]+\.[0-9]+' <<<"$OUT" || bad "--version: $OUT"
 criu -h || bad "-h: $RC"
+refused "pre-dump" pre-dump -t 1 -D "$TMPDIR/refused"
+[[ $ERR == *"stasis pre-dump"* ]] || bad "pre-dump: stasis has one, which is not told: $ERR"
 criu && bad "no command: exit code 0"
 criu check || bad "check: $RC $OUT $ERR"
 [ "$OUT" = "Looks good." ] || bad "check: $OUT"
+criu check --all || bad "check --all counts what no dump needs: $RC $OUT $ERR"
 criu check --feature clone3_set_tid || bad "check --feature: $ERR"
 criu check --feature list || bad "check --feature list: $ERR"
 for f in mem_dirty_track uffd compat_cr; do

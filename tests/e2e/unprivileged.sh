@@ -16,6 +16,13 @@ for p in stasis victim; do
 	chmod 755 "$TMPDIR/as-nobody-$p"
 done
 real=$STASIS
+"$TMPDIR/as-nobody-stasis" check >"$TMPDIR/check" 2>&1
+if grep -q '^NO *clone3 set_tid' "$TMPDIR/check" && grep -q '^A dump is possible' "$TMPDIR/check"; then
+	grep -q '^A dump is possible here, a restore is not' "$TMPDIR/check" ||
+		bad "check of a user who cannot restore: $(tail -n 1 "$TMPDIR/check")"
+else
+	grep -q '^A dump and a restore are possible' "$TMPDIR/check" && bad "check: a user may restore: $(<"$TMPDIR/check")"
+fi
 mkdir -m 777 "$TMPDIR/open"
 image=$TMPDIR/open/image
 dumped=0
