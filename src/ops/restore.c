@@ -286,10 +286,17 @@ static int put_with_files(struct restore *r, struct remote *remote, const struct
 	const int root = make_fd(r->make, p->root_file_id);
 	const int fds[3] = {make_fd(r->make, p->mm.exe_file_id), make_fd(r->make, p->cwd_file_id),
 			    is_root_already(root) ? -1 : root};
+	const struct m_file *exe;
 	int ret = fill_take(remote, fds, 3, err);
 
 	if (ret == 0)
 		ret = put_mm(remote, p, fds[0] >= 0 ? 1 : -1, err);
+	exe = model_file(r->model, p->mm.exe_file_id);
+	if (ret == -EACCES && exe && exe->path)
+		err_hint(err,
+			 "%s may not be run (or its mount is noexec): chmod +x %s, as it was at "
+			 "the dump",
+			 exe->path, exe->path);
 	if (ret == 0)
 		ret = put_directories(remote, fds[1] >= 0 ? 2 : -1, fds[2] >= 0 ? 3 : -1, err);
 	return ret < 0 ? ret : fill_drop(remote, err);

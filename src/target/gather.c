@@ -578,7 +578,7 @@ int gather_run(struct gather *g, bool leave_guards, struct err *err)
 	}
 	ret = files_finish(g->files, err);
 	if (ret == 0)
-		ret = sessions_collect(m, err);
+		ret = sessions_collect(m, g->opts->shell_job, err);
 	phase_done(&g->phase, g->tree->root, "all of them together");
 	return ret;
 }

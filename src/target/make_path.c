@@ -41,12 +41,36 @@ static int open_flags(const struct make *mk, const struct m_file *f)
 	return (int)(flags | O_NOCTTY | O_CLOEXEC);
 }
 
+static const char *kind_name(unsigned mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return "a regular file";
+	case S_IFDIR:
+		return "a directory";
+	case S_IFLNK:
+		return "a symbolic link";
+	case S_IFCHR:
+		return "a character device";
+	case S_IFBLK:
+		return "a block device";
+	case S_IFIFO:
+		return "a FIFO";
+	case S_IFSOCK:
+		return "a socket";
+	default:
+		return "nothing that has a name";
+	}
+}
+
 static int check_kind(const struct m_file *f, const struct stat *st, struct err *err)
 {
-	if (f->mode && (st->st_mode & S_IFMT) != (f->mode & S_IFMT))
-		return err_fail(err, EBADF, ERR_CHANGED,
-				"%s: is of another kind now: mode %06o, it was %06o", make_name(f),
-				st->st_mode, f->mode);
+	if (f->mode && (st->st_mode & S_IFMT) != (f->mode & S_IFMT)) {
+		err_fail(err, EBADF, ERR_CHANGED, "%s: is of another kind now: %s, it was %s",
+			 make_name(f), kind_name(st->st_mode), kind_name(f->mode));
+		err_hint(err, "put back what was there at the dump");
+		return -EBADF;
+	}
 	if (f->mode && (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode)) && f->rdev &&
 	    st->st_rdev != f->rdev)
 		return err_fail(err, EBADF, ERR_CHANGED,

@@ -154,8 +154,23 @@ bool session_impossible(const struct model *m, const struct m_proc *p, char *ret
 	return true;
 }
 
-int sessions_collect(struct model *m, struct err *err)
+/* Not a fault of the tree's: from the session of now it is restored without a word. */
+static int note_session(struct model *m, bool shell_job)
 {
+	const struct m_proc *root = &m->procs[0];
+
+	if (shell_job || session_leads(root) || model_proc(m, root->sid))
+		return 0;
+	return finding_add(m, root->pid,
+			   "session %u began outside of the tree: a restore from another session "
+			   "needs --shell-job",
+			   root->sid);
+}
+
+int sessions_collect(struct model *m, bool shell_job, struct err *err)
+{
+	if (m->nprocs && note_session(m, shell_job) < 0)
+		return err_set(err, ENOMEM, "findings of pid %u", m->procs[0].pid);
 	for (uint32_t i = 1; i < m->nprocs; i++) {
 		char why[200];
 

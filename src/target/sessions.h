@@ -48,7 +48,10 @@ uint64_t session_shares(const struct m_proc *p, const struct m_proc *other);
 
 /* What cannot be had: why, in @ret of @len bytes, and true. */
 bool session_impossible(const struct model *m, const struct m_proc *p, char *ret, size_t len);
-/* All of that as findings, when all processes are in the model. */
-int sessions_collect(struct model *m, struct err *err);
+/*
+ * All of that as findings, when all processes are in the model; and a note where the root's session
+ * began outside of the tree and the dump is not made for any other (--shell-job).
+ */
+int sessions_collect(struct model *m, bool shell_job, struct err *err);
 
 #endif

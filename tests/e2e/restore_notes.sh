@@ -7,6 +7,49 @@ need_program python3
 with_reaper "$@"
 image=$TMPDIR/image
 
+# Whose session began elsewhere: a restore from another one will want -j, which is said in time.
+sh -c 'exec sleep 1000' </dev/null >/dev/null 2>&1 &
+pid=$!
+living sleeper $pid
+stasis dump -t $pid -D "$image" -R --no-log || die "dump of a process that leads no session: $RC $ERR"
+[[ $ERR == *"pid $pid: session "*" began outside of the tree: "*"--shell-job"* ]] ||
+	bad "that a restore will need --shell-job is not said: $ERR"
+rm -rf "$image"
+stasis dump -t $pid -D "$image" -j -R || die "dump with -j: $RC $ERR"
+[[ $ERR != *"--shell-job"* ]] || bad "--shell-job is recommended to who has used it: $ERR"
+kill -KILL $pid
+wait $pid 2>/dev/null
+gone sleeper
+stasis restore -D "$image" -j -d || die "restore: $RC $ERR"
+size=$(stat -c %s "$image.restore.binlog")
+[ "$size" -lt 1048576 ] || bad "the log of a restore is not cut when it is closed: $size bytes"
+kill -KILL $pid
+rm -rf "$image"
+
+# A program that may not be run any more, and a file that has become a directory.
+cp "$(command -v sleep)" "$TMPDIR/program"
+: >"$TMPDIR/input"
+sh -c "exec '$TMPDIR/program' 1000" <"$TMPDIR/input" >/dev/null 2>&1 &
+pid=$!
+living program $pid
+for ((i = 0; i < 200; i++)); do
+	[ "$(readlink /proc/$pid/exe)" = "$TMPDIR/program" ] && break
+	sleep 0.02
+done
+stasis dump -t $pid -D "$image" -j --no-log || die "dump of a program: $RC $ERR"
+wait $pid 2>/dev/null
+gone program
+chmod a-x "$TMPDIR/program"
+stasis restore -D "$image" -j -d --no-log && bad "a program that may not be run was restored"
+[[ $ERR == *"chmod +x $TMPDIR/program"* ]] || bad "a program that may not be run: what to do is not told: $ERR"
+chmod a+x "$TMPDIR/program"
+rm "$TMPDIR/input"
+mkdir "$TMPDIR/input"
+stasis restore -D "$image" -j -d --no-log && bad "a directory was taken for a file"
+[[ $ERR == *"$TMPDIR/input): is of another kind now: a directory, it was a regular file"*"put back"* ]] ||
+	bad "a file that has become a directory: $ERR"
+rm -rf "$image"
+
 # A child that has been killed is collected two seconds after that.
 cat >"$TMPDIR/parent.py" <<'PY'
 import os, subprocess, sys, time
