@@ -13,8 +13,6 @@ static void fail(struct md_out *o, const struct md_out_write *w, int errnum)
 {
 	err_set(&o->err, errnum, "write %zu bytes at offset %#" PRIx64 " of %s", w->len, w->off,
 		o->name);
-	if (errnum == ENOSPC || errnum == EDQUOT)
-		err_hint(&o->err, "free some space, or choose another directory");
 }
 
 /* Accounts for @n bytes written; true when some are left to do. */

@@ -116,7 +116,7 @@ if [ -n "$list" ]; then
 	exit 0
 fi
 if [ ${#names[@]} -eq 0 ]; then
-	echo "no test matches: $*" >&2
+	echo "no test matches: $* (what is not built is not found: make tests)" >&2
 	exit 1
 fi
 

@@ -574,6 +574,9 @@ static int run_dump(int argc, char **argv, const char *command, bool pre)
 	c.opts.stop = on_stop;
 	c.opts.progress = progress_counters(c.progress);
 	ret = dump_run(&c.opts, &res, &err);
+	if (ret < 0 && err.class == ERR_NOSPACE)
+		err_hint(&err, "free some space in %s, or choose another directory (-D)",
+			 c.opts.dir);
 	progress_free(c.progress);
 	if (c.json)
 		print_json(&c, &res, &err);

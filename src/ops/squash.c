@@ -189,5 +189,10 @@ int squash_run(const struct squash_opts *o, struct md_stats *stats, struct err *
 	image_close(to);
 	model_free(m);
 	image_close(from);
+	if (ret < 0 && err->class == ERR_NOSPACE)
+		err_hint(err,
+			 "there is no room for the image %s: free some space there, or choose "
+			 "another directory (-o)",
+			 o->out);
 	return ret;
 }

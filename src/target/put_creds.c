@@ -59,6 +59,10 @@ static int mismatch(const struct m_thread *t, const char *what, uint64_t want, u
 {
 	err_fail(err, EPERM, ERR_PERM, "%s of thread %u: wanted %#" PRIx64 ", got %#" PRIx64, what,
 		 t->tid, want, got);
+	if (want & ~got)
+		err_hint(err,
+			 "the restoring command has less than the program had: restore as root, "
+			 "or as the user, and with the capabilities, of the dump");
 	return -EPERM;
 }
 

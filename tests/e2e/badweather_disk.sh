@@ -53,6 +53,7 @@ full_walk() { # LABEL OPTIONS...
 		fi
 		[ "$RC" = 9 ] || bad "$label, $size bytes: exit code $RC: $ERR"
 		message_ok "$label, $size bytes"
+		[[ $ERR == *"$mnt/image"* ]] || bad "$label, $size bytes: which directory is full is not told: $ERR"
 		nothing_left "$mnt/image" "$label, $size bytes"
 		unmount "$mnt"
 		steps=$((steps + 1))
