@@ -410,8 +410,7 @@ static void print_json(const struct dump_cmd *c, const struct dump_result *r, co
 		o, "longest_stop_ns",
 		json_integer((json_int_t)(r->frozen_ns > r->precopy.arm_ns ? r->frozen_ns
 									   : r->precopy.arm_ns)));
-	json_object_set_new(o, "max_freeze_kept",
-			    json_boolean(r->frozen_ns <= max_freeze_ns(c, r)));
+	json_object_set_new(o, "freeze_kept", json_boolean(r->frozen_ns <= max_freeze_ns(c, r)));
 	json_object_set_new(o, "precopy", json_precopy(&r->precopy));
 	json_object_set_new(o, "freezing_ns", json_integer((json_int_t)r->freezing_ns));
 	json_object_set_new(o, "collect_ns", json_integer((json_int_t)r->collect_ns));
@@ -474,7 +473,7 @@ static void print_budget(const struct dump_cmd *c, const struct dump_result *r)
 
 	if (r->frozen_ns > most)
 		fprintf(stderr,
-			"note: the tree stood still for %s, and --max-freeze %s%" PRIu64
+			"note: it stood still for %s: --max-freeze %s%" PRIu64
 			" ms could not be kept\n",
 			cmd_time(frozen, sizeof(frozen), r->frozen_ns),
 			c->opts.max_freeze_ns ? "" : "(by default) ", most / 1000000);
@@ -575,8 +574,7 @@ static int run_dump(int argc, char **argv, const char *command, bool pre)
 	c.opts.progress = progress_counters(c.progress);
 	ret = dump_run(&c.opts, &res, &err);
 	if (ret < 0 && err.class == ERR_NOSPACE)
-		err_hint(&err, "free some space in %s, or choose another directory (-D)",
-			 c.opts.dir);
+		err_hint(&err, "free some space in %s, or choose another (-D)", c.opts.dir);
 	progress_free(c.progress);
 	if (c.json)
 		print_json(&c, &res, &err);

@@ -103,7 +103,7 @@ nobody_traces $VPID "the refusal"
 nothing_left "$TMPDIR/image" "the refusal"
 stasis dump -t $VPID -D "$TMPDIR/image" -R --max-freeze 20 --json || bad "dump: $ERR"
 [[ $ERR == *"--max-freeze 20 ms could not be kept"* ]] || bad "nothing is said of a stop that was too long: $ERR"
-[[ $OUT == *'"max_freeze_kept":false'* || $OUT == *'"max_freeze_kept": false'* ]] || bad "JSON: $OUT"
+[[ $OUT == *'"freeze_kept":false'* || $OUT == *'"freeze_kept": false'* ]] || bad "JSON: $OUT"
 touch "$dir/ask"
 wait_for "$dir/parent.ok"
 kill -KILL $VPID

@@ -102,7 +102,7 @@ static void another_file_is_refused(void **state)
 	refused(&t, "size is 5", "was 6");
 	log->size = 4;
 	f->mode = S_IFDIR | 0700;
-	refused(&t, "mode 100600", "was 040700");
+	refused(&t, "a regular file", "it was a directory");
 	f->mode = S_IFREG | 0600;
 	exe->build_id = (uint8_t[]){0xab, 0xcd, 1, 2, 3, 4, 5, 6};
 	exe->build_id_len = 8;
