@@ -473,10 +473,9 @@ static void print_budget(const struct dump_cmd *c, const struct dump_result *r)
 
 	if (r->frozen_ns > most)
 		fprintf(stderr,
-			"note: it stood still for %s: --max-freeze %s%" PRIu64
+			"note: it stood still for %s: --max-freeze %" PRIu64
 			" ms could not be kept\n",
-			cmd_time(frozen, sizeof(frozen), r->frozen_ns),
-			c->opts.max_freeze_ns ? "" : "(by default) ", most / 1000000);
+			cmd_time(frozen, sizeof(frozen), r->frozen_ns), most / 1000000);
 }
 
 /* The last line a person sees: size, ratio, time frozen, total time, GB/s. */
