@@ -175,11 +175,13 @@ static int check_shadow(const struct restore *r, const struct m_proc *p, const s
 {
 	const struct arch_shadow *s = arch_inject.shadow;
 	const struct m_regset *set = s ? model_regset(t, s->note) : NULL;
+	const bool on = s && is_on(s, set), told = t->shadow & FEATURE_ON;
 	uint64_t pointer;
 
-	if (!s || (!is_on(s, set) && !(t->shadow & FEATURE_ON)))
+	if (!s || (!on && !told))
 		return 0;
-	if (s->nr && is_on(s, set) != !!(t->shadow & FEATURE_ON))
+	/* Where the set itself says whether it is on (no s->nr), only that without it is wrong. */
+	if (on != told && (s->nr || !on))
 		return err_fail(err, EBADMSG, ERR_IMAGE, "%s (%#x) of thread %u: %s",
 				known(s->note)->name, s->note, t->tid,
 				set ? "the pointer of a shadow stack that is not on"
