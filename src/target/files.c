@@ -89,6 +89,11 @@ void files_hands_off(struct files *f)
 	f->hands_off = true;
 }
 
+void files_kept(struct files *f)
+{
+	f->kept = true;
+}
+
 void files_tracked(struct files *f, const struct dirty *d)
 {
 	f->dirty = d;

@@ -137,6 +137,7 @@ struct files {
 	bool distrust;		  /* nor are others, of the process that is looked at */
 	/* used again for every process */
 	struct smaps smaps;
+	bool kept;		   /* for a list of findings: a keeper's doing */
 	const struct dirty *dirty; /* of whom VmFlags "uw" is our doing; NULL: of nobody */
 	bool leave_guards;	   /* somebody else looks for guard regions */
 	struct proctext link, text, segment_link;

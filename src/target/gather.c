@@ -32,6 +32,7 @@ struct gather {
 	const struct target_opts *opts;
 	struct remote remote;
 	struct files *files;
+	bool kept;	 /* a keeper tracks writes, for a list of findings */
 	uint32_t *order; /* process indices, parents before children */
 	uint32_t norder;
 	unsigned batches, batch_calls;
@@ -170,6 +171,8 @@ static int survey_look(struct gather *g, bool first, struct model **ret_m, struc
 		return err_set(err, ENOMEM, "survey of process %d", g->tree->root);
 	files_options(f, g->opts);
 	files_hands_off(f);
+	if (g->kept)
+		files_kept(f);
 	ret = survey_children(&s, g->tree->root, 0, err);
 	if (ret == 0)
 		ret = files_finish(f, err);
@@ -287,6 +290,16 @@ int gather_survey(struct gather *g, struct err *err)
 void gather_tracked(struct gather *g, const struct dirty *d)
 {
 	files_tracked(g->files, d);
+}
+
+int gather_kept(struct gather *g, struct err *err)
+{
+	g->kept = true;
+	return finding_add(g->m, (uint32_t)g->tree->root,
+			   "writes to its memory are tracked by stasis for the next dump "
+			   "(--prev-images-dir)") < 0
+		       ? err_set(err, ENOMEM, "findings of pid %d", g->tree->root)
+		       : 0;
 }
 
 int gather_survey_again(struct gather *g, pid_t pid, struct err *err)

@@ -21,6 +21,8 @@ int gather_survey(struct gather *g, struct err *err);
  * mapping. NULL: of none any more.
  */
 void gather_tracked(struct gather *g, const struct dirty *d);
+/* For a list of findings: they are by a keeper, which is noted. 0 or -ENOMEM. */
+int gather_kept(struct gather *g, struct err *err);
 /* Once more, of one process. */
 int gather_survey_again(struct gather *g, pid_t pid, struct err *err);
 /* What opts->maps_later left out: flags of mappings, of all processes. */

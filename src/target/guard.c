@@ -79,7 +79,7 @@ static void leave_the_tool(int sock)
 	int fd;
 
 	setsid();
-	prctl(PR_SET_NAME, "stasis-guard");
+	prctl(PR_SET_NAME, GUARD_NAME);
 	for (unsigned i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);
 	signal(SIGCHLD, SIG_DFL);
@@ -249,6 +249,8 @@ static int guard_survey(struct guard *g, struct err *err)
 		g->tracks->since = 0;
 		g->tracks->notes = 0;
 	}
+	if (g->opts->survey_all && keeper_is_there(g->tree.root) && gather_kept(g->gather, err) < 0)
+		return -err->errnum;
 	return gather_survey(g->gather, err);
 }
 

@@ -187,6 +187,26 @@ static int take_one(int fd, struct handed *h, int *ret_uffd)
 	return h->pid && *ret_uffd >= 0;
 }
 
+/* As the kernel lists it: to connect would be to take over. */
+bool keeper_is_there(pid_t root)
+{
+	cleanup_file FILE *list = fopen("/proc/net/unix", "re");
+	struct sockaddr_un a;
+	socklen_t len;
+	char line[512], name[sizeof(a.sun_path) + 2];
+
+	if (!list || address(root, &a, &len) < 0)
+		return false;
+	snprintf(name, sizeof(name), " @%s\n", a.sun_path + 1);
+	while (fgets(line, sizeof(line), list)) {
+		size_t n = strlen(line);
+
+		if (n > strlen(name) && !strcmp(line + n - strlen(name), name))
+			return true;
+	}
+	return false;
+}
+
 void keeper_take_over(pid_t root, struct dirty *d)
 {
 	cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);

@@ -17,6 +17,7 @@
 #ifndef TARGET_KEEPER_H
 #define TARGET_KEEPER_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -37,5 +38,7 @@ _Noreturn void keeper_main(struct keeper *k, struct dirty *d);
 
 /* From a keeper of this tree to @d, if there is one. */
 void keeper_take_over(pid_t root, struct dirty *d);
+/* Whether there is one, which is not disturbed. */
+bool keeper_is_there(pid_t root);
 
 #endif

@@ -24,6 +24,9 @@
 #include "src/target/target.h"
 
 /* Newer than the headers of Debian 12 (Linux 6.1). */
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1 /* Linux 5.11 */
+#endif
 #ifndef UFFD_FEATURE_WP_ASYNC
 #define UFFD_FEATURE_WP_ASYNC (1 << 15) /* Linux 6.7 */
 #endif
@@ -217,7 +220,8 @@ static void probe_uffd(void)
 	cleanup_fd int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	cleanup_fd int fd = -1;
 
-	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	/* As the process is made to call it: that needs no right. */
+	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
 	if (fd < 0 && dev >= 0)
 		fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
 	have_result(F_UFFD_WP_ASYNC, fd < 0 ? -1 : ioctl(fd, UFFDIO_API, &api));

@@ -185,7 +185,7 @@ static int list_read(struct files *f, const struct proc_at *at, struct err *err)
 		if (ret == 0 && !smaps_inherit(&f->smaps, &old->smaps))
 			ret = -EAGAIN;
 	}
-	f->smaps.drop_uw = f->dirty && dirty_tracks(f->dirty, (pid_t)at->pid);
+	f->smaps.drop_uw = f->kept || (f->dirty && dirty_tracks(f->dirty, (pid_t)at->pid));
 	if (ret == -EAGAIN)
 		ret = smaps_read(&f->smaps, at->tid, "smaps");
 	return ret < 0 ? files_fail(err, ret, at, "mappings") : 0;

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <unistd.h>
 
@@ -38,8 +39,14 @@ static int seize_refused(struct tree *t, uint32_t proc, pid_t tid, struct err *e
 		err_fail(err, EPERM, ERR_TRACED,
 			 "thread %d of process %d is traced by process %d (%s)", tid, p->pid,
 			 st.tracer, tr.comm);
-		err_hint(err, "end or detach the tracer (kill %d, or `detach` in it) and try again",
-			 st.tracer);
+		if (!strcmp(tr.comm, GUARD_NAME))
+			err_hint(err,
+				 "another dump of it is under way: try again when that is over");
+		else
+			err_hint(
+				err,
+				"end or detach the tracer (kill %d, or `detach` in it) and try again",
+				st.tracer);
 		return -EPERM;
 	}
 	err_fail(err, EPERM, ERR_PERM, "no permission to trace thread %d of process %d, uid %u",

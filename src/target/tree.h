@@ -18,6 +18,9 @@
 #include "base/err.h"
 #include "src/target/idmap.h"
 
+/* What a guardian is called; another one's tracing is told by it. */
+#define GUARD_NAME "stasis-guard"
+
 enum {
 	TREE_TEXT = 4 << 20,
 	/*

@@ -66,7 +66,7 @@ sum "merged" "$(lines "$a" "$b")" "$all" "$(lines "$a")"
 
 # --- what is printed
 python3 - "$BINDECODE" "$a" "$b" <<-'X' || bad "forms: see above"
-	import csv, datetime, io, json, subprocess, sys
+	import csv, datetime, io, json, re, subprocess, sys
 	program, *logs = sys.argv[1:]
 	def run(*options):
 	    return subprocess.run([program, *options, *logs], check=True, stdout=subprocess.PIPE).stdout.decode()
@@ -93,7 +93,7 @@ python3 - "$BINDECODE" "$a" "$b" <<-'X' || bad "forms: see above"
 	if [t.split(": ", 1)[1] for t in text] != raw:
 	    sys.exit("text: not the prefix and what printf prints")
 	coloured = run("--colour=always")
-	if "\033[2m" not in coloured or coloured.replace("\033[2m", "").replace("\033[0m", "").splitlines() != text:
+	if "\033[2m" not in coloured or re.sub("\033\\[[0-9;]*m", "", coloured).splitlines() != text:
 	    sys.exit("colour: not the same text")
 	stats = [json.loads(line) for line in run("--stats", "-F", "json").splitlines()]
 	for key in "format", "tid":

@@ -62,6 +62,9 @@ program() {
 
 program nested
 stasis dump -t "$pid" -D "$TMPDIR/one" -R --track-mem || die "dump: $ERR"
+# Its own tree's tracking is in nobody's way.
+stasis check --pid "$pid" || bad "check of a process with a keeper: exit $RC: $OUT $ERR"
+[[ $OUT == *"tracked by stasis for the next dump"* && $OUT != *userfaultfd* ]] || bad "check of a process with a keeper: $OUT"
 touch "$dir/go"
 wait_for written
 # The tree that it is of, by somebody who knows nothing of that keeper.

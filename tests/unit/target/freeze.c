@@ -307,6 +307,7 @@ static void traced_by_others(void **state)
 	assert_true(target_freeze(t2, &e2) < 0);
 	assert_int_equal(e2.class, ERR_TRACED);
 	assert_non_null(strstr(e2.msg, "stasis-guard"));
+	assert_non_null(strstr(e2.hint, "another dump"));
 	target_release(t2);
 	model_free(m2);
 	ok(target_thaw(target, TARGET_RUN, &err));
