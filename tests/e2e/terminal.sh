@@ -5,7 +5,7 @@
 
 victim_start "$TMPDIR/v" heap --size 200 --pattern random --facts 0 || die "$WHY"
 for width in 40 80 200; do
-	python3 - "$width" "$STASIS" dump -t "$VPID" -D "$TMPDIR/image" -R --no-log >"$TMPDIR/seen" <<-'X' ||
+	python3 - "$width" "$STASIS" dump -t "$VPID" -D "$TMPDIR/image" -R -j --no-log >"$TMPDIR/seen" <<-'X' ||
 		import fcntl, os, pty, struct, sys, termios
 		master, slave = pty.openpty()
 		fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, int(sys.argv[1]), 0, 0))
@@ -41,7 +41,7 @@ for width in 40 80 200; do
 	X
 	rm -rf "$TMPDIR/image"
 done
-stasis dump -t "$VPID" -D "$TMPDIR/image" -R --no-log || bad "on a pipe: exit $RC: $ERR"
+stasis dump -t "$VPID" -D "$TMPDIR/image" -R -j --no-log || bad "on a pipe: exit $RC: $ERR"
 [ "$(grep -vc '^pre-copy: [0-9]* rounds* of ' <<<"$ERR")" = 1 ] || bad "on a pipe: $ERR"
 case $ERR$OUT in *$'\r'* | *$'\033'*) bad "control characters on a pipe: $ERR" ;; esac
 victim_end "$TMPDIR/v" "at the end"
