@@ -193,7 +193,7 @@ int precopy_ready(struct precopy *p, uint64_t dirty, struct err *err)
 	if (!p->look)
 		return -err->errnum;
 	md_look_give_way(p->look, &p->tracks->calling);
-	p->calls_cpu = away.on ? away.from : -1;
+	p->calls_cpu = away.from;
 	return extents_reserve(&p->guards, 1024) < 0 || extents_reserve(&p->written, n) < 0
 		       ? err_set(err, ENOMEM, "reserve memory for pre-copy")
 		       : 0;

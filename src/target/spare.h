@@ -42,7 +42,7 @@ bool spare_cpus(const struct spare *s, const struct target_tracks *t, cpu_set_t 
 struct spare_away {
 	bool on;
 	cpu_set_t all;
-	int from; /* that CPU */
+	int from; /* that CPU; -1: none */
 };
 
 void spare_go(struct spare_away *a, const struct target_tracks *t);
