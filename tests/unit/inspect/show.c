@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The JSON document: well-formed whatever the image holds, complete, and quick for large trees. */
+#include <elf.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <setjmp.h>
@@ -77,11 +78,16 @@ static void whole(void **state)
 	thread = first(p, "threads");
 	assert_int_equal(num(thread, "tid"), MADE_PID);
 	for (size_t i = 0; arch_host()->regs[i].name; i++) {
-		uint64_t v;
+		const struct arch_reg *r = &arch_host()->regs[i];
+		const uint8_t *at = made.m->procs[0].threads[0].regsets[0].data + r->off;
+		uint64_t v = 0;
 		char text[32];
 
-		memcpy(&v, made.m->procs[0].threads[0].regsets[0].data + arch_host()->regs[i].off,
-		       8);
+		/* Access registers of s390x have four bytes. */
+		for (unsigned j = 0; j < r->size; j++)
+			v |= (uint64_t)
+				     at[arch_host()->elf_data == ELFDATA2MSB ? r->size - 1 - j : j]
+			     << 8 * j;
 		snprintf(text, sizeof(text), "0x%llx", (unsigned long long)v);
 		assert_string_equal(
 			str(json_object_get(thread, "registers"), arch_host()->regs[i].name), text);
