@@ -352,6 +352,13 @@ struct arch_inject {
 	 * what a sentence about it goes on with; NULL: it may be one. NULL: all of them may.
 	 */
 	const char *(*set_wrong)(const struct arch_set *set);
+	/*
+	 * Why @set, just read of a thread that is to be dumped, cannot be put back, as what a
+	 * sentence "thread N: ..." goes on with; NULL: it can. NULL: all of them can.
+	 */
+	const char *(*set_lost)(const struct arch_set *set);
+	/* A set without which NT_PRSTATUS may be refused, so written before it; 0: none. */
+	uint32_t early_note;
 	uint32_t red_zone; /* bytes below the stack pointer that are the program's own */
 
 	/* What frame() is made of beside NT_PRSTATUS, at most ARCH_FRAME_NOTES; ends with 0. */

@@ -21,5 +21,7 @@ bool aarch64_lacks_length(const struct arch_set *set, uint32_t fits, bool *ret_u
 			  size_t len);
 const char *aarch64_set_wrong(const struct arch_set *set);
 const char *s390_set_wrong(const struct arch_set *set);
+/* arch_inject.set_lost */
+const char *ppc64_set_lost(const struct arch_set *set);
 
 #endif

@@ -545,6 +545,7 @@ const struct arch_inject arch_inject = {
 	.call_code_len = CALL_CODE,
 	.set_ret = ppc64_set_ret,
 	.regset_fit = ppc64_regset_fit,
+	.set_lost = ppc64_set_lost,
 	.red_zone = 512, /* ELFv2: 512 bytes below r1, of which the kernel keeps 288 */
 	.frame_notes = frame_notes,
 	.frame = ppc64_frame,

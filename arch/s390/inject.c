@@ -444,6 +444,8 @@ const struct arch_inject arch_inject = {
 	.set_ret = s390_set_ret,
 	.regset_fit = s390_regset_fit,
 	.set_wrong = s390_set_wrong,
+	/* Linux arch/s390/kernel/ptrace.c: PSW_MASK_RI is EINVAL for a thread without an ri_cb. */
+	.early_note = NT_S390_RI_CB,
 	.red_zone = 0,
 	.frame_notes = frame_notes,
 	.frame = s390_frame,

@@ -414,8 +414,22 @@ static int gather_keyrings(struct gather *g, const struct m_proc *p, struct err 
 		       : 0;
 }
 
+/* Registers that a restore could not put back. */
+static int gather_lost_sets(struct gather *g, const struct m_proc *p, const struct m_thread *t)
+{
+	const char *lost = NULL;
+
+	for (uint32_t i = 0; arch_inject.set_lost && !lost && i < t->nregsets; i++)
+		lost = arch_inject.set_lost(&(struct arch_set){
+			t->regsets[i].note, t->regsets[i].len, t->regsets[i].data});
+	return lost ? finding_fatal(g->m, p->pid, "thread %u: %s", t->tid, lost) : 0;
+}
+
 static int gather_oddities(struct gather *g, const struct m_proc *p, struct err *err)
 {
+	for (uint32_t i = 0; i < p->nthreads; i++)
+		if (gather_lost_sets(g, p, &p->threads[i]) < 0)
+			return err_set(err, ENOMEM, "findings of pid %u", p->pid);
 	for (uint32_t i = 0; i < ARCH_ODDITIES_MAX; i++)
 		if (p->oddities >> i & 1 && finding_fatal(g->m, p->pid, "%s: not supported",
 							  arch_inject.oddities[i].what) < 0)

@@ -186,6 +186,11 @@ static int put_thread(struct remote *r, struct task *task, const struct m_proc *
 		ret = by_interrupt(r, task, p, t, prstatus, err);
 	if (ret < 0)
 		return ret;
+	for (uint32_t i = 1; ret == 0 && i < t->nregsets; i++)
+		if (arch_inject.early_note && t->regsets[i].note == arch_inject.early_note)
+			ret = put_set(t, &t->regsets[i], err);
+	if (ret < 0)
+		return ret;
 	ret = task_set_regs(task->tid, prstatus);
 	if (ret < 0)
 		return refused(arch_host()->regsets[0].name, arch_host()->regsets[0].note, t->tid,

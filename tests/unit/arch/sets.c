@@ -168,6 +168,43 @@ static void control_word(void **state)
 			 -EBADMSG);
 }
 
+/*
+ * Linux arch/powerpc/kernel/ptrace/ptrace-view.c: NT_PPC_PKEY is read as 24 bytes and takes 8; a
+ * thread has no NT_PPC_EBB (0x106) and NT_PPC_PMU (0x107) before it uses them.
+ */
+static void ppc64(void **state)
+{
+	const struct arch_set keys = {0x110, 24, bytes};
+	struct arch_set s = of(0x110, 24);
+
+	memset(bytes, 0x5a, sizeof(bytes));
+	memset(ret, 0, sizeof(ret));
+	assert_int_equal(ppc64_regset_fit(&s, &keys, ret), 8);
+	assert_memory_equal(ret, bytes, 8);
+	assert_int_equal(ret[8], 0);
+	s.len = 8;
+	assert_int_equal(ppc64_regset_fit(&s, &keys, ret), -EBADMSG);
+	s = of(0x106, 24);
+	assert_int_equal(ppc64_regset_fit(&s, &(struct arch_set){0x106, 0, bytes}, ret), 24);
+	s.len = 16;
+	assert_int_equal(ppc64_regset_fit(&s, &(struct arch_set){0x106, 0, bytes}, ret), -EBADMSG);
+	s = of(0x107, 40);
+	assert_int_equal(ppc64_regset_fit(&s, &(struct arch_set){0x107, 0, bytes}, ret), 40);
+	/* Checkpointed registers: of no thread that is in no transaction. */
+	s = of(0x108, 384);
+	assert_int_equal(ppc64_regset_fit(&s, &(struct arch_set){0x108, 0, bytes}, ret), -EBADMSG);
+	s = of(0x111, 16);
+	assert_int_equal(ppc64_regset_fit(&s, &s, ret), 0);
+}
+
+/* What a dump says of a thread on ppc64le: it is in a transaction. */
+static void ppc64_lost(void **state)
+{
+	for (uint32_t note = 0x101; note < 0x113; note++)
+		assert_int_equal(!!ppc64_set_lost(&(struct arch_set){note, 8, bytes}),
+				 note >= 0x108 && note <= 0x10f && note != 0x10c);
+}
+
 /* `sc` tells an error by CR0.SO: words 38 and 3, the entry in word 40, the first argument in 34. */
 static void no_error(void **state)
 {
@@ -195,6 +232,7 @@ int main(void)
 		cmocka_unit_test(sve),	       cmocka_unit_test(matrix),
 		cmocka_unit_test(watchpoints), cmocka_unit_test(control_word),
 		cmocka_unit_test(no_error),    cmocka_unit_test(lengths),
+		cmocka_unit_test(ppc64),       cmocka_unit_test(ppc64_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
