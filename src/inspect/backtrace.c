@@ -194,6 +194,13 @@ static int bt_all(FILE *out, struct image_mem *mem, const struct model *m, struc
 	return err_fail(err, ESRCH, ERR_NO_PROCESS, "no process %u in the image", pid);
 }
 
+static const char *cpu_name(const struct model *m)
+{
+	const struct arch_desc *arch = arch_by_machine(m->elf_machine);
+
+	return arch ? arch->name : "an unknown CPU";
+}
+
 int inspect_bt(struct image *img, FILE *out, uint32_t pid, struct err *err)
 {
 	struct model *m = image_read_model(img, err);
@@ -207,8 +214,9 @@ int inspect_bt(struct image *img, FILE *out, uint32_t pid, struct err *err)
 		ret = err_set(err, ENOMEM, "unwind stacks");
 	else if (m->elf_machine != arch_host()->elf_machine)
 		ret = err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
-			       "the image is of ELF machine %u, this program unwinds %s only",
-			       m->elf_machine, arch_host()->name);
+			       "the image is of %s, and libunwind here unwinds %s only: make a "
+			       "core file of it by `stasis core`, for gdb-multiarch",
+			       cpu_name(m), arch_host()->name);
 	else
 		ret = bt_all(out, mem, m, objects, pid, err);
 	objects_free(objects);

@@ -65,6 +65,9 @@ for name, value in want.items():
     assert found[places[name]] == value, f"core: {name} is {found[places[name]]:#x}"
 END
 
+stasis bt "$image"
+[ "$RC" != 0 ] || bad "bt: no refusal"
+[[ $ERR == *"of ppc64le, and libunwind here unwinds $(uname -m) only"*"stasis core"* ]] || bad "bt: not said why: $ERR"
 expect_refusal 6 "an image of another CPU" restore -D "$image" -d --no-log
 [[ $ERR == *"is an image of another CPU: ppc64le, this is $(uname -m)"* ]] || bad "not said why: $ERR"
 for cap in fly '' ',' ^ ^none 'fpu,' ',ins' 'fpu,,ins' 'fpu ins' FPU fpux "$(printf 'fpu,%.0s' {1..5000})"; do

@@ -77,6 +77,30 @@ vm_judge() { # LOG
 	grep -aqE '^[1-9][0-9]* passed, 0 failed' "$1" || vm_bad "tests have failed in there"
 }
 
+# A core file has the sets of registers that every thread of such a CPU has, for readelf as well.
+vm_core_notes() { # CPU FILE...
+	local cpu=$1 file note notes
+	shift
+	for file in "$@"; do
+		notes=$(readelf -n "$file" 2>&1) || return 1
+		for note in NT_PRSTATUS NT_FPREGSET $(vm_notes "$cpu"); do
+			grep -q "$note\b" <<<"$notes" || {
+				echo "no $note in ${file##*/} of $cpu"
+				return 1
+			}
+		done
+	done
+}
+
+vm_notes() { # CPU
+	case $1 in
+	x86_64) echo NT_X86_XSTATE ;;
+	aarch64) echo NT_ARM_TLS NT_ARM_HW_BREAK NT_ARM_HW_WATCH NT_ARM_SVE ;;
+	ppc64le) echo NT_PPC_VMX NT_PPC_VSX NT_PPC_TAR NT_PPC_PPR NT_PPC_DSCR ;;
+	s390x) echo NT_S390_VXRS_LOW NT_S390_VXRS_HIGH NT_S390_SYSTEM_CALL NT_S390_LAST_BREAK ;;
+	esac
+}
+
 # Images and logs that a machine has left, looked at by the programs of this one.
 vm_images() { # CPU DIR LIST
 	local facts image n=0 here what frame
@@ -92,10 +116,11 @@ vm_images() { # CPU DIR LIST
 		tests/lib/check_image.py "$image" "$facts" || vm_bad "$what: image and facts"
 		# libunwind is for one CPU: tests in there have unwound the images of others.
 		if [ "$1" = "$(uname -m)" ]; then "$here/stasis" bt "$image" >"$image.bt" || vm_bad "$what: bt"; fi
-		# On ppc64le it gets no further than the first one.
-		[ "$1" = ppc64le ] && frame='#0' || frame='#1'
+		# All the way; the static victims of the others alone bring their symbols for what the host has not.
+		[ "$1" = "$(uname -m)" ] && frame='#1' || frame='.* main+0x'
 		grep -q "^ *$frame" "$image.bt" || vm_bad "$what: bt: no $frame: $(head -n 5 "$image.bt")"
 		"$here/stasis" core "$image" -o "$TMPDIR/core" || vm_bad "$what: core"
+		vm_core_notes "$1" "$TMPDIR/core"* || vm_bad "$what: notes of the core"
 		case $1-${image##*/} in
 		s390x-regs-*) tests/lib/core_regs.py "$TMPDIR/core"* "$facts" || vm_bad "$what: core and facts" ;;
 		esac
