@@ -5,7 +5,9 @@
 # RESTORE_MIB=4096 picks the heap's size, RESTORE_ROUNDS=5 the rounds. CRIU=/path/to/criu is measured too,
 # by the time until the command ends (command_s of both). Images are in a directory of TMPDIR: in the page
 # cache. On a busy machine only CPU time can be believed: cpu_s is that of the threads that fill, cpu_ratio is it
-# over that of the bare loops, of lz4 both together.
+# over that of the bare loops, of lz4 both together. The bar of lz4 is over the larger of filling and unpacking
+# alone; least_ratio is what a bare loop that does both, block by block, takes of the same, floor_ratio what the
+# restore takes of that loop.
 . "$(dirname "$0")/../lib/e2e.sh"
 need_root
 with_reaper "$@"
@@ -62,7 +64,7 @@ for ((i = 0; i <= rounds; i++)); do
 		: >"$TMPDIR/runs"
 	fi
 	"$fill" "$TMPDIR/none" "$(nproc)" | grep uffd >>"$TMPDIR/floors" || die "fill"
-	"$fill" "$TMPDIR/lz4" "$(nproc)" | grep unpack >>"$TMPDIR/floors" || die "fill"
+	"$fill" "$TMPDIR/lz4" "$(nproc)" | grep -E 'unpack|both' >>"$TMPDIR/floors" || die "fill"
 	restore none
 	restore lz4
 	restore zstd
@@ -76,8 +78,9 @@ python3 - "$TMPDIR" "$mib" <<-'X'
 	med = lambda v: statistics.median(v)
 	uffd = [f["s"] for f in floors if f["floor"] == "uffd"]
 	unpack = [f["s"] for f in floors if f["floor"] == "unpack"]
-	cpu = {n: [f["cpu_s"] for f in floors if f["floor"] == n] for n in ("uffd", "unpack")}
-	for name, v in (("uffd", uffd), ("unpack", unpack)):
+	both = [f["s"] for f in floors if f["floor"] == "both"]
+	cpu = {n: [f["cpu_s"] for f in floors if f["floor"] == n] for n in ("uffd", "unpack", "both")}
+	for name, v in (("uffd", uffd), ("unpack", unpack), ("both", both)):
 	    print(json.dumps({"bench": "restore", "what": "floor " + name, "mib": mib, "s": med(v), "min_s": min(v), "max_s": max(v),
 	                      "cpu_s": round(med(cpu[name]), 4)}))
 	command = lambda codec: med([r["command_us"] / 1e6 for r in runs if r["codec"] == codec] or [0])
@@ -96,6 +99,9 @@ python3 - "$TMPDIR" "$mib" <<-'X'
 	    if bar:
 	        least = cpu["uffd"] if codec == "none" else [a + b for a, b in zip(cpu["uffd"], cpu["unpack"])]
 	        o["cpu_ratio"] = round(o["cpu_s"] / med(least), 3)
+	    if codec == "lz4":
+	        o["least_ratio"] = round(med([a / b for a, b in zip(both, floor)]), 3)
+	        o["floor_ratio"] = round(med([a / b for a, b in zip(v, both)]), 3)
 	    if criu:
 	        o["criu_takes_times"] = round(criu / command(codec), 2)
 	    for stage in ("read", "unpack", "write"):
