@@ -10,6 +10,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -77,9 +78,14 @@ static void snapshot(struct snapshot *s, pid_t tid)
 
 	memset(s, 0, sizeof(*s));
 	assert_int_equal(task_regs(tid, s->prstatus), 0);
-	/* ppc64's dar, dsisr, result: what the kernel has noted of its last entry, not writable. */
-	if (arch_host()->elf_machine == EM_PPC64)
+	/*
+	 * ppc64's dar, dsisr, result, and the lowest bit of trap, set after a signal's return: what
+	 * the kernel has noted of its last entry, not writable.
+	 */
+	if (arch_host()->elf_machine == EM_PPC64) {
 		memset(s->prstatus + 41 * 8, 0, 3 * 8);
+		s->prstatus[40 * 8] &= 0xfe;
+	}
 	iov.iov_base = s->xstate;
 	assert_int_equal(ptrace(PTRACE_GETREGSET, tid, arch_inject.frame_notes[0], &iov), 0);
 	s->xstate_len = iov.iov_len;
@@ -113,6 +119,25 @@ static void read_stack(struct task *t, uint8_t *buf, size_t len)
 	memcpy(&sp, t->prstatus + arch_host()->sp_off, 8);
 	r = (struct iovec){(void *)(uintptr_t)(sp - len), len};
 	assert_true(process_vm_readv(t->tid, &l, 1, &r, 1, 0) == (ssize_t)len);
+}
+
+/* Which words of NT_PRSTATUS differ, and their values. */
+static const char *differ(const uint8_t *before, const uint8_t *after)
+{
+	static char text[512];
+	size_t n = 0;
+
+	snprintf(text, sizeof(text), " the same");
+	for (uint32_t i = 0; i + 8 <= ARCH_PRSTATUS_MAX && n + 64 < sizeof(text); i += 8) {
+		uint64_t b, a;
+
+		memcpy(&b, before + i, 8);
+		memcpy(&a, after + i, 8);
+		if (a != b)
+			n += (size_t)snprintf(text + n, sizeof(text) - n,
+					      " %u: %" PRIx64 " %" PRIx64, i / 8, b, a);
+	}
+	return text;
 }
 
 static struct arch_call big_calls[BATCH_CALLS];
@@ -181,9 +206,9 @@ static void check_runs(struct child *c, uint64_t caught)
 		assert_false(tree_proc_task(&tree, p, i)->altered);
 		snapshot(&after, tree_proc_task(&tree, p, i)->tid);
 		if (memcmp(&before[i], &after, sizeof(after)) != 0)
-			fail_msg("thread %u is not as it was: registers %d, vectors %d, mask %d, "
+			fail_msg("thread %u is not as it was: registers%s, vectors %d, mask %d, "
 				 "queue %d, shared queue %d",
-				 i, memcmp(before[i].prstatus, after.prstatus, ARCH_PRSTATUS_MAX),
+				 i, differ(before[i].prstatus, after.prstatus),
 				 memcmp(before[i].xstate, after.xstate, after.xstate_len),
 				 before[i].mask != after.mask,
 				 memcmp(before[i].pending, after.pending, sizeof(after.pending)),
