@@ -2,6 +2,7 @@
 /* The CPUs this program knows, one row each. */
 #include "arch/arch.h"
 
+#include <string.h>
 #include <sys/auxv.h>
 
 static const struct arch_desc *const archs[] = {
@@ -39,4 +40,17 @@ const struct arch_tags *arch_host_tags(void)
 	const struct arch_tags *t = arch_host()->tags;
 
 	return t && getauxval(t->hwcap_type) & t->hwcap ? t : NULL;
+}
+
+bool arch_host_ins(uint32_t ret[ARCH_INS_WORDS])
+{
+	uint32_t has[ARCH_INS_WORDS];
+
+	if (!arch_inject.ins_words)
+		return false;
+	arch_inject.ins_words(has);
+	memset(ret, 0, sizeof(has));
+	for (const struct arch_ins *i = arch_host()->ins; i->name; i++)
+		ret[i->word] |= has[i->word] & 1u << i->bit;
+	return true;
 }

@@ -50,6 +50,7 @@ enum {
 	ARCH_REGSET_MAX = 69632, /* of any register set: NT_ARM_ZA */
 	ARCH_NO_OFF = 0x7fffffff,
 	ARCH_CONTROL_MAX = 4608, /* bytes of the largest control block: a signal frame */
+	ARCH_INS_WORDS = 11,	 /* of arch_desc.ins */
 };
 
 /* A register set as the kernel's ptrace GETREGSET knows it. */
@@ -173,6 +174,16 @@ struct arch_desc {
 		const char *name;
 	} * caps;
 	uint64_t hwcap_other;
+	/*
+	 * Instructions of which programs learn from the CPU itself, not by AT_HWCAP: bits of words,
+	 * numbered as images number them (docs/IMAGES.md). @needs: of no use where one of these
+	 * registers is not switched on, bits as in XCR0. Ends with NULL, may be NULL.
+	 */
+	const struct arch_ins {
+		uint8_t word, bit;
+		uint32_t needs;
+		const char *name;
+	} * ins;
 	const struct arch_tags *tags; /* NULL: memory of this CPU has none */
 };
 
@@ -185,6 +196,8 @@ const struct arch_desc *arch_by_march(uint32_t criu_march);
 const struct arch_desc *arch_host(void);
 /* Tags of this machine's memory; NULL: its CPU or kernel has none. */
 const struct arch_tags *arch_host_tags(void);
+/* What an image says of this CPU's instructions: those that have names. False: nothing. */
+bool arch_host_ins(uint32_t ret[ARCH_INS_WORDS]);
 
 /* The caller's own thread pointer, from which C libraries count (__rseq_offset). */
 static inline void *arch_self(void)
@@ -417,6 +430,11 @@ struct arch_inject {
 	 * thread had something in them. NULL: sets of the same length are from the same registers.
 	 */
 	bool (*cpu_lacks)(const struct arch_set *set, bool *ret_used, char *buf, size_t len);
+	/*
+	 * The words of arch_desc.ins as this CPU has them: all of their bits, but for instructions
+	 * that are of no use here. The CPU is asked once: see host_ready(). NULL: where ins is.
+	 */
+	void (*ins_words)(uint32_t ret[ARCH_INS_WORDS]);
 	const struct arch_shadow *shadow; /* NULL: this CPU has none */
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* x86-64: what the CPU of an image had that this one lacks. */
+/* x86-64: what this CPU has, and what that of an image had that this one lacks. */
 #include <cpuid.h>
 #include <elf.h>
 #include <stdio.h>
@@ -35,17 +35,67 @@ static const char *const components[] = {
 
 enum { NCOMPONENTS = sizeof(components) / sizeof(components[0]) };
 
-/* What the kernel has switched on. */
+/* What the kernel has switched on. Asked once: see component_of(). */
 static uint64_t host_xcr0(void)
 {
+	static uint64_t xcr0;
 	unsigned a, b, c = 0, d;
 	uint32_t lo, hi;
 
+	if (xcr0)
+		return xcr0;
 	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & ECX_OSXSAVE))
-		return 3;
+		return xcr0 = 3;
 	__asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-	return (uint64_t)hi << 32 | lo;
+	return xcr0 = (uint64_t)hi << 32 | lo;
 }
+
+/* --- instructions --------------------------------------------------------------------------- */
+
+enum { EAX, EBX, ECX, EDX };
+
+/* Where the words of arch_x86_64.ins are; those of one leaf side by side. */
+static const struct {
+	uint32_t leaf, subleaf, reg;
+} places[ARCH_INS_WORDS] = {
+	{1, 0, ECX},	      {1, 0, EDX},	    {7, 0, EBX},   {7, 0, ECX},
+	{7, 0, EDX},	      {7, 1, EAX},	    {7, 1, EDX},   {0x80000001, 0, ECX},
+	{0x80000001, 0, EDX}, {0x80000008, 0, EBX}, {0xd, 1, EAX},
+};
+
+static void ask(uint32_t words[ARCH_INS_WORDS])
+{
+	const uint32_t last = __get_cpuid_max(0, NULL);
+	const uint32_t last_extended = __get_cpuid_max(0x80000000, NULL);
+	uint32_t r[4] = {0}, leaf = 0, subleaf = 0;
+
+	for (unsigned i = 0; i < ARCH_INS_WORDS; i++) {
+		if (places[i].leaf > (places[i].leaf >> 31 ? last_extended : last))
+			continue;
+		if (places[i].leaf != leaf || places[i].subleaf != subleaf) {
+			leaf = places[i].leaf;
+			subleaf = places[i].subleaf;
+			__cpuid_count(leaf, subleaf, r[EAX], r[EBX], r[ECX], r[EDX]);
+		}
+		words[i] = r[places[i].reg];
+	}
+	for (const struct arch_ins *i = arch_x86_64.ins; i->name; i++)
+		if (i->needs & ~host_xcr0())
+			words[i->word] &= ~(1u << i->bit);
+}
+
+void x86_ins_words(uint32_t ret[ARCH_INS_WORDS])
+{
+	static uint32_t words[ARCH_INS_WORDS];
+	static bool known;
+
+	if (!known)
+		ask(words);
+	known = true;
+	memcpy(ret, words, sizeof(words));
+}
+
+/* --- registers ------------------------------------------------------------------------------ */
 
 bool x86_cpu_lacks(const struct arch_set *set, bool *ret_used, char *buf, size_t len)
 {

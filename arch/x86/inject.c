@@ -489,5 +489,6 @@ const struct arch_inject arch_inject = {
 	.set_boot = x86_set_boot,
 	.boot_ret = x86_boot_ret,
 	.cpu_lacks = x86_cpu_lacks,
+	.ins_words = x86_ins_words,
 	.shadow = &x86_shadow,
 };

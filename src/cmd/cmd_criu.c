@@ -412,7 +412,7 @@ static const struct {
 	{"service", NULL, "there is no service"},
 	{"swrk", NULL, "there is no service"},
 	{"dedup", NULL, "images have no parents here; stasis squash makes one image of a chain"},
-	{"cpuinfo", NULL, "the features of the CPU are not in an image"},
+	{"cpuinfo", NULL, "what the CPU has is in every image, and restore compares it"},
 	{"exec", NULL, "nothing is run in other processes"},
 };
 

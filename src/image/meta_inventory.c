@@ -92,6 +92,8 @@ static bool put_info(struct inventory_msg *msg, struct arena *a, const struct im
 	im__namespaces__init(&msg->tool_ns);
 	meta_put_ns(&m->tool_ns, &msg->tool_ns);
 	to->tool_ns = &msg->tool_ns;
+	to->n_cpu_words = m->ncpu_words;
+	to->cpu_words = (uint32_t *)m->cpu_words;
 	msg->inv.stasis = to;
 	return put_segments(msg, a, m) && put_findings(msg, a, m);
 }
@@ -305,6 +307,13 @@ static int get_info(struct meta_in *in, const Im__ImageInfo *from)
 		return err_fail(in->err, EBADMSG, ERR_IMAGE,
 				INVENTORY_FILE ": machine %u, page size %u",
 				META_GET(from, elf_machine), page);
+	if (from->n_cpu_words > M_CPU_WORDS)
+		return err_fail(in->err, EBADMSG, ERR_IMAGE,
+				INVENTORY_FILE ": %zu words of instructions, of at most %d",
+				from->n_cpu_words, M_CPU_WORDS);
+	m->ncpu_words = (uint32_t)from->n_cpu_words;
+	for (uint32_t i = 0; i < m->ncpu_words; i++)
+		m->cpu_words[i] = from->cpu_words[i];
 	m->elf_machine = (uint16_t)META_GET(from, elf_machine);
 	m->page_size = page;
 	in->big_endian = META_GET(from, big_endian);

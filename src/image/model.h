@@ -473,9 +473,13 @@ struct m_finding {
 	bool passing;	/* of a moment: may be over when looked at again */
 };
 
+enum { M_CPU_WORDS = 16 };
+
 struct model {
 	uint16_t elf_machine;
 	uint32_t page_size;
+	uint32_t ncpu_words; /* 0: not known */
+	uint32_t cpu_words[M_CPU_WORDS]; /* instructions of the CPU: arch_desc.ins */
 	uint32_t nprocs;
 	struct m_proc *procs; /* parents before children; [0] is the root */
 	uint32_t nfiles;

@@ -9,6 +9,17 @@
 #include "base/cleanup.h"
 #include "src/inspect/show.h"
 
+static void show_ins(struct doc *d, const struct model *m, const struct arch_desc *arch)
+{
+	if (!m->ncpu_words)
+		return;
+	doc_inline_array(d, "instructions");
+	for (const struct arch_ins *i = arch ? arch->ins : NULL; i && i->name; i++)
+		if (i->word < m->ncpu_words && m->cpu_words[i->word] >> i->bit & 1)
+			doc_str(d, NULL, i->name);
+	doc_end(d);
+}
+
 static void show_origin(struct doc *d, struct image *img, const struct model *m,
 			const struct arch_desc *arch)
 {
@@ -20,6 +31,7 @@ static void show_origin(struct doc *d, struct image *img, const struct model *m,
 	doc_str(d, "cpu", arch ? arch->name : NULL);
 	doc_u64(d, "elf_machine", m->elf_machine);
 	doc_u64(d, "page_size", m->page_size);
+	show_ins(d, m, arch);
 	doc_u64(d, "realtime_ns", m->realtime_ns);
 	doc_u64(d, "boottime_ns", m->boottime_ns);
 	doc_u64(d, "monotonic_ns", m->monotonic_ns);

@@ -14,6 +14,7 @@
 
 enum {
 	FEATURES_LEN = 192,
+	INS_LEN = 320, /* a message has room for as many names */
 	MAX_SETS = 64, /* register sets of a thread: no CPU has as many */
 };
 
@@ -66,6 +67,58 @@ static int check_hwcaps(const struct restore *r, const struct m_proc *p, struct 
 		return -EOPNOTSUPP;
 	}
 	return 0;
+}
+
+/* --- what programs ask the CPU -------------------------------------------------------------- */
+
+/* As many as there is room for, then how many more there are. */
+static void name_ins(uint32_t lacks[M_CPU_WORDS], char *buf, size_t len)
+{
+	enum { TAIL = 32 };
+	unsigned more = 0;
+	size_t at = 0;
+
+	buf[0] = '\0';
+	for (const struct arch_ins *i = arch_host()->ins; i && i->name; i++) {
+		if (!(lacks[i->word] >> i->bit & 1))
+			continue;
+		lacks[i->word] &= ~(1u << i->bit);
+		if (at + TAIL + strlen(i->name) < len)
+			at += (size_t)snprintf(buf + at, len - at, "%s%s", at ? ", " : "", i->name);
+		else
+			more++;
+	}
+	/* A later version's words. */
+	for (unsigned w = 0; w < M_CPU_WORDS; w++)
+		if (lacks[w] && at + TAIL < len)
+			at += (size_t)snprintf(buf + at, len - at, "%sword %u %#x", at ? ", " : "", w,
+					       lacks[w]);
+	if (more)
+		snprintf(buf + at, len - at, " and %u more", more);
+}
+
+static int check_ins(const struct restore *r, struct err *err)
+{
+	uint32_t has[ARCH_INS_WORDS], lacks[M_CPU_WORDS] = {0}, any = 0;
+	const struct model *m = r->model;
+	char names[INS_LEN];
+
+	if (!m->ncpu_words || !arch_inject.ins_words)
+		return 0;
+	arch_inject.ins_words(has);
+	for (uint32_t i = 0; i < m->ncpu_words; i++) {
+		lacks[i] = m->cpu_words[i] & ~(i < ARCH_INS_WORDS ? has[i] : 0);
+		any |= lacks[i];
+	}
+	if (!any)
+		return 0;
+	name_ins(lacks, names, sizeof(names));
+	err_fail(err, EOPNOTSUPP, ERR_ABI,
+		 "%s was made on a CPU with instructions that this one lacks: %s", r->opts->dir,
+		 names);
+	err_hint(err, "--cpu-cap ^ins restores it all the same: a program that makes use of one "
+		      "ends with SIGILL");
+	return -EOPNOTSUPP;
 }
 
 /* --- register sets -------------------------------------------------------------------------- */
@@ -282,6 +335,8 @@ int restore_check_cpu(const struct restore *r, struct err *err)
 	}
 	if (!m->nprocs)
 		return err_fail(err, EBADMSG, ERR_IMAGE, "%s holds no process", r->opts->dir);
+	if (!(r->opts->cpu_unchecked & RESTORE_CPU_INS))
+		ret = check_ins(r, err);
 	for (uint32_t i = 0; ret == 0 && i < m->nprocs; i++)
 		if (m->procs[i].state != M_DEAD)
 			ret = check_proc(r, &m->procs[i], err);

@@ -320,6 +320,7 @@ void context_ready(unsigned nthreads)
 {
 	unsigned n = nthreads < REMOTE_SLOTS ? nthreads : REMOTE_SLOTS;
 
+	host_ready();
 	memset(calls, 0, sizeof(calls));
 	memset(data, 0, sizeof(data));
 	memset(questions, 0, n * sizeof(questions[0]));

@@ -31,6 +31,8 @@ int gather_survey_maps(struct gather *g, struct err *err);
 int gather_run(struct gather *g, bool leave_guards, struct err *err);
 /* Kernel, CPU, clocks, a name for this dump. */
 void host_collect(struct model *m);
+/* Asks the CPU, which in a virtual machine takes hundreds of microseconds, before a freeze. */
+void host_ready(void);
 /* TARGET_KILL: before, and after; as hold_grasp() and hold_end(). */
 void gather_grasp(struct gather *g);
 void gather_hold_end(struct gather *g);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The machine and the moment of a dump. */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -9,6 +10,8 @@
 #include "arch/arch.h"
 #include "base/clock.h"
 #include "src/target/gather.h"
+
+static_assert((int)ARCH_INS_WORDS <= (int)M_CPU_WORDS, "room for words of instructions");
 
 /* A random UUID, version 4. */
 static void name_run(struct model *m)
@@ -25,6 +28,13 @@ static void name_run(struct model *m)
 		 b[15]);
 }
 
+void host_ready(void)
+{
+	uint32_t words[ARCH_INS_WORDS];
+
+	arch_host_ins(words);
+}
+
 void host_collect(struct model *m)
 {
 	struct utsname u = {0};
@@ -32,6 +42,8 @@ void host_collect(struct model *m)
 	uname(&u);
 	m->elf_machine = arch_host()->elf_machine;
 	m->page_size = (uint32_t)sysconf(_SC_PAGESIZE);
+	if (arch_host_ins(m->cpu_words))
+		m->ncpu_words = ARCH_INS_WORDS;
 	m->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
 	m->boottime_ns = clock_ns(CLOCK_BOOTTIME);
 	m->realtime_ns = clock_ns(CLOCK_REALTIME);

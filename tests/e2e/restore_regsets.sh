@@ -23,6 +23,16 @@ until_true 100 test ! -e "/proc/$PID" || die "it does not end after the dump"
 tid=$(find "$TMPDIR/image" -name 'core-*.img' | sed 's/.*core-\([0-9]*\)\.img/\1/' | sort -n | tail -n 1)
 [ "$tid" != "$PID" ] || die "it has one thread"
 
+# What programs find, and no less.
+stasis show "$TMPDIR/image" || bad "show: $ERR"
+has=$(grep -o '"instructions": \[[^]]*\]' <<<"$OUT")
+for name in sse2 popcnt avx2 bmi2 sha_ni avx512f avx512_vnni gfni rdpid clzero xsavec amx_tile; do
+	grep -m 1 ^flags /proc/cpuinfo | grep -qw "$name" && want=yes || want=no
+	[[ $has == *"\"$name\""* ]] && is=yes || is=no
+	[ "$name" != sse2 ] || want=yes
+	[ "$is" = "$want" ] || bad "$name is among the image's instructions: $is, of the CPU: $want"
+done
+
 change() { # NAME
 	local from=$TMPDIR/image
 	[[ $1 != stock-* ]] || from=$TMPDIR/criu
@@ -70,6 +80,7 @@ brought_back() { # NAME RIGHT WRONG
 }
 brought_back features '^ins' '^fpu'
 brought_back features fpu ins
+brought_back instructions '^ins' '^fpu'
 brought_back vectors-unused '^fpu' '^ins'
 brought_back vectors-unused none cpu
 

@@ -19,6 +19,7 @@ PRSTATUS, FPREGS, XSTATE, SHSTK = 1, 2, 0x202, 0x204
 CS, FS_BASE, MXCSR, XCR0, XSTATE_BV, XCOMP_BV, RESERVED = 17 * 8, 21 * 8, 24, 464, 512, 520, 575
 AARCH64, MARCH_AARCH64 = 183, 3
 VMA, VMA_FLAGS, KIND_ANON = 14, 4, 1
+CPU_WORDS = 17
 IMAGE, ABI = 15, 6  # exit codes
 
 
@@ -93,6 +94,23 @@ def inventory(number, value):
         edit(f"{directory}/inventory.img", info)
 
     return whole
+
+
+def instructions(directory, tid):
+    """The CPU had avx512pf, word 2 bit 26, which was given up, and some of a word that nobody knows."""
+    def info(image):
+        fields = parse(image.entries[0])
+        for f in fields:
+            if f[0] == EXTENSION:
+                more = parse(f[2])
+                words = [w for w in more if w[0] == CPU_WORDS]
+                if len(words) != 11 or words[0][1]:
+                    raise ValueError(f"{len(words)} words of instructions, packed or not")
+                words[2][2] |= 1 << 26
+                f[2] = build(more + [[CPU_WORDS, 0, 5]])
+        image.entries[0] = build(fields)
+
+    edit(f"{directory}/inventory.img", info)
 
 
 def hwcap2(directory, tid):
@@ -251,6 +269,7 @@ WAYS = {
     "two-cpus": (IMAGE, "mtype 1 of another CPU", inventory(5, AARCH64)),
     "two-page-sizes": (IMAGE, "VMA [0-9]* is 0x", inventory(6, 65536)),
     "features": (ABI, "has what this one lacks: AT_HWCAP2 0x10000000000", hwcap2),
+    "instructions": (ABI, "instructions that this one lacks: avx512pf, word 11 0x5", instructions),
     # Of registers alone that are not in use, for --cpu-cap.
     "vectors-unused": (ABI, "thread @TID ran on a CPU with registers that this one lacks: XCR0 0x10000000000",
                        thread(lambda t: t.put(XSTATE, XCR0 + 5, "<B", 1))),

@@ -408,6 +408,9 @@ static struct model *random_model(uint64_t seed)
 		rnd();
 	m->elf_machine = 62;
 	m->page_size = 4096;
+	m->ncpu_words = below(M_CPU_WORDS + 1);
+	for (uint32_t i = 0; i < m->ncpu_words; i++)
+		m->cpu_words[i] = rnd32();
 	for (uint32_t n = 1 + below(3); n; n--)
 		rnd_shm(m);
 	for (uint32_t n = below(4); n; n--)

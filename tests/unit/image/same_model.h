@@ -350,7 +350,9 @@ __attribute__((unused)) static unsigned model_differences(const struct model *a,
 	SAME(elf_machine), SAME(page_size), SAME(nprocs), SAME(nfiles), SAME(nfdtables);
 	SAME(nshms), SAME(nfindings), SAME(uptime_us), SAME(monotonic_ns), SAME(boottime_ns);
 	SAME(realtime_ns), SAME_STR(kernel), SAME_STR(hostname);
-	SAME_STR(run_id), SAME(net_lock);
+	SAME_STR(run_id), SAME(net_lock), SAME(ncpu_words);
+	if (memcmp(a->cpu_words, b->cpu_words, sizeof(a->cpu_words)))
+		differs_print("cpu_words differ\n");
 	if (memcmp(&a->tool_ns, &b->tool_ns, sizeof(a->tool_ns)))
 		differs_print("tool_ns differs\n");
 	for (uint32_t i = 0; i < a->nprocs && i < b->nprocs; i++)

@@ -157,6 +157,78 @@ static void told_features(void **state)
 	taken();
 }
 
+static const struct arch_ins *ins_of(const char *name)
+{
+	for (const struct arch_ins *i = arch_x86_64.ins; i->name; i++)
+		if (!strcmp(i->name, name))
+			return i;
+	fail_msg("%s has no name", name);
+	return NULL;
+}
+
+static void has_ins(const char *name)
+{
+	const struct arch_ins *i = ins_of(name);
+
+	model.cpu_words[i->word] |= 1u << i->bit;
+}
+
+/* What no CPU has together: an instruction that was given up, and one that is newer. */
+static void instructions(void **state)
+{
+	uint32_t mine[ARCH_INS_WORDS], whole[ARCH_INS_WORDS];
+
+	if (!arch_host_ins(mine)) {
+		assert_false(arch_host()->ins);
+		skip();
+	}
+	taken(); /* of a version that did not look */
+	model.ncpu_words = ARCH_INS_WORDS;
+	memcpy(model.cpu_words, mine, sizeof(mine));
+	taken();
+	has_ins("avx512pf");
+	has_ins("amx_complex");
+	refused("i was made on a CPU with instructions that this one lacks: avx512pf, amx_complex");
+	assert_null(strstr(err.msg, ", sse"));
+	assert_non_null(strstr(err.hint, "--cpu-cap ^ins"));
+	opts.cpu_unchecked = RESTORE_CPU_FPU;
+	refused("avx512pf");
+	opts.cpu_unchecked = RESTORE_CPU_INS;
+	taken();
+	/* Bits without a name are compared, too, with all that this CPU says. */
+	fresh(state);
+	arch_inject.ins_words(whole);
+	model.ncpu_words = ARCH_INS_WORDS + 1;
+	memcpy(model.cpu_words, whole, sizeof(whole));
+	taken();
+	model.cpu_words[ARCH_INS_WORDS] = 0x10;
+	refused("this one lacks: word 11 0x10");
+	/* More than a message holds. */
+	memset(model.cpu_words, 0xff, sizeof(model.cpu_words));
+	model.ncpu_words = ARCH_INS_WORDS;
+	refused(" more");
+	assert_null(strstr(err.msg, "sse2"));
+}
+
+/* No bit of a CPU that only kernels make use of is in an image. */
+static void words(void **state)
+{
+	uint32_t mine[ARCH_INS_WORDS], seen[ARCH_INS_WORDS] = {0};
+
+	for (const struct arch_ins *i = arch_x86_64.ins; i->name; i++) {
+		assert_true(i->word < ARCH_INS_WORDS && i->bit < 32);
+		assert_false(seen[i->word] >> i->bit & 1);
+		seen[i->word] |= 1u << i->bit;
+	}
+	if (!arch_host_ins(mine))
+		skip();
+	for (unsigned i = 0; i < ARCH_INS_WORDS; i++)
+		assert_false(mine[i] & ~seen[i]);
+	/* SSE2, which all have; VMX and the APIC, the hypervisor, NX. */
+	assert_true(mine[1] >> 26 & 1);
+	assert_false(mine[0] >> 5 & 1 || mine[1] >> 9 & 1 || mine[0] >> 31 || mine[8] >> 20 & 1);
+}
+
 /* No CPU has bit 40 of XCR0; Linux has no use for bit 8. */
 static void vectors(void **state)
 {
@@ -320,6 +392,8 @@ int main(void)
 		cmocka_unit_test_setup(hostile_sets, fresh),
 		cmocka_unit_test_setup(second_ones, fresh),
 		cmocka_unit_test_setup(told_features, fresh),
+		cmocka_unit_test_setup(instructions, fresh),
+		cmocka_unit_test_setup(words, fresh),
 		cmocka_unit_test_setup(vectors, fresh),
 		cmocka_unit_test_setup(hostile_bytes, fresh),
 		cmocka_unit_test_setup(shadow_stacks, fresh),
