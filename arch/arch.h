@@ -165,8 +165,9 @@ struct arch_desc {
 	 */
 	bool undo_anywhere;
 	/*
-	 * Names of bits in AT_HWCAP (16) and AT_HWCAP2 (26) of the auxiliary vector; ends with
-	 * NULL, may be NULL. hwcap_other: those of AT_HWCAP that no program depends on.
+	 * Names of bits in AT_HWCAP (16), AT_HWCAP2 (26), AT_HWCAP3 (29) and AT_HWCAP4 (30, both
+	 * since Linux 6.9) of the auxiliary vector; ends with NULL, may be NULL. hwcap_other: those
+	 * of AT_HWCAP that no program depends on.
 	 */
 	const struct arch_cap {
 		uint32_t type;

@@ -28,6 +28,23 @@ static const struct arch_regset *known(uint32_t note)
 
 /* --- what programs were told ---------------------------------------------------------------- */
 
+/* AT_HWCAP3 and 4: Linux 6.9 */
+static const struct {
+	uint64_t type;
+	const char *name;
+} hwcaps[] = {{AT_HWCAP, "AT_HWCAP"}, {AT_HWCAP2, "AT_HWCAP2"}, {29, "AT_HWCAP3"}, {30, "AT_HWCAP4"}};
+
+enum { NHWCAPS = sizeof(hwcaps) / sizeof(hwcaps[0]) };
+
+/* NULL: @type tells of something else. */
+static const char *hwcap_name(uint64_t type)
+{
+	for (unsigned i = 0; i < NHWCAPS; i++)
+		if (hwcaps[i].type == type)
+			return hwcaps[i].name;
+	return NULL;
+}
+
 static void name_bits(uint64_t type, uint64_t bits, char *buf, size_t len)
 {
 	size_t at = 0;
@@ -39,8 +56,8 @@ static void name_bits(uint64_t type, uint64_t bits, char *buf, size_t len)
 			bits &= ~c->bit;
 		}
 	if (bits && at < len)
-		snprintf(buf + at, len - at, "%s%s %#" PRIx64, at ? ", " : "",
-			 type == AT_HWCAP ? "AT_HWCAP" : "AT_HWCAP2", bits);
+		snprintf(buf + at, len - at, "%s%s %#" PRIx64, at ? ", " : "", hwcap_name(type),
+			 bits);
 }
 
 static int check_hwcaps(const struct restore *r, const struct m_proc *p, struct err *err)
@@ -51,7 +68,7 @@ static int check_hwcaps(const struct restore *r, const struct m_proc *p, struct 
 	for (uint32_t i = 0; i + 1 < p->mm.nauxv; i += 2) {
 		uint64_t lacks;
 
-		if (v[i] != AT_HWCAP && v[i] != AT_HWCAP2)
+		if (!hwcap_name(v[i]))
 			continue;
 		lacks = v[i + 1] & ~getauxval(v[i]);
 		if (v[i] == AT_HWCAP)

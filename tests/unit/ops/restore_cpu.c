@@ -155,6 +155,35 @@ static void told_features(void **state)
 	refused("AT_HWCAP2");
 	opts.cpu_unchecked = RESTORE_CPU_INS;
 	taken();
+	/* AT_HWCAP3 and AT_HWCAP4; 27 is the size of what restartable sequences have. */
+	fresh(state);
+	auxv[2] = 29, auxv[3] = 1ull << 63;
+	refused("this one lacks: AT_HWCAP3 0x8000000000000000");
+	auxv[2] = 30, auxv[3] = 1ull << 62;
+	refused("this one lacks: AT_HWCAP4 0x4000000000000000");
+	auxv[2] = 27;
+	taken();
+}
+
+/* A name stands for one bit, a bit has one name. */
+static void names_of_features(void **state)
+{
+	static const struct arch_desc *const all[] = {&arch_x86_64, &arch_aarch64, &arch_ppc64,
+						      &arch_s390};
+
+	for (unsigned i = 0; i < 4; i++)
+		for (const struct arch_cap *c = all[i]->caps; c->name; c++) {
+			assert_true(c->bit && !(c->bit & (c->bit - 1)));
+			assert_true(c->type == AT_HWCAP || c->type == AT_HWCAP2 || c->type == 29);
+			for (const struct arch_cap *d = c + 1; d->name; d++)
+				if (!strcmp(c->name, d->name) ||
+				    (c->type == d->type && c->bit == d->bit))
+					fail_msg("%s: %s and %s", all[i]->name, c->name, d->name);
+		}
+	if (arch_host()->elf_machine != EM_AARCH64)
+		skip();
+	auxv[2] = 29, auxv[3] = 1 << 2 | 1 << 1 | 1ull << 40;
+	refused("this one lacks: mtestoreonly, lsfe, AT_HWCAP3 0x10000000000");
 }
 
 static const struct arch_ins *ins_of(const char *name)
@@ -392,6 +421,7 @@ int main(void)
 		cmocka_unit_test_setup(hostile_sets, fresh),
 		cmocka_unit_test_setup(second_ones, fresh),
 		cmocka_unit_test_setup(told_features, fresh),
+		cmocka_unit_test_setup(names_of_features, fresh),
 		cmocka_unit_test_setup(instructions, fresh),
 		cmocka_unit_test_setup(words, fresh),
 		cmocka_unit_test_setup(vectors, fresh),
