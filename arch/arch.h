@@ -18,27 +18,31 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Newer than the C library of Debian 12. */
+/*
+ * Newer than the C library of Debian 12. Behind each the version of Linux that brought it and where
+ * its layout is documented: files of Linux's Documentation/arch/, or the register that the set is,
+ * which the Arm Architecture Reference Manual (DDI 0487) describes.
+ */
 #ifndef NT_ARM_SSVE
-#define NT_ARM_SSVE 0x40b /* Linux 5.19 */
+#define NT_ARM_SSVE 0x40b /* 5.19; arm64/sme.rst: as NT_ARM_SVE, in streaming mode */
 #endif
 #ifndef NT_ARM_ZA
-#define NT_ARM_ZA 0x40c /* Linux 5.19 */
+#define NT_ARM_ZA 0x40c /* 5.19; arm64/sme.rst, struct user_za_header of <asm/ptrace.h> */
 #endif
 #ifndef NT_ARM_ZT
-#define NT_ARM_ZT 0x40d /* Linux 6.3 */
+#define NT_ARM_ZT 0x40d /* 6.3; arm64/sme.rst: the 64 bytes of ZT0 */
 #endif
 #ifndef NT_ARM_FPMR
-#define NT_ARM_FPMR 0x40e /* Linux 6.9 */
+#define NT_ARM_FPMR 0x40e /* 6.9; the register FPMR */
 #endif
 #ifndef NT_ARM_POE
-#define NT_ARM_POE 0x40f /* Linux 6.12 */
+#define NT_ARM_POE 0x40f /* 6.12; the register POR_EL0 */
 #endif
 #ifndef NT_ARM_GCS
-#define NT_ARM_GCS 0x410 /* Linux 6.13 */
+#define NT_ARM_GCS 0x410 /* 6.13; arm64/gcs.rst, struct user_gcs of <asm/ptrace.h> */
 #endif
 #ifndef NT_X86_SHSTK
-#define NT_X86_SHSTK 0x204 /* Linux 6.6 */
+#define NT_X86_SHSTK 0x204 /* 6.6; x86/shstk.rst, and SSP in Intel SDM vol. 1, CET */
 #endif
 
 enum {

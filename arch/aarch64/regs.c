@@ -27,8 +27,9 @@ static const struct arch_reg aarch64_regs[] = {
 
 /*
  * In the order in which they are put back. FPSIMD before SVE: its registers are the low parts of
- * those, and writing it clears the rest. ZA before ZT: ZT is there only when ZA is on. Layouts are
- * in <asm/ptrace.h> unless another place is named.
+ * those, and writing it clears the rest. ZA before ZT: ZT is there only when ZA is on. A struct
+ * without a place is in <asm/ptrace.h>; a set without a struct is the registers that are named, as
+ * the Arm Architecture Reference Manual (DDI 0487) has them.
  */
 static const struct arch_regset aarch64_regsets[] = {
 	{NT_PRSTATUS, "CORE", "NT_PRSTATUS", NREGS * 8, NREGS * 8, "3.7; struct user_pt_regs"},
@@ -46,8 +47,10 @@ static const struct arch_regset aarch64_regsets[] = {
 	{NT_ARM_SSVE, "LINUX", "NT_ARM_SSVE", 0, 16 + 32 * 256 + 17 * 32 + 16,
 	 "5.19; as NT_ARM_SVE, in streaming mode; Documentation/arch/arm64/sme.rst"},
 	{NT_ARM_ZA, "LINUX", "NT_ARM_ZA", 0, 16 + 256 * 256,
-	 "5.19; struct user_za_header and the matrix where it is on"},
-	{NT_ARM_ZT, "LINUX", "NT_ARM_ZT", 64, 64, "6.3; ZT0, with SME2"},
+	 "5.19; struct user_za_header and the matrix where it is on, "
+	 "Documentation/arch/arm64/sme.rst"},
+	{NT_ARM_ZT, "LINUX", "NT_ARM_ZT", 64, 64,
+	 "6.3; ZT0, with SME2; Documentation/arch/arm64/sme.rst"},
 	{NT_ARM_PAC_MASK, "LINUX", "NT_ARM_PAC_MASK", 16, 16,
 	 "5.0; struct user_pac_mask, read-only"},
 	{NT_ARM_PACA_KEYS, "LINUX", "NT_ARM_PACA_KEYS", 64, 64,
@@ -58,8 +61,9 @@ static const struct arch_regset aarch64_regsets[] = {
 	 "5.10; as PR_SET_TAGGED_ADDR_CTRL takes it"},
 	{NT_ARM_PAC_ENABLED_KEYS, "LINUX", "NT_ARM_PAC_ENABLED_KEYS", 8, 8,
 	 "5.13; as PR_PAC_SET_ENABLED_KEYS takes it"},
-	{NT_ARM_FPMR, "LINUX", "NT_ARM_FPMR", 8, 8, "6.9; FPMR"},
-	{NT_ARM_POE, "LINUX", "NT_ARM_POE", 8, 8, "6.12; POR_EL0"},
+	{NT_ARM_FPMR, "LINUX", "NT_ARM_FPMR", 8, 8, "6.9; FPMR, DDI 0487"},
+	{NT_ARM_POE, "LINUX", "NT_ARM_POE", 8, 8,
+	 "6.12; POR_EL0, DDI 0487; Documentation/core-api/protection-keys.rst"},
 	{NT_ARM_GCS, "LINUX", "NT_ARM_GCS", 24, 24,
 	 "6.13; struct user_gcs, Documentation/arch/arm64/gcs.rst"},
 	{0, NULL, NULL, 0, 0, NULL},

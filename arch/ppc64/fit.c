@@ -5,7 +5,7 @@
 
 #include "arch/fit.h"
 
-/* Linux 4.8, 4.16 and 6.6. */
+/* Linux 4.8; PKEY 4.16, DEXCR 6.5. Layouts: ppc64_regsets of regs.c. */
 enum { NT_EBB = 0x106, NT_PMU, NT_TM_CGPR, NT_TM_SPR = 0x10c, NT_TM_CDSCR = 0x10f };
 enum { NT_PKEY = 0x110, NT_DEXCR };
 

@@ -80,7 +80,10 @@ static const struct arch_reg ppc64_regs[] = {
 	{NULL, 0, 0},
 };
 
-/* Layouts: Linux arch/powerpc/kernel/ptrace/ptrace-view.c. TM sets: POWER8 and 9, in transactions.
+/*
+ * Layouts: Linux arch/powerpc/kernel/ptrace/ptrace-view.c, of the TM sets ptrace-tm.c there. These
+ * are of POWER8 and 9, in transactions: what the registers were when it began, as
+ * Documentation/arch/powerpc/transactional_memory.rst tells. Registers by name: Power ISA.
  */
 static const struct arch_regset ppc64_regsets[] = {
 	{NT_PRSTATUS, "CORE", "NT_PRSTATUS", NREGS * 8, NREGS * 8,
@@ -99,12 +102,14 @@ static const struct arch_regset ppc64_regsets[] = {
 	{0x10a, "LINUX", "NT_PPC_TM_CVMX", 544, 544, "4.8; as NT_PPC_VMX"},
 	{0x10b, "LINUX", "NT_PPC_TM_CVSX", 256, 256, "4.8; as NT_PPC_VSX"},
 	{0x10c, "LINUX", "NT_PPC_TM_SPR", 24, 24, "4.8; TFHAR, TEXASR, TFIAR"},
-	{0x10d, "LINUX", "NT_PPC_TM_CTAR", 8, 8, "4.8"},
-	{0x10e, "LINUX", "NT_PPC_TM_CPPR", 8, 8, "4.8"},
-	{0x10f, "LINUX", "NT_PPC_TM_CDSCR", 8, 8, "4.8"},
+	{0x10d, "LINUX", "NT_PPC_TM_CTAR", 8, 8, "4.8; as NT_PPC_TAR"},
+	{0x10e, "LINUX", "NT_PPC_TM_CPPR", 8, 8, "4.8; as NT_PPC_PPR"},
+	{0x10f, "LINUX", "NT_PPC_TM_CDSCR", 8, 8, "4.8; as NT_PPC_DSCR"},
 	{0x110, "LINUX", "NT_PPC_PKEY", 24, 24, "4.16; AMR, IAMR, UAMOR"},
-	{0x111, "LINUX", "NT_PPC_DEXCR", 16, 16, "6.6; DEXCR, HDEXCR"},
-	{0x112, "LINUX", "NT_PPC_HASHKEYR", 8, 8, "6.6; the key of hashst and hashchk"},
+	{0x111, "LINUX", "NT_PPC_DEXCR", 16, 16,
+	 "6.5; DEXCR, HDEXCR: Documentation/arch/powerpc/dexcr.rst"},
+	{0x112, "LINUX", "NT_PPC_HASHKEYR", 8, 8,
+	 "6.5; the key of hashst and hashchk, dexcr.rst there; CONFIG_CHECKPOINT_RESTORE"},
 	{0, NULL, NULL, 0, 0, NULL},
 };
 

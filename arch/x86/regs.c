@@ -68,7 +68,9 @@ static const struct arch_regset x86_regsets[] = {
 	 "2.6; FXSAVE image, Intel SDM vol. 1 10.5.1"},
 	{NT_X86_XSTATE, "LINUX", "NT_X86_XSTATE", 0, 16384,
 	 "2.6.35; XSAVE image in standard format, Intel SDM vol. 1 13.4, XCR0 at byte 464"},
-	{NT_X86_SHSTK, "LINUX", "NT_X86_SHSTK", 8, 8, "6.6; the shadow stack pointer"},
+	{NT_X86_SHSTK, "LINUX", "NT_X86_SHSTK", 8, 8,
+	 "6.6; the shadow stack pointer: SSP of Intel SDM vol. 1, CET; "
+	 "Documentation/arch/x86/shstk.rst"},
 	{0, NULL, NULL, 0, 0, NULL},
 };
 
