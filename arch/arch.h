@@ -55,6 +55,7 @@ enum {
 	ARCH_NO_OFF = 0x7fffffff,
 	ARCH_CONTROL_MAX = 4608, /* bytes of the largest control block: a signal frame */
 	ARCH_INS_WORDS = 11,	 /* of arch_desc.ins */
+	ARCH_LAZY_LEN = 576,	 /* bytes that arch_inject.lazy_area() makes */
 };
 
 /* A register set as the kernel's ptrace GETREGSET knows it. */
@@ -270,6 +271,24 @@ struct arch_oddity {
 enum { ARCH_ODDITIES_MAX = 4 };
 
 /*
+ * Registers that a process must have asked for, once and for all its threads, before one may use
+ * them: bits as in XCR0.
+ */
+struct arch_permits {
+	const char *name;
+	uint64_t bits;
+	/*
+	 * Call @nr with @get and an address writes a word there, the registers that are permitted,
+	 * these and all others; with @ask and the number of a bit it permits these.
+	 */
+	uint64_t nr, get, ask;
+	/* Those of @bits that this CPU and kernel have; they are not asked again. */
+	uint64_t (*here)(void);
+	/* Those of @bits that hold something in @set, which may be any. */
+	uint64_t (*in_use)(const struct arch_set *set);
+};
+
+/*
  * System calls in a stopped thread, on the host's CPU. Data and pure functions: the ptrace and
  * memory work is src/target's.
  *
@@ -419,12 +438,19 @@ struct arch_inject {
 			 const uint64_t args[6], int signo);
 	int64_t (*boot_ret)(const void *prstatus);
 	/*
-	 * A register that has one value for all threads until a thread writes to it: a set of
-	 * @lazy_note (0: no such register) put into any other thread is without effect. Registers
-	 * for a run that writes to it and then makes a call without effect.
+	 * A register that has one value for all threads until a thread writes to it, or none that a
+	 * tracer could give it: a set of @lazy_note (0: no such register) put into any other thread
+	 * is without effect, or refused. Registers for a run that writes to it and then makes a
+	 * call without effect.
 	 */
 	uint32_t lazy_note;
-	void (*set_lazy)(void *prstatus, uint64_t code, uint64_t control);
+	void (*set_lazy)(void *prstatus, uint64_t code, uint64_t control, uint64_t area);
+	/*
+	 * Whether @set asks for such a run, and how the memory at set_lazy()'s @area begins then,
+	 * which is a multiple of 64. NULL: it does when it is not as the thread has it, without
+	 * memory.
+	 */
+	bool (*lazy_area)(const struct arch_set *set, uint8_t ret[ARCH_LAZY_LEN]);
 	/*
 	 * Not at a system call, and with registers that the kernel loads on its way from an
 	 * interrupt alone. NULL: no such.
@@ -432,20 +458,25 @@ struct arch_inject {
 	bool (*by_interrupt)(const void *prstatus);
 	/*
 	 * The CPU that @set is from has registers that this one lacks: their names, and whether the
-	 * thread had something in them. NULL: sets of the same length are from the same registers.
+	 * thread had something in them. @permitted: what arch_permits.get told of its process, 0:
+	 * nothing; what it was not permitted and holds nothing is not lacking. NULL: sets of the
+	 * same length are from the same registers.
 	 */
-	bool (*cpu_lacks)(const struct arch_set *set, bool *ret_used, char *buf, size_t len);
+	bool (*cpu_lacks)(const struct arch_set *set, uint64_t permitted, bool *ret_used, char *buf,
+			  size_t len);
 	/*
 	 * The words of arch_desc.ins as this CPU has them: all of their bits, but for instructions
 	 * that are of no use here. The CPU is asked once: see host_ready(). NULL: where ins is.
 	 */
 	void (*ins_words)(uint32_t ret[ARCH_INS_WORDS]);
-	const struct arch_shadow *shadow; /* NULL: this CPU has none */
+	const struct arch_shadow *shadow;   /* NULL: this CPU has none */
+	const struct arch_permits *permits; /* NULL: likewise */
 };
 
 extern const struct arch_inject arch_inject;
 extern const struct arch_shadow x86_shadow, aarch64_shadow; /* x86/shstk.c, aarch64/gcs.c */
 extern const struct arch_oddity x86_oddities[];		    /* x86/odd.c */
+extern const struct arch_permits x86_permits;		    /* x86/features.c */
 
 static inline void arch_no_call(void *prstatus)
 {

@@ -474,7 +474,8 @@ static uint32_t length_for(const struct arch_set *set)
 	return got < 0 ? 0 : (uint32_t)got & LENGTH;
 }
 
-static bool aarch64_cpu_lacks(const struct arch_set *set, bool *ret_used, char *buf, size_t len)
+static bool aarch64_cpu_lacks(const struct arch_set *set, uint64_t permitted, bool *ret_used,
+			      char *buf, size_t len)
 {
 	return aarch64_lacks_length(set, length_for(set), ret_used, buf, len);
 }

@@ -498,7 +498,7 @@ static void ppc64_set_boot(void *prstatus, uint64_t code, uint64_t control, uint
 }
 
 /* Linux arch/powerpc/kernel/process.c, restore_sprs(): dscr_inherit. */
-static void ppc64_set_lazy(void *prstatus, uint64_t code, uint64_t control)
+static void ppc64_set_lazy(void *prstatus, uint64_t code, uint64_t control, uint64_t area)
 {
 	uint64_t r[NREGS];
 

@@ -4,10 +4,13 @@
 #include <elf.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "arch/x86/features.h"
 
-enum { XCR0_OFF = 464, XSTATE_BV_OFF = 512, ECX_OSXSAVE = 1 << 27 };
+enum { MXCSR_OFF = 24, XCR0_OFF = 464, XSTATE_BV_OFF = 512, ECX_OSXSAVE = 1 << 27 };
+/* Components of AMX. The kernel asks to be asked for the second one alone. */
+enum { TILE_CONFIGURATION = 1 << 17, TILES = 1 << 18 };
 
 /* By bit of XCR0: Intel SDM vol. 1 13.1. */
 static const char *const components[] = {
@@ -97,7 +100,8 @@ void x86_ins_words(uint32_t ret[ARCH_INS_WORDS])
 
 /* --- registers ------------------------------------------------------------------------------ */
 
-bool x86_cpu_lacks(const struct arch_set *set, bool *ret_used, char *buf, size_t len)
+bool x86_cpu_lacks(const struct arch_set *set, uint64_t permitted, bool *ret_used, char *buf,
+		   size_t len)
 {
 	uint64_t xcr0, bv, lacks;
 	size_t at = 0;
@@ -107,6 +111,8 @@ bool x86_cpu_lacks(const struct arch_set *set, bool *ret_used, char *buf, size_t
 	memcpy(&xcr0, set->data + XCR0_OFF, sizeof(xcr0));
 	memcpy(&bv, set->data + XSTATE_BV_OFF, sizeof(bv));
 	lacks = (xcr0 | bv) & ~host_xcr0();
+	if (permitted && !(permitted & TILES))
+		lacks &= bv | ~(uint64_t)(TILE_CONFIGURATION | TILES);
 	if (!lacks)
 		return false;
 	*ret_used = (bv & lacks) != 0;
@@ -120,5 +126,53 @@ bool x86_cpu_lacks(const struct arch_set *set, bool *ret_used, char *buf, size_t
 	if (lacks && at < len)
 		snprintf(buf + at, len - at, "%sXCR0 %#llx", at ? ", " : "",
 			 (unsigned long long)lacks);
+	return true;
+}
+
+/* --- registers that must be asked for ------------------------------------------------------- */
+
+/* Linux 5.16: Documentation/arch/x86/xstate.rst */
+enum { GET_XCOMP_PERM = 0x1022, REQ_XCOMP_PERM = 0x1023 };
+
+static uint64_t permits_here(void)
+{
+	return host_xcr0() & TILES;
+}
+
+static uint64_t permits_in_use(const struct arch_set *set)
+{
+	uint64_t bv;
+
+	if (set->note != NT_X86_XSTATE || set->len < XSAVE_MIN)
+		return 0;
+	memcpy(&bv, set->data + XSTATE_BV_OFF, sizeof(bv));
+	return bv & TILES;
+}
+
+const struct arch_permits x86_permits = {
+	.name = "AMX tiles",
+	.bits = TILES,
+	.nr = SYS_arch_prctl,
+	.get = GET_XCOMP_PERM,
+	.ask = REQ_XCOMP_PERM,
+	.here = permits_here,
+	.in_use = permits_in_use,
+};
+
+/*
+ * The kernel has room for tiles in a thread that has touched some, and refuses to take any for
+ * another one: XRSTOR of one component traps then (XFD), as any use does. What it loads is
+ * whatever lies there, with the set behind it.
+ */
+bool x86_lazy_area(const struct arch_set *set, uint8_t ret[ARCH_LAZY_LEN])
+{
+	const uint64_t bv = permits_in_use(set);
+	const uint32_t mxcsr = 0x1f80;
+
+	if (!bv)
+		return false;
+	memset(ret, 0, ARCH_LAZY_LEN);
+	memcpy(ret + MXCSR_OFF, &mxcsr, sizeof(mxcsr));
+	memcpy(ret + XSTATE_BV_OFF, &bv, sizeof(bv));
 	return true;
 }

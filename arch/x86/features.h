@@ -9,9 +9,11 @@
 enum { FX_LEN = 512, XHDR_LEN = 64, XSAVE_MIN = FX_LEN + XHDR_LEN };
 
 /* arch_inject.cpu_lacks, .regset_fit, .set_wrong */
-bool x86_cpu_lacks(const struct arch_set *set, bool *ret_used, char *buf, size_t len);
-/* arch_inject.ins_words */
+bool x86_cpu_lacks(const struct arch_set *set, uint64_t permitted, bool *ret_used, char *buf,
+		   size_t len);
+/* arch_inject.ins_words, .lazy_area */
 void x86_ins_words(uint32_t ret[ARCH_INS_WORDS]);
+bool x86_lazy_area(const struct arch_set *set, uint8_t ret[ARCH_LAZY_LEN]);
 int64_t x86_regset_fit(const struct arch_set *set, const struct arch_set *has, uint8_t *ret);
 const char *x86_set_wrong(const struct arch_set *set);
 

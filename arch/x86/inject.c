@@ -53,6 +53,11 @@ __asm__(".pushsection .rodata\n"
 	"	mov %rax, 56(%rbx)\n"
 	"	add $64, %rbx\n"
 	"	jmp 1b\n"
+	"stasis_code_lazy:\n"
+	"	mov 512(%rsi), %eax\n" /* XSTATE_BV */
+	"	mov 516(%rsi), %edx\n"
+	"	xrstor64 (%rsi)\n"
+	"	mov $39, %eax\n"
 	"stasis_code_boot:\n"
 	"	syscall\n"
 	"	mov %rax, %rbx\n"
@@ -99,7 +104,8 @@ __asm__(".pushsection .rodata\n"
 	"stasis_code_end:\n"
 	".popsection\n");
 
-extern const uint8_t stasis_code[], stasis_code_boot[], stasis_code_stopped[], stasis_code_end[];
+extern const uint8_t stasis_code[], stasis_code_lazy[], stasis_code_boot[], stasis_code_stopped[];
+extern const uint8_t stasis_code_end[];
 extern const uint8_t stasis_code_rip0[], stasis_code_rip1[], stasis_code_rip2[], stasis_code_rip3[];
 
 /* The instructions that reach the control block relative to themselves: where each ends. */
@@ -451,6 +457,16 @@ static void x86_set_boot(void *prstatus, uint64_t code, uint64_t control, uint64
 	memcpy(prstatus, &r, sizeof(r));
 }
 
+static void x86_set_lazy(void *prstatus, uint64_t code, uint64_t control, uint64_t area)
+{
+	struct user_regs_struct r;
+
+	memcpy(&r, prstatus, sizeof(r));
+	args_to_regs(&r, 0, (const uint64_t[6]){0, area});
+	set_code(&r, code, control, stasis_code_lazy, 0);
+	memcpy(prstatus, &r, sizeof(r));
+}
+
 static int64_t x86_boot_ret(const void *prstatus)
 {
 	struct user_regs_struct r;
@@ -488,7 +504,11 @@ const struct arch_inject arch_inject = {
 	.set_run = x86_set_run,
 	.set_boot = x86_set_boot,
 	.boot_ret = x86_boot_ret,
+	.lazy_note = NT_X86_XSTATE,
+	.set_lazy = x86_set_lazy,
+	.lazy_area = x86_lazy_area,
 	.cpu_lacks = x86_cpu_lacks,
 	.ins_words = x86_ins_words,
 	.shadow = &x86_shadow,
+	.permits = &x86_permits,
 };

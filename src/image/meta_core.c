@@ -195,6 +195,7 @@ static void put_task_more(struct core_msg *c, const struct model *m, const struc
 	META_SET_NZ(to, membarrier, p->membarrier);
 	META_SET(to, coredump_filter, p->coredump_filter);
 	to->has_coredump_filter = p->has_coredump_filter;
+	META_SET_NZ(to, permitted, p->permitted);
 	META_SET_NZ(to, mdwe, p->mdwe);
 	META_SET_NZ(to, memory_merge, p->memory_merge);
 	META_SET_NZ(to, mlock_future, p->mlock_future);
@@ -281,6 +282,7 @@ static int get_task_more(struct meta_in *in, const Im__TaskMore *from, struct m_
 	p->membarrier = META_GET(from, membarrier);
 	p->has_coredump_filter = from->has_coredump_filter;
 	p->coredump_filter = META_GET(from, coredump_filter);
+	p->permitted = META_GET(from, permitted);
 	p->mdwe = META_GET(from, mdwe);
 	p->memory_merge = META_GET(from, memory_merge);
 	p->mlock_future = META_GET(from, mlock_future);

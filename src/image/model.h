@@ -460,9 +460,10 @@ struct m_proc {
 	uint32_t exit_signal;		  /* what its end tells the parent, 0: nothing */
 	uint32_t oddities;		  /* while dumping only: bits of arch_inject.oddities */
 	uint64_t membarrier;		  /* MEMBARRIER_CMD_REGISTER_* bits */
-	char *cgroups;			  /* /proc/PID/cgroup verbatim, NULL: not read */
-	char *cmdline;			  /* arguments joined by spaces, for people */
-	bool shares_vm; /* same address space as an earlier process: no pages of its own */
+	uint64_t permitted; /* registers, as arch_permits.get tells them, 0: not asked */
+	char *cgroups;	    /* /proc/PID/cgroup verbatim, NULL: not read */
+	char *cmdline;	    /* arguments joined by spaces, for people */
+	bool shares_vm;	    /* same address space as an earlier process: no pages of its own */
 };
 
 /* Something that this version does not carry; all are listed, not only the first. */
@@ -478,7 +479,7 @@ enum { M_CPU_WORDS = 16 };
 struct model {
 	uint16_t elf_machine;
 	uint32_t page_size;
-	uint32_t ncpu_words; /* 0: not known */
+	uint32_t ncpu_words;		 /* 0: not known */
 	uint32_t cpu_words[M_CPU_WORDS]; /* instructions of the CPU: arch_desc.ins */
 	uint32_t nprocs;
 	struct m_proc *procs; /* parents before children; [0] is the root */

@@ -272,6 +272,8 @@ static void show_settings(struct doc *d, const struct m_proc *p)
 		doc_hex(d, "coredump_filter", p->coredump_filter);
 	doc_bool(d, "mlock_future", p->mlock_future);
 	doc_hex(d, "mdwe", p->mdwe);
+	if (p->permitted)
+		doc_hex(d, "permitted_registers", p->permitted);
 	doc_u64(d, "start_time", p->start_time);
 	doc_str(d, "cgroups", p->cgroups);
 	doc_inline_object(d, "sharing");

@@ -385,6 +385,8 @@ static int put_attributes(struct restore *r, uint32_t i, struct remote *remote, 
 	if (ret == 0)
 		ret = put_threads(remote, p, err);
 	if (ret == 0)
+		ret = put_permits(remote, p, arch_inject.permits, err);
+	if (ret == 0)
 		ret = put_actions(remote, p, err);
 	if (ret == 0)
 		ret = put_pending(remote, p, err);

@@ -32,7 +32,8 @@ static const struct arch_regset *known(uint32_t note)
 static const struct {
 	uint64_t type;
 	const char *name;
-} hwcaps[] = {{AT_HWCAP, "AT_HWCAP"}, {AT_HWCAP2, "AT_HWCAP2"}, {29, "AT_HWCAP3"}, {30, "AT_HWCAP4"}};
+} hwcaps[] = {
+	{AT_HWCAP, "AT_HWCAP"}, {AT_HWCAP2, "AT_HWCAP2"}, {29, "AT_HWCAP3"}, {30, "AT_HWCAP4"}};
 
 enum { NHWCAPS = sizeof(hwcaps) / sizeof(hwcaps[0]) };
 
@@ -91,7 +92,7 @@ static int check_hwcaps(const struct restore *r, const struct m_proc *p, struct 
 /* As many as there is room for, then how many more there are. */
 static void name_ins(uint32_t lacks[M_CPU_WORDS], char *buf, size_t len)
 {
-	enum { TAIL = 32 };
+	enum { TAIL = 40 /* a word, and how many more */ };
 	unsigned more = 0;
 	size_t at = 0;
 
@@ -105,13 +106,29 @@ static void name_ins(uint32_t lacks[M_CPU_WORDS], char *buf, size_t len)
 		else
 			more++;
 	}
-	/* A later version's words. */
-	for (unsigned w = 0; w < M_CPU_WORDS; w++)
-		if (lacks[w] && at + TAIL < len)
-			at += (size_t)snprintf(buf + at, len - at, "%sword %u %#x", at ? ", " : "", w,
-					       lacks[w]);
+	/* A later version's. */
+	for (unsigned w = 0; w < M_CPU_WORDS; w++) {
+		if (lacks[w] && !more && at + TAIL < len)
+			at += (size_t)snprintf(buf + at, len - at, "%sword %u %#x", at ? ", " : "",
+					       w, lacks[w]);
+		else if (lacks[w])
+			more++;
+	}
 	if (more)
 		snprintf(buf + at, len - at, " and %u more", more);
+}
+
+/* Who has not asked for its registers cannot have made use of an instruction. */
+static void drop_unasked(const struct model *m, uint32_t lacks[M_CPU_WORDS])
+{
+	uint64_t permitted = 0;
+
+	for (uint32_t i = 0; i < m->nprocs; i++)
+		permitted |= m->procs[i].permitted;
+	for (const struct arch_ins *i = arch_host()->ins;
+	     permitted && arch_inject.permits && i->name; i++)
+		if (i->needs & arch_inject.permits->bits & ~permitted)
+			lacks[i->word] &= ~(1u << i->bit);
 }
 
 static int check_ins(const struct restore *r, struct err *err)
@@ -123,10 +140,11 @@ static int check_ins(const struct restore *r, struct err *err)
 	if (!m->ncpu_words || !arch_inject.ins_words)
 		return 0;
 	arch_inject.ins_words(has);
-	for (uint32_t i = 0; i < m->ncpu_words; i++) {
+	for (uint32_t i = 0; i < m->ncpu_words; i++)
 		lacks[i] = m->cpu_words[i] & ~(i < ARCH_INS_WORDS ? has[i] : 0);
+	drop_unasked(m, lacks);
+	for (uint32_t i = 0; i < m->ncpu_words; i++)
 		any |= lacks[i];
-	}
 	if (!any)
 		return 0;
 	name_ins(lacks, names, sizeof(names));
@@ -140,14 +158,15 @@ static int check_ins(const struct restore *r, struct err *err)
 
 /* --- register sets -------------------------------------------------------------------------- */
 
-static int check_vectors(const struct restore *r, const struct m_thread *t,
+static int check_vectors(const struct restore *r, const struct m_proc *p, const struct m_thread *t,
 			 const struct m_regset *set, struct err *err)
 {
 	const struct arch_set s = {set->note, set->len, set->data};
 	char names[FEATURES_LEN];
 	bool used = false;
 
-	if (!arch_inject.cpu_lacks || !arch_inject.cpu_lacks(&s, &used, names, sizeof(names)))
+	if (!arch_inject.cpu_lacks ||
+	    !arch_inject.cpu_lacks(&s, p->permitted, &used, names, sizeof(names)))
 		return 0;
 	if (used)
 		return err_fail(err, EOPNOTSUPP, ERR_ABI,
@@ -176,8 +195,8 @@ static const struct arch_desc *another(uint32_t note, const struct arch_regset *
 	return NULL;
 }
 
-static int check_set(const struct restore *r, const struct m_thread *t, const struct m_regset *set,
-		     struct err *err)
+static int check_set(const struct restore *r, const struct m_proc *p, const struct m_thread *t,
+		     const struct m_regset *set, struct err *err)
 {
 	const struct arch_set s = {set->note, set->len, set->data};
 	const struct arch_regset *a = known(set->note);
@@ -194,7 +213,7 @@ static int check_set(const struct restore *r, const struct m_thread *t, const st
 			err, EBADMSG, ERR_IMAGE,
 			"%s (%#x) of thread %u has %u bytes, which no such register set has",
 			a ? a->name : "a register set", set->note, t->tid, set->len);
-	ret = check_vectors(r, t, set, err);
+	ret = check_vectors(r, p, t, set, err);
 	if (ret == 0 && arch_inject.set_wrong)
 		wrong = arch_inject.set_wrong(&s);
 	return wrong ? err_fail(err, EBADMSG, ERR_IMAGE, "%s (%#x) of thread %u %s",
@@ -291,7 +310,7 @@ static int check_thread(const struct restore *r, const struct m_proc *p, const s
 			return err_fail(err, EBADMSG, ERR_IMAGE,
 					"thread %u has register set %#x twice", t->tid,
 					t->regsets[i].note);
-		ret = check_set(r, t, &t->regsets[i], err);
+		ret = check_set(r, p, t, &t->regsets[i], err);
 	}
 	return ret < 0 ? ret : check_shadow(r, p, t, err);
 }

@@ -46,11 +46,23 @@ static bool is_kill_or_stop(int signo)
 /* --- actions, timers, limits: once for each process ------------------------------------------- */
 
 struct process_questions {
-	uint64_t sigactions, itimers, rlimits, subreaper;
+	uint64_t sigactions, itimers, rlimits, subreaper, permitted;
 	int sigaction[M_NSIG], itimer[3], rlimit[M_NRLIMITS];
 	int brk, dumpable, thp, child_subreaper, membarrier, mdwe, merge, keyring[2];
-	int oddity[ARCH_ODDITIES_MAX];
+	int oddity[ARCH_ODDITIES_MAX], permits;
 };
+
+static void ask_permits(struct process_questions *q)
+{
+	const struct arch_permits *a = arch_inject.permits;
+
+	q->permits = -1;
+	q->permitted = 0;
+	if (!a || !a->here())
+		return;
+	q->permitted = batch_buf(&batch, 8);
+	q->permits = batch_call(&batch, a->nr, a->get, q->permitted, 0, 0, 0);
+}
 
 static void ask_process(struct process_questions *q)
 {
@@ -93,6 +105,7 @@ static void ask_process(struct process_questions *q)
 
 		q->oddity[i] = batch_call(&batch, o->nr, o->args[0], o->args[1], o->args[2], 0, 0);
 	}
+	ask_permits(q);
 }
 
 /* What no kernel refuses: a filter of the process's own did. */
@@ -156,6 +169,8 @@ static void answer_process(const struct process_questions *q, struct m_proc *p)
 		if (q->oddity[i] >= 0 &&
 		    batch.calls[q->oddity[i]].ret == arch_inject.oddities[i].odd)
 			p->oddities |= 1u << i;
+	if (asked(&batch, q->permits))
+		memcpy(&p->permitted, batch_data(&batch, q->permitted), sizeof(p->permitted));
 	p->membarrier = asked(&batch, q->membarrier) ? (uint64_t)batch.calls[q->membarrier].ret : 0;
 }
 

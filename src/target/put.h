@@ -25,6 +25,8 @@
  *			helper, whom a subreaper would inherit
  *  7 put_threads	after memory, where lists and areas lie: from here on the kernel writes to
  *			the area of restartable sequences
+ *    put_permits	after 7: before it the kernel takes an alternate stack that is just as
+ *			long as a signal frame with these registers, after it no longer
  *  8 put_actions	before 9, for ignoring a signal drops those that wait
  *  9 put_pending	after the last helper has exited; before 13, for it counts to a limit
  * 10 put_timers_create	before 13 (limit), before 12 (alarm clocks need a capability)
@@ -121,6 +123,16 @@ int put_sched(struct remote *r, const struct m_proc *p, struct err *err);
 int put_shadow(struct remote *r, const struct m_proc *p, struct err *err);
 /* Whether this kernel maps shadow stacks, on this CPU. */
 bool put_has_shadow(void);
+
+/* --- put_permits.c -------------------------------------------------------------------------- */
+
+/*
+ * Registers that must be asked for: those that the process was permitted, or that a thread of an
+ * image without a word about it has something in. @a: arch_inject.permits, may be NULL. Those that
+ * this CPU does not have are left out.
+ */
+int put_permits(struct remote *r, const struct m_proc *p, const struct arch_permits *a,
+		struct err *err);
 
 /* --- put_signals.c ---------------------------------------------------------------------------- */
 

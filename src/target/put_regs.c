@@ -2,6 +2,7 @@
 /* Registers and signal mask of every thread, as the last thing that is done to it. */
 #include <elf.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -9,6 +10,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "src/target/gather.h"
 #include "src/target/put.h"
 #include "src/target/put_list.h"
@@ -213,18 +215,52 @@ static int put_thread(struct remote *r, struct task *task, const struct m_proc *
 	return 0;
 }
 
+static bool is_lazy(const struct task *task, const struct m_regset *set,
+		    uint8_t ret_area[ARCH_LAZY_LEN])
+{
+	uint8_t has[64];
+	struct iovec iov = {has, sizeof(has)};
+
+	if (!set)
+		return false;
+	if (arch_inject.lazy_area)
+		return arch_inject.lazy_area(&(struct arch_set){set->note, set->len, set->data},
+					     ret_area);
+	return ptrace(PTRACE_GETREGSET, task->tid, set->note, &iov) == 0 &&
+	       (iov.iov_len != set->len || memcmp(has, set->data, set->len));
+}
+
+/* Where the buffers of batches are: nothing else is in need of them. */
+static int put_area(struct remote *r, const uint8_t area[ARCH_LAZY_LEN], uint64_t *ret_addr,
+		    struct err *err)
+{
+	struct batch b;
+	ssize_t n;
+
+	batch_init_big(&b, r, NULL, NULL);
+	*ret_addr = b.data_addr;
+	if (!arch_inject.lazy_area)
+		return 0;
+	n = io_pwrite(r->mem_fd, area, ARCH_LAZY_LEN, b.data_addr);
+	if (n != ARCH_LAZY_LEN)
+		return err_set(err, n < 0 ? (int)-n : EIO, "write at %#" PRIx64 " of process %d",
+			       b.data_addr, r->proc->pid);
+	return 0;
+}
+
 static int put_lazy(struct remote *r, struct task *task, const struct m_thread *t, struct err *err)
 {
-	const struct m_regset *set = model_regset(t, arch_inject.lazy_note);
-	uint8_t has[64], regs[ARCH_PRSTATUS_MAX];
-	struct iovec iov = {has, sizeof(has)};
+	uint8_t area[ARCH_LAZY_LEN] = {0}, regs[ARCH_PRSTATUS_MAX];
+	uint64_t addr;
 	int ret;
 
-	if (!set || ptrace(PTRACE_GETREGSET, task->tid, set->note, &iov) < 0 ||
-	    (iov.iov_len == set->len && !memcmp(has, set->data, set->len)))
+	if (!is_lazy(task, model_regset(t, arch_inject.lazy_note), area))
 		return 0;
+	ret = put_area(r, area, &addr, err);
+	if (ret < 0)
+		return ret;
 	memcpy(regs, task->prstatus, sizeof(regs));
-	arch_inject.set_lazy(regs, slot_code(r, 0), slot_control(r, 0));
+	arch_inject.set_lazy(regs, slot_code(r, 0), slot_control(r, 0), addr);
 	ret = run_enter(task, regs, ALL_SIGNALS, err);
 	if (ret == 0)
 		ret = run_to_syscall(r, task, err);

@@ -128,7 +128,7 @@ static void see_xstate(const uint8_t *ret, int64_t n)
 	for (unsigned i = 8; i < 64; i++)
 		MUST(!ret[FX_LEN + i]);
 	MUST(!(word(ret + FX_LEN) & ~word(ret + XCR0_OFF)));
-	if (arch_inject.cpu_lacks && arch_inject.cpu_lacks(&s, &used, names, sizeof(names)))
+	if (arch_inject.cpu_lacks && arch_inject.cpu_lacks(&s, 0, &used, names, sizeof(names)))
 		MUST(!used);
 }
 
@@ -170,7 +170,7 @@ static bool is_refused(const struct arch_regset *a, const struct arch_set *set, 
 	return !set->len || set->len > ARCH_REGSET_MAX ||
 	       (a && (a->size ? set->len != a->size : set->len > a->max_size)) ||
 	       (host && arch_inject.cpu_lacks &&
-		arch_inject.cpu_lacks(set, &used, names, sizeof(names)) && used);
+		arch_inject.cpu_lacks(set, 0, &used, names, sizeof(names)) && used);
 }
 
 /* As put_regs.c has it. What the thread has is the kernel's word. */

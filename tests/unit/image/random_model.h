@@ -365,7 +365,7 @@ static void rnd_proc(struct model *m, uint32_t i)
 	p->child_subreaper = coin();
 	p->membarrier = rnd64();
 	p->has_coredump_filter = coin(), p->coredump_filter = p->has_coredump_filter ? rnd32() : 0;
-	p->mdwe = rnd32(), p->memory_merge = coin();
+	p->mdwe = rnd32(), p->memory_merge = coin(), p->permitted = rnd64();
 	p->mlock_future = coin(), p->mlock_onfault = coin();
 	p->mm.thp_except_advised = coin();
 	p->cgroups = rnd_str_or_null(m), p->cmdline = rnd_str_or_null(m);

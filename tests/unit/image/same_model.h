@@ -157,7 +157,7 @@ static void same_proc(const struct m_proc *a, const struct m_proc *b)
 		differs_print("same_proc: ns differs\n");
 	SAME(oom_score_adj), SAME(loginuid), SAME(child_subreaper), SAME(membarrier);
 	SAME(has_coredump_filter), SAME(coredump_filter), SAME(mdwe), SAME(memory_merge);
-	SAME(mlock_future), SAME(mlock_onfault), SAME(mm.thp_except_advised);
+	SAME(mlock_future), SAME(mlock_onfault), SAME(mm.thp_except_advised), SAME(permitted);
 	SAME_STR(cgroups), SAME_STR(cmdline), SAME(shares_vm);
 }
 

@@ -181,7 +181,7 @@ static void names_of_features(void **state)
 					fail_msg("%s: %s and %s", all[i]->name, c->name, d->name);
 		}
 	if (arch_host()->elf_machine != EM_AARCH64)
-		skip();
+		return;
 	auxv[2] = 29, auxv[3] = 1 << 2 | 1 << 1 | 1ull << 40;
 	refused("this one lacks: mtestoreonly, lsfe, AT_HWCAP3 0x10000000000");
 }
@@ -239,6 +239,45 @@ static void instructions(void **state)
 	assert_null(strstr(err.msg, "sse2"));
 }
 
+/* AMX: registers and instructions that a process may use when it has asked for them. */
+static void permitted(void **state)
+{
+	const uint64_t amx = 3ull << 17;
+	uint64_t v = amx | 3;
+
+	if (!arch_inject.permits || arch_inject.permits->here())
+		skip();
+	memcpy(bytes + XCR0_OFF, &v, sizeof(v));
+	arch_host_ins(model.cpu_words);
+	model.ncpu_words = ARCH_INS_WORDS;
+	has_ins("amx_tile");
+	has_ins("amx_int8");
+	refused("instructions that this one lacks: amx_tile, amx_int8"); /* nobody knows */
+	proc.permitted = ~(1ull << 18);
+	taken();
+	has_ins("avx512pf");
+	refused("instructions that this one lacks: avx512pf");
+	proc.permitted = ~0ull;
+	refused("instructions that this one lacks: avx512pf, amx_tile, amx_int8");
+	/* And registers. */
+	model.ncpu_words = 0;
+	refused("thread 77 ran on a CPU with registers that this one lacks: AMX configuration, AMX tiles");
+	proc.permitted = 0;
+	refused("AMX configuration, AMX tiles");
+	proc.permitted = ~(1ull << 18);
+	v |= 1ull << 40;
+	memcpy(bytes + XCR0_OFF, &v, sizeof(v));
+	refused("registers that this one lacks: XCR0 0x10000000000");
+	v = amx | 3;
+	memcpy(bytes + XCR0_OFF, &v, sizeof(v));
+	taken();
+	/* Whatever it was permitted, they are in use. */
+	v = amx;
+	memcpy(bytes + XSTATE_BV_OFF, &v, sizeof(v));
+	opts.cpu_unchecked = RESTORE_CPU_FPU | RESTORE_CPU_INS;
+	refused("thread 77 has registers that this CPU lacks: AMX configuration, AMX tiles");
+}
+
 /* No bit of a CPU that only kernels make use of is in an image. */
 static void words(void **state)
 {
@@ -292,7 +331,7 @@ static void vector_lengths(void **state)
 	bytes[VL_OFF] = 0;
 	bytes[VL_OFF + 1] = LONGEST >> 8;
 	if (!set || !arch_inject.cpu_lacks ||
-	    !arch_inject.cpu_lacks(&(struct arch_set){NT_ARM_SVE, 576, bytes}, &(bool){false},
+	    !arch_inject.cpu_lacks(&(struct arch_set){NT_ARM_SVE, 576, bytes}, 0, &(bool){false},
 				   (char[192]){0}, 192))
 		skip();
 	refused("thread 77 ran on a CPU with registers that this one lacks: SVE vectors of 2048 "
@@ -423,6 +462,7 @@ int main(void)
 		cmocka_unit_test_setup(told_features, fresh),
 		cmocka_unit_test_setup(names_of_features, fresh),
 		cmocka_unit_test_setup(instructions, fresh),
+		cmocka_unit_test_setup(permitted, fresh),
 		cmocka_unit_test_setup(words, fresh),
 		cmocka_unit_test_setup(vectors, fresh),
 		cmocka_unit_test_setup(hostile_bytes, fresh),

@@ -11,6 +11,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -229,12 +230,157 @@ static void wrong_regs(void **state)
 	child_end(&s->c);
 }
 
+/* --- registers that must be asked for ------------------------------------------------------- */
+
+enum { XCR0_OFF = 464, BV_OFF = 512, YMM_OFF = 576, YMM_LEN = 256, YMM = 4 };
+
+static void child_idle(struct child *c)
+{
+}
+
+/* AMX's numbers, whatever this CPU has: the kernel knows them since 5.16. */
+static void permits(void **state)
+{
+	const struct arch_permits *a = arch_inject.permits;
+	struct stub stub, *s = &stub;
+	uint64_t has = 0;
+	long ret;
+
+	if (syscall(SYS_arch_prctl, 0x1021 /* ARCH_GET_XCOMP_SUPP */, &has) < 0)
+		skip();
+	assert_int_equal(syscall((long)a->nr, a->get, &has), 0);
+	assert_true((has & 3) == 3 && !(a->bits & (a->bits - 1)));
+	stub_start(s, child_idle);
+	assert_true(s->p->permitted == (a->here() ? has : 0));
+	stub_kill(s);
+	ret = syscall((long)a->nr, a->ask, __builtin_ctzll(a->bits));
+	assert_true(a->here() ? ret == 0 : ret < 0 && errno == EOPNOTSUPP);
+	/* 2: YMM is not to be asked for. */
+	assert_true(syscall((long)a->nr, a->ask, 2) < 0 && errno == EOPNOTSUPP);
+}
+
+static uint64_t fake_here;
+static unsigned uses;
+
+static uint64_t here(void)
+{
+	return fake_here;
+}
+
+static uint64_t in_use(const struct arch_set *set)
+{
+	uses += set->note == NT_X86_XSTATE;
+	return set->note == NT_X86_XSTATE ? 1ull << 40 : 0;
+}
+
+static uint64_t slack(struct stub *s)
+{
+	OK(context_collect(&s->r, s->p, &s->err));
+	return s->p->threads[0].timerslack_ns;
+}
+
+/* Which numbers are asked for: by a call that tells afterwards what was the last one. */
+static void asked(void **state)
+{
+	const struct arch_permits a = {
+		"some", 1ull << 40 | 1ull << 33 | 1 << 6, SYS_prctl, 0, PR_SET_TIMERSLACK, here,
+		in_use};
+	struct arch_permits wrong = a;
+	struct stub stub, *s = &stub;
+
+	stub_start(s, child_idle);
+	OK(put_permits(&s->r, s->p, NULL, &s->err));
+	fake_here = 0;
+	s->p->permitted = ~0ull;
+	OK(put_permits(&s->r, s->p, &a, &s->err));
+	assert_int_equal(uses, 0);
+	assert_true(slack(s) > 40);
+	/* What is in use and not permitted; what is permitted; not what is not here. */
+	fake_here = a.bits;
+	s->p->permitted = 0;
+	OK(put_permits(&s->r, s->p, &a, &s->err));
+	assert_int_equal(uses, 1);
+	assert_int_equal(slack(s), 40);
+	fake_here = 1ull << 33 | 1 << 6;
+	s->p->permitted = 1ull << 33 | 1 << 7;
+	OK(put_permits(&s->r, s->p, &a, &s->err));
+	assert_int_equal(slack(s), 33);
+	s->p->permitted = 1 << 6;
+	OK(put_permits(&s->r, s->p, &a, &s->err));
+	assert_int_equal(slack(s), 6);
+	wrong.ask = 0x7fff;
+	assert_true(put_permits(&s->r, s->p, &wrong, &s->err) < 0);
+	assert_non_null(strstr(s->err.msg, "ask for registers"));
+	assert_non_null(strstr(s->err.hint, "was permitted to use some"));
+	err_clear(&s->err);
+	stub_kill(s);
+}
+
+/* The memory from which a thread is to load tiles; a thread without any loads none. */
+static void area_of_tiles(void **state)
+{
+	static uint8_t xstate[11008], area[ARCH_LAZY_LEN];
+	const struct arch_set set = {NT_X86_XSTATE, sizeof(xstate), xstate};
+	const uint64_t all = 0x602e7, tiles = 1 << 18;
+
+	memcpy(xstate + XCR0_OFF, &all, sizeof(all));
+	xstate[BV_OFF] = 0xe7, xstate[BV_OFF + 2] = 2;
+	assert_false(arch_inject.lazy_area(&set, area));
+	xstate[BV_OFF + 2] = 6;
+	memset(area, 0x5a, sizeof(area));
+	assert_true(arch_inject.lazy_area(&set, area));
+	assert_memory_equal(area + BV_OFF, &tiles, sizeof(tiles));
+	/* Of the header XRSTOR wants nothing else. */
+	for (unsigned i = BV_OFF + 8; i < sizeof(area); i++)
+		assert_int_equal(area[i], 0);
+	assert_false(arch_inject.lazy_area(&(struct arch_set){NT_FPREGSET, 512, xstate}, area));
+}
+
+/* The code that loads them, with registers that most CPUs have. */
+static void loads(void **state)
+{
+	static uint8_t memory[YMM_OFF + YMM_LEN], now[16384];
+	struct iovec iov = {now, sizeof(now)};
+	uint8_t regs[ARCH_PRSTATUS_MAX];
+	struct stub stub, *s = &stub;
+	const uint32_t mxcsr = 0x1f80;
+	struct task *task;
+	struct batch b;
+
+	if (!__builtin_cpu_supports("avx"))
+		skip();
+	stub_start(s, child_idle);
+	task = tree_proc_task(&s->tree, s->r.proc, 0);
+	memcpy(memory + 24, &mxcsr, sizeof(mxcsr));
+	memory[BV_OFF] = YMM;
+	for (unsigned i = 0; i < YMM_LEN; i++)
+		memory[YMM_OFF + i] = (uint8_t)(0x31 + 7 * i);
+	batch_init_big(&b, &s->r, NULL, NULL);
+	assert_int_equal(b.data_addr % 64, 0);
+	assert_int_equal(pwrite(s->r.mem_fd, memory, sizeof(memory), (off_t)b.data_addr),
+			 sizeof(memory));
+	memcpy(regs, task->prstatus, sizeof(regs));
+	arch_inject.set_lazy(regs, slot_code(&s->r, 0), slot_control(&s->r, 0), b.data_addr);
+	OK(run_enter(task, regs, ~0ull, &s->err));
+	OK(run_to_syscall(&s->r, task, &s->err));
+	assert_int_equal(ptrace(PTRACE_GETREGSET, task->tid, NT_X86_XSTATE, &iov), 0);
+	assert_true(now[BV_OFF] & YMM);
+	assert_memory_equal(now + YMM_OFF, memory + YMM_OFF, YMM_LEN);
+	OK(run_to_trap(&s->r, task, 0, &s->err));
+	run_retreat(&s->r, task);
+	/* All is as it was when its own are put back. */
+	OK(put_lazy_regs(&s->r, s->p, &s->err));
+	stub_run(s);
+	child_end(&s->c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(places),
-		cmocka_unit_test(no_second_restart),
-		cmocka_unit_test(wrong_regs),
+		cmocka_unit_test(places),     cmocka_unit_test(no_second_restart),
+		cmocka_unit_test(wrong_regs), cmocka_unit_test(permits),
+		cmocka_unit_test(asked),      cmocka_unit_test(area_of_tiles),
+		cmocka_unit_test(loads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
