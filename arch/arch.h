@@ -394,6 +394,11 @@ struct arch_inject {
 	 * sentence "thread N: ..." goes on with; NULL: it can. NULL: all of them can.
 	 */
 	const char *(*set_lost)(const struct arch_set *set);
+	/*
+	 * Why a process that has protection keys cannot be put back, as what a sentence "it has
+	 * protection keys: ..." goes on with; NULL: it can.
+	 */
+	const char *keys_lost;
 	/* A set without which NT_PRSTATUS may be refused, so written before it; 0: none. */
 	uint32_t early_note;
 	uint32_t red_zone; /* bytes below the stack pointer that are the program's own */

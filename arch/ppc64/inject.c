@@ -546,6 +546,8 @@ const struct arch_inject arch_inject = {
 	.set_ret = ppc64_set_ret,
 	.regset_fit = ppc64_regset_fit,
 	.set_lost = ppc64_set_lost,
+	/* NT_PPC_PKEY shows IAMR, and takes AMR alone of the three. */
+	.keys_lost = "no tracer can say who may execute by them (IAMR)",
 	.red_zone = 512, /* ELFv2: 512 bytes below r1, of which the kernel keeps 288 */
 	.frame_notes = frame_notes,
 	.frame = ppc64_frame,

@@ -145,6 +145,7 @@ static void put_fields(const struct m_mm *mm, Im__Mm *to)
 	to->mm_saved_auxv = mm->auxv;
 	META_SET(to, dumpable, mm->dumpable);
 	META_SET(to, thp_disabled, mm->thp_disabled);
+	META_SET_NZ(to, pkeys, mm->pkeys);
 }
 
 /* AT_PAGESZ, which no program is without. */
@@ -176,6 +177,7 @@ static int get_fields(struct meta_in *in, const char *name, const Im__Mm *from, 
 	mm->exe_file_id = meta_file_id(in, from->exe_file_id);
 	mm->dumpable = META_GET(from, dumpable);
 	mm->thp_disabled = META_GET(from, thp_disabled);
+	mm->pkeys = META_GET(from, pkeys);
 	mm->nauxv = (uint32_t)from->n_mm_saved_auxv;
 	while (mm->nauxv >= 2 && !from->mm_saved_auxv[mm->nauxv - 2])
 		mm->nauxv -= 2;

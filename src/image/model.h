@@ -158,6 +158,9 @@ enum m_vma_flag {
 	M_VMF_TAGS = 1 << 24,	   /* mt: arch_desc.tags */
 };
 
+/* Protection keys, as many as ppc64 has; x86-64 has 16, aarch64 8. */
+enum { M_PKEYS = 32 };
+
 struct m_vma {
 	uint64_t start, end;
 	uint64_t pgoff; /* bytes */
@@ -168,6 +171,7 @@ struct m_vma {
 	uint32_t file_id;	     /* model file, 0: none */
 	uint32_t shm_id;	     /* model segment for M_VMA_SHMEM, 0: none */
 	uint32_t hugetlb_page_shift; /* for M_VMF_HUGETLB */
+	uint8_t pkey;		     /* protection key, below M_PKEYS; 0: the one that all have */
 	char vmflags[96];	     /* the VmFlags line verbatim */
 	char *name;		     /* as /proc/PID/maps prints it, NULL: none */
 };
@@ -411,6 +415,7 @@ struct m_mm {
 	} * guards; /* MADV_GUARD_INSTALL ranges, Linux 6.13 */
 	uint32_t ntags;
 	struct m_tags *tags; /* ascending; of a segment that several map: where the first one is */
+	uint32_t pkeys;	     /* protection keys that the process has allocated: bit n is key n */
 };
 
 enum m_state {

@@ -93,6 +93,7 @@ static void put_more(const struct m_vma *v, Im__VmaMore *to)
 	META_SET_NZ(to, segment_id, v->shm_id);
 	META_SET_NZ(to, flags, v->flags);
 	META_SET_NZ(to, hugetlb_page_shift, v->hugetlb_page_shift);
+	META_SET_NZ(to, pkey, v->pkey);
 	to->vmflags = v->vmflags[0] ? (char *)v->vmflags : NULL;
 	to->name = v->name;
 }
@@ -193,6 +194,11 @@ static int get_more(struct meta_in *in, const char *name, const Im__VmaMore *fro
 	to->shm_id = META_GET(from, segment_id);
 	to->flags = META_GET(from, flags);
 	to->hugetlb_page_shift = META_GET(from, hugetlb_page_shift);
+	if (META_GET(from, pkey) >= M_PKEYS)
+		return err_fail(in->err, EBADMSG, ERR_IMAGE,
+				"%s: VMA at %#" PRIx64 ": protection key %u", name, to->start,
+				from->pkey);
+	to->pkey = (uint8_t)META_GET(from, pkey);
 	if (from->vmflags && strlen(from->vmflags) >= sizeof(to->vmflags))
 		return err_fail(in->err, EBADMSG, ERR_IMAGE, "%s: VMA at %#" PRIx64 ": vmflags",
 				name, to->start);

@@ -77,6 +77,8 @@ static void show_vma(struct doc *d, const struct model *m, const struct m_mm *mm
 		doc_u64(d, "file", v->file_id);
 	if (v->shm_id)
 		doc_u64(d, "segment", v->shm_id);
+	if (v->pkey)
+		doc_u64(d, "pkey", v->pkey);
 	if (tagged_bytes(mm, v))
 		doc_u64(d, "tagged_bytes", tagged_bytes(mm, v));
 	if (v->vmflags[0])
@@ -110,6 +112,8 @@ static void show_mm(struct doc *d, const struct model *m, const struct m_mm *mm,
 	doc_hex(d, "env_end", mm->env_end);
 	doc_i64(d, "dumpable", mm->dumpable);
 	doc_bool(d, "thp_disabled", mm->thp_disabled);
+	if (mm->pkeys)
+		doc_hex(d, "pkeys", mm->pkeys);
 	doc_end(d);
 	doc_array(d, "mappings");
 	for (uint32_t i = 0; i < mm->nvmas; i++)

@@ -10,6 +10,7 @@
 
 #include "arch/arch.h"
 #include "src/ops/restore.h"
+#include "src/target/keys.h"
 #include "src/target/put.h"
 
 enum {
@@ -337,6 +338,33 @@ static int check_tags(const struct m_proc *p, struct err *err)
 	return 0;
 }
 
+/* --- protection keys ------------------------------------------------------------------------ */
+
+static int check_keys(const struct m_proc *p, struct err *err)
+{
+	const uint32_t here = keys_here(), used = keys_used(&p->mm);
+	/* Which one the kernel takes for itself need not be one of those that it gives. */
+	const uint32_t lacks = here ? used & ~here & ~keys_kernels(&p->mm) : used;
+	const int key = lacks ? __builtin_ctz(lacks) : 0;
+	char what[48] = "it has allocated";
+
+	if (!lacks)
+		return 0;
+	for (uint32_t i = 0; i < p->mm.nvmas; i++)
+		if (p->mm.vmas[i].pkey == key) {
+			snprintf(what, sizeof(what), "its memory at %#" PRIx64 " has",
+				 p->mm.vmas[i].start);
+			break;
+		}
+	err_fail(err, EOPNOTSUPP, ERR_ABI,
+		 "pid %u (%s): this CPU or its kernel does not have protection key %d (pkeys), "
+		 "which %s",
+		 p->pid, p->comm, key, what);
+	err_hint(err, "who may touch its memory depends on it: restore it where a program can "
+		      "allocate as many (/proc/cpuinfo: ospke on x86-64, poe on aarch64)");
+	return -EOPNOTSUPP;
+}
+
 static int check_proc(const struct restore *r, const struct m_proc *p, struct err *err)
 {
 	int ret = 0;
@@ -345,6 +373,8 @@ static int check_proc(const struct restore *r, const struct m_proc *p, struct er
 		ret = check_hwcaps(r, p, err);
 	if (ret == 0)
 		ret = check_tags(p, err);
+	if (ret == 0)
+		ret = check_keys(p, err);
 	/* Of a leader that ended before its threads nothing is left. */
 	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++)
 		if (i || p->threads[i].nregsets)

@@ -77,6 +77,12 @@ size_t files_surveyed(const struct files *f);
 int maps_collect(struct model *m, struct m_proc *p, struct files *f, struct err *err);
 
 /*
+ * Behind maps_collect() of @p, and what tells which protection keys it has: should the survey have
+ * been believed, which saw no mapping with one, the keys of all mappings.
+ */
+int maps_keys(struct files *f, struct m_proc *p, struct err *err);
+
+/*
  * The descriptor table, working and root directory; fdtable_id, fs_id, sighand_id. Nothing for
  * M_DEAD.
  */

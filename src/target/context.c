@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "src/target/gather.h"
+#include "src/target/keys.h"
 #include "src/target/remote.h"
 
 enum {
@@ -50,6 +51,7 @@ struct process_questions {
 	int sigaction[M_NSIG], itimer[3], rlimit[M_NRLIMITS];
 	int brk, dumpable, thp, child_subreaper, membarrier, mdwe, merge, keyring[2];
 	int oddity[ARCH_ODDITIES_MAX], permits;
+	struct keys_questions keys;
 };
 
 static void ask_permits(struct process_questions *q)
@@ -106,6 +108,7 @@ static void ask_process(struct process_questions *q)
 		q->oddity[i] = batch_call(&batch, o->nr, o->args[0], o->args[1], o->args[2], 0, 0);
 	}
 	ask_permits(q);
+	keys_ask(&q->keys, &batch);
 }
 
 /* What no kernel refuses: a filter of the process's own did. */
@@ -171,6 +174,7 @@ static void answer_process(const struct process_questions *q, struct m_proc *p)
 			p->oddities |= 1u << i;
 	if (asked(&batch, q->permits))
 		memcpy(&p->permitted, batch_data(&batch, q->permitted), sizeof(p->permitted));
+	p->mm.pkeys = keys_answer(&q->keys, &batch);
 	p->membarrier = asked(&batch, q->membarrier) ? (uint64_t)batch.calls[q->membarrier].ret : 0;
 }
 
@@ -340,6 +344,7 @@ void context_ready(unsigned nthreads)
 	memset(data, 0, sizeof(data));
 	memset(questions, 0, n * sizeof(questions[0]));
 	remote_ready(n);
+	keys_here();
 }
 
 int context_collect(struct remote *r, struct m_proc *p, struct err *err)

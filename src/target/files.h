@@ -135,6 +135,7 @@ struct files {
 	uint32_t next_vm, next_files, next_fs, next_sighand;
 	uint64_t survey_worth_ns; /* cheaper surveys are not relied on */
 	bool distrust;		  /* nor are others, of the process that is looked at */
+	bool inherited;		  /* what its mappings are beside `maps` is from a survey */
 	/* used again for every process */
 	struct smaps smaps;
 	bool kept;		   /* for a list of findings: a keeper's doing */

@@ -8,7 +8,8 @@
  *	fill_late()       what that had to leave to the thread that traces the process
  *	fill_tags()       tags of memory, where the CPU has them
  *	fill_close()
- *	fill_advice()     what must come behind the contents: madvise, mlock, guards, names, seals
+ *	fill_advice()     what must come behind the contents: madvise, mlock, guards, names,
+ *	                  protection keys, seals
  *	fill_take()       a few descriptors under known numbers, for calls that want one
  *	fill_table()      the descriptor table itself
  *

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "src/target/fill.h"
+#include "src/target/keys.h"
 #include "src/target/procfs.h"
 #include "src/target/script.h"
 
@@ -211,10 +212,12 @@ static void map_shadow_stack(struct script *script, const struct m_vma *v, struc
 		   err);
 }
 
-static void map_one(struct script *script, const struct m_vma *v, uint64_t fd, struct err *err)
+static void map_one(struct script *script, const struct m_mm *mm, const struct m_vma *v,
+		    uint64_t fd, struct err *err)
 {
 	const uint64_t tags = fill_tags_prot(v); /* mprotect() leaves it */
-	uint64_t prot = (was_writable(v) ? PROT_READ | PROT_WRITE : v->prot) | tags;
+	const uint64_t last = keys_prot_before(mm, v);
+	uint64_t prot = (was_writable(v) ? PROT_READ | PROT_WRITE : last) | tags;
 
 	script_add(script,
 		   (struct script_call){SYS_mmap,
@@ -225,10 +228,10 @@ static void map_one(struct script *script, const struct m_vma *v, uint64_t fd, s
 					.wants = true,
 					.want = v->start},
 		   err);
-	if ((prot & ~tags) != v->prot)
+	if ((prot & ~tags) != last)
 		script_add(script,
 			   (struct script_call){SYS_mprotect,
-						{v->start, v->end - v->start, v->prot},
+						{v->start, v->end - v->start, last},
 						.what = "protect memory at",
 						.at = v->start},
 			   err);
@@ -284,8 +287,8 @@ static void unmap(struct gone *g, uint64_t start, uint64_t end, struct err *err)
 	g->end = end;
 }
 
-/* The parent's mapping @w: what stays of it, protected as it is to be, and the rest goes. */
-static void inherit_one(struct gone *g, const struct m_vma *w, const struct m_proc *p,
+/* The parent's mapping @w, protected by @has: what stays, as it is to be; the rest goes. */
+static void inherit_one(struct gone *g, const struct m_vma *w, uint32_t has, const struct m_proc *p,
 			const uint8_t *keep, uint32_t *at, struct err *err)
 {
 	uint64_t done = w->start;
@@ -294,16 +297,17 @@ static void inherit_one(struct gone *g, const struct m_vma *w, const struct m_pr
 		++*at;
 	for (uint32_t i = *at; i < p->mm.nvmas && p->mm.vmas[i].start < w->end; i++) {
 		const struct m_vma *v = &p->mm.vmas[i];
+		const uint32_t want = keys_prot_before(&p->mm, v);
 
 		if (!keep[i])
 			continue;
 		unmap(g, done, v->start, err);
 		unmap_all(g, err);
 		done = v->end;
-		if (v->prot != w->prot)
+		if (want != has)
 			script_add(g->script,
 				   (struct script_call){SYS_mprotect,
-							{v->start, v->end - v->start, v->prot},
+							{v->start, v->end - v->start, want},
 							.what = "protect memory at",
 							.at = v->start},
 				   err);
@@ -317,9 +321,13 @@ static void inherit(const struct spawn *s, struct script *script, const struct m
 	struct gone g = {.script = script, .hole = s->base};
 	uint32_t at = 0;
 
-	for (uint32_t i = 0; i < kin->from->mm.nvmas; i++)
-		if (!fill_is_kernels(&kin->from->mm.vmas[i]))
-			inherit_one(&g, &kin->from->mm.vmas[i], p, kin->keep, &at, err);
+	for (uint32_t i = 0; i < kin->from->mm.nvmas; i++) {
+		const struct m_vma *w = &kin->from->mm.vmas[i];
+
+		if (!fill_is_kernels(w))
+			inherit_one(&g, w, keys_prot_before(&kin->from->mm, w), p, kin->keep, &at,
+				    err);
+	}
 	unmap_all(&g, err);
 	for (size_t i = 0; i < kin->ndrop; i++)
 		script_add(
@@ -360,7 +368,7 @@ static int map_all(struct spawn *s, struct remote *r, const struct m_proc *p, co
 		if (v->flags & M_VMF_SHSTK)
 			map_shadow_stack(&script, v, err);
 		else
-			map_one(&script, v,
+			map_one(&script, &p->mm, v,
 				has_file(v) ? t->number[taken_index(t, v)] : (uint64_t)-1, err);
 	}
 	if (ret < 0)
@@ -543,9 +551,22 @@ static void lock(struct script *s, const struct m_vma *v, struct err *err)
 			   err);
 }
 
+struct giving {
+	struct script *s;
+	struct err *err;
+};
+
+static void give_key(void *arg, const struct script_call *call)
+{
+	const struct giving *g = arg;
+
+	script_add(g->s, *call, g->err);
+}
+
 int fill_advice(struct remote *r, const struct m_proc *p, struct err *err)
 {
 	struct script s;
+	struct giving giving = {&s, err};
 
 	script_begin(&s, r, r->first);
 	for (uint32_t i = 0; i < p->mm.nvmas; i++) {
@@ -561,6 +582,8 @@ int fill_advice(struct remote *r, const struct m_proc *p, struct err *err)
 	for (uint32_t i = 0; i < p->mm.nguards; i++)
 		add_len(&s, SYS_madvise, p->mm.guards[i].start, p->mm.guards[i].end,
 			MADV_GUARD_INSTALL, "install guard pages at", err);
+	/* Behind what touches pages, which the calling thread may not where a key forbids it. */
+	keys_plan(&p->mm, keys_here(), give_key, &giving);
 	for (uint32_t i = 0; i < p->mm.nvmas; i++)
 		if (p->mm.vmas[i].flags & M_VMF_SEALED && !fill_is_kernels(&p->mm.vmas[i]))
 			add_len(&s, SYS_mseal, p->mm.vmas[i].start, p->mm.vmas[i].end, 0,

@@ -414,29 +414,6 @@ static int gather_keyrings(struct gather *g, const struct m_proc *p, struct err 
 		       : 0;
 }
 
-/* Registers that a restore could not put back. */
-static int gather_lost_sets(struct gather *g, const struct m_proc *p, const struct m_thread *t)
-{
-	const char *lost = NULL;
-
-	for (uint32_t i = 0; arch_inject.set_lost && !lost && i < t->nregsets; i++)
-		lost = arch_inject.set_lost(&(struct arch_set){
-			t->regsets[i].note, t->regsets[i].len, t->regsets[i].data});
-	return lost ? finding_fatal(g->m, p->pid, "thread %u: %s", t->tid, lost) : 0;
-}
-
-static int gather_oddities(struct gather *g, const struct m_proc *p, struct err *err)
-{
-	for (uint32_t i = 0; i < p->nthreads; i++)
-		if (gather_lost_sets(g, p, &p->threads[i]) < 0)
-			return err_set(err, ENOMEM, "findings of pid %u", p->pid);
-	for (uint32_t i = 0; i < ARCH_ODDITIES_MAX; i++)
-		if (p->oddities >> i & 1 && finding_fatal(g->m, p->pid, "%s: not supported",
-							  arch_inject.oddities[i].what) < 0)
-			return err_set(err, ENOMEM, "findings of pid %u", p->pid);
-	return 0;
-}
-
 static void tell_calling(const struct gather *g, pid_t pid)
 {
 	if (!g->tree->calling)
@@ -467,12 +444,14 @@ static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p,
 	if (ret == 0)
 		ret = context_collect(r, p, &why);
 	remote_close(r);
+	if (ret == 0)
+		ret = maps_keys(g->files, p, &why);
 	tell_calling(g, 0);
 	g->batches += r->runs;
 	g->batch_calls += r->calls;
 	if (ret == 0) {
 		ret = gather_keyrings(g, p, err);
-		return ret < 0 ? ret : gather_oddities(g, p, err);
+		return ret < 0 ? ret : odd_collect(g->m, p, err);
 	}
 	if (why.class == ERR_TARGET_GONE || why.class == ERR_TIMEOUT)
 		return err_take(err, &why);

@@ -75,6 +75,9 @@ int threads_shared_pending(struct model *m, struct task *task, struct m_sigqueue
  */
 int seccomp_collect(struct model *m, const struct m_proc *p, struct m_thread *t, struct err *err);
 
+/* odd.c: findings about what a CPU lets it have; behind all else of @p. */
+int odd_collect(struct model *m, const struct m_proc *p, struct err *err);
+
 /* context.c: what only the process itself can be asked, by batch. */
 int context_collect(struct remote *r, struct m_proc *p, struct err *err);
 /* As remote_ready(). */

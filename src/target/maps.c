@@ -148,6 +148,7 @@ static int vma_fill(struct files *f, const struct proc_at *at, const struct smap
 	v->prot = from->prot;
 	v->flags = from->flags;
 	v->shared = from->shared;
+	v->pkey = from->pkey;
 	strncpy(v->vmflags, smaps_string(&f->smaps, from->vmflags), sizeof(v->vmflags) - 1);
 	if (from->flags & M_VMF_HUGETLB)
 		v->hugetlb_page_shift = from->page_shift;
@@ -180,11 +181,13 @@ static int list_read(struct files *f, const struct proc_at *at, struct err *err)
 	const struct survey *old = survey_find(f, at->tid);
 	int ret = -EAGAIN;
 
-	if (old && !f->distrust && old->cost_ns >= f->survey_worth_ns) {
+	/* Keys are given without a trace in maps. */
+	if (old && !f->distrust && !old->smaps.keys && old->cost_ns >= f->survey_worth_ns) {
 		ret = smaps_read(&f->smaps, at->tid, "maps");
 		if (ret == 0 && !smaps_inherit(&f->smaps, &old->smaps))
 			ret = -EAGAIN;
 	}
+	f->inherited = ret == 0;
 	f->smaps.drop_uw = f->kept || (f->dirty && dirty_tracks(f->dirty, (pid_t)at->pid));
 	if (ret == -EAGAIN)
 		ret = smaps_read(&f->smaps, at->tid, "smaps");
@@ -205,6 +208,31 @@ static int vmas_collect(struct files *f, const struct proc_at *at, struct m_mm *
 		ret = vma_fill(f, at, &f->smaps.v[i], i ? &v[i - 1] : NULL, &v[i], err);
 	mm->vmas = v;
 	mm->nvmas = f->smaps.n;
+	return ret;
+}
+
+int maps_keys(struct files *f, struct m_proc *p, struct err *err)
+{
+	const struct smaps *s = &f->smaps;
+	struct proc_at at;
+	uint32_t j = 0;
+	int ret;
+
+	if (!p->mm.pkeys || !f->inherited)
+		return 0;
+	ret = proc_at_open(f, p, &at, err);
+	if (ret < 0)
+		return ret;
+	ret = smaps_read(&f->smaps, at.tid, "smaps");
+	if (ret < 0)
+		files_fail(err, ret, &at, "mappings");
+	for (uint32_t i = 0; ret == 0 && i < p->mm.nvmas; i++) {
+		while (j < s->n && s->v[j].end <= p->mm.vmas[i].start)
+			j++;
+		if (j < s->n && s->v[j].start <= p->mm.vmas[i].start)
+			p->mm.vmas[i].pkey = s->v[j].pkey;
+	}
+	proc_at_close(&at);
 	return ret;
 }
 

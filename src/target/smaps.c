@@ -47,6 +47,7 @@ static uint32_t string_add(struct smaps *s, const char *str, int *error)
 static int smaps_reset(struct smaps *s)
 {
 	s->n = 0;
+	s->keys = false;
 	memset(s->recent, 0, sizeof(s->recent));
 	if (!s->strings) {
 		s->strings = malloc(4096);
@@ -206,6 +207,14 @@ static int key_line(struct smaps *s, char *line)
 		if (!procfs_dec(&p, &kb) || !kb || kb > UINT64_MAX >> 10)
 			return -EBADMSG;
 		v->page_shift = (uint8_t)__builtin_ctzll(kb << 10);
+	} else if (!strncmp(line, "ProtectionKey:", 14)) {
+		const char *p = line + 14;
+		uint64_t pkey;
+
+		if (!procfs_dec(&p, &pkey) || pkey >= M_PKEYS)
+			return -EBADMSG;
+		v->pkey = (uint8_t)pkey;
+		s->keys |= pkey != 0;
 	} else if (!strncmp(line, "VmFlags: ", 9)) {
 		char *end = line + strlen(line);
 
@@ -265,6 +274,7 @@ bool smaps_inherit(struct smaps *s, const struct smaps *old)
 	uint32_t j = 0;
 	int error = 0;
 
+	s->keys = old->keys;
 	for (uint32_t i = 0; i < s->n; i++) {
 		struct smaps_vma *v = &s->v[i];
 		const struct smaps_vma *o;
@@ -276,6 +286,7 @@ bool smaps_inherit(struct smaps *s, const struct smaps *old)
 		o = &old->v[j];
 		v->flags = o->flags;
 		v->page_shift = o->page_shift;
+		v->pkey = o->pkey;
 		v->may_write = o->may_write;
 		v->no_expand = o->no_expand;
 		v->vmflags = vmflags_string(s, smaps_string(old, o->vmflags), &error);

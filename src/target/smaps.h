@@ -4,6 +4,7 @@
  *
  *	7f00a000-7f00b000 rw-p 00002000 fe:00 247134      /lib/a\012b      <- maps, and first line
  *	KernelPageSize:        4 kB                                        <- smaps
+ *	ProtectionKey:         1                       where CPU and kernel have them
  *	VmFlags: rd wr mr mw me ac
  *
  * Names are the target's own choice; any bytes are taken without harm. Strings lie in one heap and
@@ -27,6 +28,7 @@ struct smaps_vma {
 	uint32_t prot;	       /* PROT_* */
 	bool shared;
 	uint8_t page_shift; /* of KernelPageSize, 0: not read */
+	uint8_t pkey;	    /* ProtectionKey, below M_PKEYS */
 	uint32_t name;	    /* as printed, 0: none */
 	uint32_t vmflags;   /* the VmFlags line, 0: not read */
 	uint32_t flags;	    /* M_VMF_* of it */
@@ -42,6 +44,7 @@ struct smaps {
 	char *strings; /* [0] is '\0' */
 	size_t len, strings_room;
 	uint32_t recent[SMAPS_RECENT]; /* VmFlags lines seen last */
+	bool keys;		       /* some of v has a protection key that is not 0 */
 	bool drop_uw; /* of the caller's: write protection by userfaultfd is left out of VmFlags */
 };
 
@@ -59,8 +62,8 @@ int smaps_parse(struct smaps *s, struct procfs_lines *l);
 int smaps_read(struct smaps *s, pid_t tid, const char *file);
 
 /*
- * Takes VmFlags and page sizes over from @old, an earlier smaps of the same process, for every VMA.
- * False when one of them is not there just so; @s is then of no use.
+ * Takes VmFlags, page sizes and keys over from @old, an earlier smaps of the same process, for
+ * every VMA. False when one of them is not there just so; @s is then of no use.
  */
 bool smaps_inherit(struct smaps *s, const struct smaps *old);
 

@@ -96,6 +96,7 @@ static void rnd_vma(struct model *m, struct m_vma *v, uint64_t *at)
 	if (v->kind == M_VMA_SHMEM || coin())
 		v->shm_id = 1 + below(m->nshms);
 	v->hugetlb_page_shift = coin() ? 21 : 0;
+	v->pkey = (uint8_t)(coin() ? below(M_PKEYS) : 0);
 	rnd_word(v->vmflags, sizeof(v->vmflags));
 	v->name = rnd_str_or_null(m);
 }
@@ -132,6 +133,7 @@ static void rnd_mm(struct model *m, struct m_mm *mm)
 		*(uint64_t *)model_push(m, &mm->auxv, &mm->nauxv, 8) = 1 + rnd64() / 2;
 	mm->dumpable = (int32_t)rnd32();
 	mm->thp_disabled = coin();
+	mm->pkeys = coin() ? rnd32() : 0;
 	for (uint32_t n = below(20); n; n--)
 		rnd_vma(m, model_push(m, &mm->vmas, &mm->nvmas, sizeof(*mm->vmas)), &at);
 	for (uint32_t i = 0; i < mm->nvmas; i++)

@@ -148,6 +148,35 @@ static void hostile_tags(void **state)
 	tags_refused(t, 2, "out of order");
 }
 
+/* There are not so many keys on any CPU. */
+static void bad_key(void **state)
+{
+	for (unsigned key = M_PKEYS - 1; key <= M_PKEYS; key++) {
+		struct model *m = random_model(3), *back;
+		struct err err = {0};
+		struct image *img = image_create("x", IMAGE_STASIS, &err);
+		uint32_t i = 0;
+
+		while (m->procs[i].state == M_DEAD || !m->procs[i].mm.nvmas)
+			i++;
+		m->procs[i].mm.vmas[0].pkey = (uint8_t)key;
+		image_write_model(img, m, &err);
+		image_commit(img, m, &err);
+		assert_no_err(&err);
+		image_close(img);
+		img = image_open("x", &err);
+		assert_no_err(&err);
+		back = image_read_model(img, &err);
+		assert_int_equal(back == NULL, key == M_PKEYS);
+		if (!back)
+			assert_non_null(strstr(err.msg, "protection key 32"));
+		image_close(img);
+		scratch_remove("x");
+		model_free(back);
+		model_free(m);
+	}
+}
+
 /* It names a table of the firewall that a restore removes. */
 static void bad_run(void **state)
 {
@@ -201,6 +230,7 @@ int main(void)
 		cmocka_unit_test(random_models),
 		cmocka_unit_test(hostile_tags),
 		cmocka_unit_test(bad_run),
+		cmocka_unit_test(bad_key),
 	};
 
 	return cmocka_run_group_tests(tests, scratch_enter, scratch_leave);

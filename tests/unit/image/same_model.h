@@ -105,6 +105,7 @@ static void same_vma(const struct m_vma *a, const struct m_vma *b)
 {
 	SAME(start), SAME(end), SAME(pgoff), SAME(prot), SAME(flags), SAME(shared), SAME(kind);
 	SAME(file_id), SAME(shm_id), SAME(hugetlb_page_shift), SAME_STR(vmflags), SAME_STR(name);
+	SAME(pkey);
 }
 
 static void same_tags(const struct m_tags *a, const struct m_tags *b)

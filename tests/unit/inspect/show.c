@@ -127,6 +127,25 @@ static void brief_and_pid(void **state)
 	made_end();
 }
 
+static void keys_of_memory(void **state)
+{
+	struct show_opts opts = {0};
+	json_t *t, *p;
+
+	made_begin();
+	made_vma(0x10000, 4 * MADE_PAGE, M_VMA_ANON);
+	made_vma(0x20000, 4 * MADE_PAGE, M_VMA_ANON);
+	made.m->procs[0].mm.vmas[1].pkey = 5;
+	made.m->procs[0].mm.pkeys = 0x22;
+	t = show(NULL, &opts, 0);
+	p = first(t, "processes");
+	assert_string_equal(str(json_object_get(p, "mm"), "pkeys"), "0x22");
+	assert_null(json_object_get(first(p, "mappings"), "pkey"));
+	assert_int_equal(num(json_array_get(json_object_get(p, "mappings"), 1), "pkey"), 5);
+	json_decref(t);
+	made_end();
+}
+
 static void no_such_process(void **state)
 {
 	struct show_opts opts = {.pid = MADE_PID + 1};
@@ -300,11 +319,12 @@ static void document(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(whole),	   cmocka_unit_test(brief_and_pid),
-		cmocka_unit_test(no_such_process), cmocka_unit_test(odd_names),
-		cmocka_unit_test(one_file),	   cmocka_unit_test(block_file),
-		cmocka_unit_test(rounds),	   cmocka_unit_test(no_such_file),
-		cmocka_unit_test(linear),	   cmocka_unit_test(document),
+		cmocka_unit_test(whole),	  cmocka_unit_test(brief_and_pid),
+		cmocka_unit_test(keys_of_memory), cmocka_unit_test(no_such_process),
+		cmocka_unit_test(odd_names),	  cmocka_unit_test(one_file),
+		cmocka_unit_test(block_file),	  cmocka_unit_test(rounds),
+		cmocka_unit_test(no_such_file),	  cmocka_unit_test(linear),
+		cmocka_unit_test(document),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

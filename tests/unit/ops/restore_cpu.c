@@ -10,11 +10,14 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "arch/arch.h"
 #include "src/ops/restore.h"
+#include "src/target/keys.h"
 #include "src/target/put.h"
 
 enum { XSTATE = 0x202, XCR0_OFF = 464, XSTATE_BV_OFF = 512, VL_OFF = 8 /* of SVE */, NSETS = 80 };
@@ -453,6 +456,44 @@ static void shadow_stacks(void **state)
 	taken();
 }
 
+/* Whether it is taken depends on this machine. */
+static void known_key(int key, const char *what)
+{
+	char why[80];
+
+	snprintf(why, sizeof(why), "does not have protection key %d (pkeys), which %s", key, what);
+	if (keys_here() >> key & 1)
+		taken();
+	else
+		refused(why);
+}
+
+static void keys_of_memory(void **state)
+{
+	struct m_vma vmas[2] = {{.start = 0x10000, .end = 0x12000},
+				{.start = 0x20000, .end = 0x30000}};
+
+	proc.mm.nvmas = 2;
+	proc.mm.vmas = vmas;
+	taken();
+	vmas[1].pkey = 3;
+	known_key(3, "its memory at 0x20000 has");
+	vmas[1].pkey = 31;
+	known_key(31, "its memory at 0x20000 has");
+	/* The kernel's own. */
+	vmas[1].prot = PROT_EXEC;
+	vmas[1].pkey = 1;
+	if (keys_here())
+		taken();
+	else
+		refused("protection key 1 (pkeys), which its memory at 0x20000 has");
+	vmas[1].pkey = 0;
+	proc.mm.pkeys = 1 << 5;
+	known_key(5, "it has allocated");
+	proc.mm.pkeys = 1u << 31;
+	known_key(31, "it has allocated");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -469,6 +510,7 @@ int main(void)
 		cmocka_unit_test_setup(shadow_stacks, fresh),
 		cmocka_unit_test_setup(vector_lengths, fresh),
 		cmocka_unit_test_setup(tags_of_memory, fresh),
+		cmocka_unit_test_setup(keys_of_memory, fresh),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -323,6 +323,58 @@ static void survey_then_collect(void **state)
 	view_close(&v);
 }
 
+static void give_key_later(struct child *c)
+{
+	/* Between guards, so that it is a VMA of its own. */
+	uint64_t addr = map(3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) + PAGE;
+	int key;
+
+	c->shared[0] = addr;
+	mprotect((void *)(uintptr_t)addr, PAGE, PROT_READ);
+	child_sync(c);
+	key = (int)syscall(SYS_pkey_alloc, 0, 0);
+	c->shared[1] = (uint64_t)key;
+	if (key > 0 && syscall(SYS_pkey_mprotect, addr, PAGE, PROT_READ, key))
+		_exit(98);
+	child_sync(c);
+}
+
+/* Nothing in maps tells of a key either; that the process has some is found out later. */
+static void first_key_after_survey(void **state)
+{
+	struct child c;
+	struct view v;
+	int key;
+
+	child_start(&c, give_key_later);
+	view_open(&v);
+	v.f->survey_worth_ns = 0;
+	assert_int_equal(maps_survey(v.f, c.pid, &v.err), 0);
+	child_next(&c);
+	key = (int)c.shared[1];
+	assert_int_equal(view_collect(&v, c.pid), 0);
+	assert_true(v.f->inherited);
+	assert_int_equal(vma_at(&v, c.shared[0])->pkey, 0);
+	assert_int_equal(maps_keys(v.f, v.p, &v.err), 0);
+	assert_int_equal(vma_at(&v, c.shared[0])->pkey, 0);
+	v.p->mm.pkeys = 2;
+	assert_int_equal(maps_keys(v.f, v.p, &v.err), 0);
+	assert_int_equal(vma_at(&v, c.shared[0])->pkey, key > 0 ? key : 0);
+	assert_int_equal(vma_at(&v, c.shared[0] - PAGE)->pkey, 0);
+	view_close(&v);
+	/* Once it has some, a survey is not believed. */
+	view_open(&v);
+	v.f->survey_worth_ns = 0;
+	assert_int_equal(maps_survey(v.f, c.pid, &v.err), 0);
+	assert_int_equal(view_collect(&v, c.pid), 0);
+	assert_int_equal(v.f->inherited, key <= 0);
+	assert_int_equal(vma_at(&v, c.shared[0])->pkey, key > 0 ? key : 0);
+	view_close(&v);
+	child_end(&c);
+	if (key <= 0)
+		skip();
+}
+
 static void advise_later(struct child *c)
 {
 	/* Between guards, so that it is a VMA of its own. */
@@ -489,6 +541,7 @@ int main(void)
 		cmocka_unit_test(kinds_of_mappings),
 		cmocka_unit_test(survey_then_collect),
 		cmocka_unit_test(survey_is_believed_if_dear),
+		cmocka_unit_test(first_key_after_survey),
 		cmocka_unit_test(shared_address_space),
 		cmocka_unit_test(main_thread_gone),
 		cmocka_unit_test(process_gone),

@@ -59,9 +59,11 @@ static void parse_smaps(void **state)
 
 	assert_int_equal(parse(&s, "1000-2000 rw-p 0 00:00 0 \n"
 				   "Size: 4 kB\nKernelPageSize:        4 kB\n"
+				   "ProtectionKey:         0\n"
 				   "VmFlags: rd wr mr mw me gd ac lo \n"
 				   "2000-3000 rw-s 0 00:0e 5 /anon_hugepage (deleted)\n"
 				   "KernelPageSize:     2048 kB\nTHPeligible: 0\n"
+				   "ProtectionKey:        15\n"
 				   "VmFlags: rd sh mr mw me ms de ht um zz \n"
 				   "3000-4000 rw-p 0 00:00 0 \nVmFlags:\n"),
 			 0);
@@ -74,6 +76,16 @@ static void parse_smaps(void **state)
 	assert_true(s.v[1].no_expand && s.v[1].may_write);
 	assert_int_equal(s.v[2].flags, 0);
 	assert_int_equal(s.v[2].page_shift, 0);
+	assert_int_equal(s.v[0].pkey, 0);
+	assert_int_equal(s.v[1].pkey, 15);
+	assert_int_equal(s.v[2].pkey, 0);
+	assert_true(s.keys);
+	/* They differ in nothing else, and stay two. */
+	assert_int_equal(parse(&s, "1000-2000 rw-p 0 00:00 0 \nProtectionKey: 0\nVmFlags: rd\n"
+				   "2000-3000 rw-p 0 00:00 0 \nProtectionKey: 0\nVmFlags: rd\n"),
+			 0);
+	assert_int_equal(s.n, 2);
+	assert_false(s.keys);
 	smaps_deinit(&s);
 }
 
@@ -93,6 +105,9 @@ static void parse_refuses(void **state)
 		"5000-6000 rw-p 0 00:00 0 \n1000-2000 rw-p 0 00:00 0 \n",
 		"1000-2000 rw-p 0 00:00 0 \nKernelPageSize: x\n",
 		"1000-2000 rw-p 0 00:00 0 \nKernelPageSize: 0 kB\n",
+		"1000-2000 rw-p 0 00:00 0 \nProtectionKey: 32\n",
+		"1000-2000 rw-p 0 00:00 0 \nProtectionKey: x\n",
+		"ProtectionKey: 1\n",
 	};
 	struct smaps s = {0};
 
@@ -115,12 +130,14 @@ static void inherit_what_is_the_same(void **state)
 	struct smaps old = {0}, now = {0};
 
 	parse(&old, "800-900 rw-p 0 00:00 0 \nVmFlags: dd\n"
-		    "1000-2000 rw-p 0 00:00 0 \nKernelPageSize: 4 kB\nVmFlags: rd lo mw\n");
+		    "1000-2000 rw-p 0 00:00 0 \nKernelPageSize: 4 kB\nProtectionKey: 3\n"
+		    "VmFlags: rd lo mw\n");
 	parse(&now, head);
 	assert_true(smaps_inherit(&now, &old));
 	assert_int_equal(now.v[0].flags, M_VMF_LOCKED);
 	assert_int_equal(now.v[0].page_shift, 12);
-	assert_true(now.v[0].may_write);
+	assert_int_equal(now.v[0].pkey, 3);
+	assert_true(now.keys && now.v[0].may_write);
 	assert_string_equal(smaps_string(&now, now.v[0].vmflags), "rd lo mw");
 	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
 		parse(&now, other[i]);

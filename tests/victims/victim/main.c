@@ -23,7 +23,7 @@ static const struct scenario *const tables[] = {
 	socket_scenarios, tty_scenarios,	queue_scenarios,   attribute_scenarios,
 	area_scenarios,	  holder_scenarios,	lineage_scenarios, mutex_scenarios,
 	change_scenarios, consistent_scenarios, kernel_scenarios,  cow_scenarios,
-	edge_scenarios,	  cpu_scenarios,
+	edge_scenarios,	  key_scenarios,	cpu_scenarios,
 };
 
 static int nopts;

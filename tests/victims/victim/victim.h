@@ -52,6 +52,7 @@ extern const struct scenario lineage_scenarios[];
 extern const struct scenario mutex_scenarios[];
 extern const struct scenario cow_scenarios[];
 extern const struct scenario edge_scenarios[];
+extern const struct scenario key_scenarios[];
 
 /* --- main.c: options of the form --name value ----------------------------------------------- */
 uint64_t opt_u64(const char *name, uint64_t fallback);
