@@ -261,6 +261,19 @@ struct arch_shadow {
 	bool loop_token;
 };
 
+/* Entries of the GDT that are a thread's own: segment registers may hold their numbers. */
+struct arch_gdt {
+	uint32_t first, n;
+	uint32_t get, set; /* ptrace requests, of a number and a struct user_desc */
+	uint32_t none;	   /* flags of one that is empty */
+	/*
+	 * Who sets one has memory below this address, and so has what it is for. Does a segment
+	 * register of @prstatus hold such a number?
+	 */
+	uint64_t reach;
+	bool (*named)(const void *prstatus);
+};
+
 /* State of a process that no image carries, and the call that answers @odd when it is there. */
 struct arch_oddity {
 	uint64_t nr, args[3];
@@ -476,10 +489,12 @@ struct arch_inject {
 	void (*ins_words)(uint32_t ret[ARCH_INS_WORDS]);
 	const struct arch_shadow *shadow;   /* NULL: this CPU has none */
 	const struct arch_permits *permits; /* NULL: likewise */
+	const struct arch_gdt *gdt;	    /* likewise */
 };
 
 extern const struct arch_inject arch_inject;
 extern const struct arch_shadow x86_shadow, aarch64_shadow; /* x86/shstk.c, aarch64/gcs.c */
+extern const struct arch_gdt x86_gdt;			    /* x86/gdt.c */
 extern const struct arch_oddity x86_oddities[];		    /* x86/odd.c */
 extern const struct arch_permits x86_permits;		    /* x86/features.c */
 

@@ -511,4 +511,5 @@ const struct arch_inject arch_inject = {
 	.ins_words = x86_ins_words,
 	.shadow = &x86_shadow,
 	.permits = &x86_permits,
+	.gdt = &x86_gdt,
 };

@@ -84,6 +84,10 @@ static void put_habits(Im__ThreadMore *to, const struct m_thread *t)
 		if (t->speculation[i])
 			to->n_speculation = i + 1;
 	to->speculation = (uint32_t *)t->speculation;
+	if (regs_x86_has_tls(t)) {
+		to->n_tls = 3 * (size_t)M_TLS;
+		to->tls = (uint32_t *)t->tls;
+	}
 }
 
 static bool put_more(struct core_msg *c, struct arena *a, const struct model *m,
@@ -263,6 +267,9 @@ static void get_habits(struct m_thread *t, const Im__ThreadMore *from)
 	t->shadow_locked = META_GET(from, shadow_locked);
 	for (size_t i = 0; i < from->n_speculation && i < M_NSPEC; i++)
 		t->speculation[i] = from->speculation[i];
+	for (size_t i = 0; i < M_TLS && 3 * i + 2 < from->n_tls; i++)
+		t->tls[i] = (struct m_tls){from->tls[3 * i], from->tls[3 * i + 1],
+					   from->tls[3 * i + 2]};
 }
 
 static int get_more(struct meta_in *in, const char *name, struct m_thread *t,

@@ -53,6 +53,13 @@ struct m_rseq {
 	uint32_t flags;
 };
 
+/* An entry of the GDT of x86-64 that is the thread's own; all 0: empty. */
+enum { M_TLS = 3 };
+struct m_tls {
+	uint32_t base, limit;
+	uint32_t flags; /* struct user_desc's, from seg_32bit (bit 0) to lm (bit 7) */
+};
+
 /* Nodes of memory; what PR_SET_SPECULATION_CTRL knows. */
 enum { M_NODES = 1024, M_NSPEC = 3 };
 
@@ -90,8 +97,9 @@ struct m_thread {
 	/* ARCH_SHSTK_* bits that are on and that stay as they are; AArch64 has them in NT_ARM_GCS
 	 */
 	uint32_t shadow, shadow_locked;
-	uint32_t seccomp_mode;	/* 0 off, 1 strict, 2 filter */
-	uint32_t seccomp_chain; /* model chain, 0: none, or not known */
+	struct m_tls tls[M_TLS]; /* entries 12 to 14 */
+	uint32_t seccomp_mode;	 /* 0 off, 1 strict, 2 filter */
+	uint32_t seccomp_chain;	 /* model chain, 0: none, or not known */
 	struct m_creds creds;
 	/* for backtraces and core files without a decoder: copies from NT_PRSTATUS */
 	uint64_t pc, sp;

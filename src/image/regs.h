@@ -27,6 +27,7 @@ struct regs_x86 {
 	Im__X86Fpregs fp;
 	Im__X86Xsave xsave;
 	Im__X86Cet cet;
+	Im__X86Tls tls[M_TLS], *tls_ptr[M_TLS];
 	uint32_t st[32], xmm[64], ymmh[64], pkru[2];
 	uint64_t bndreg[8], bndcsr[8], opmask[8], zmm_upper[64], hi16_zmm[128];
 };
@@ -52,6 +53,9 @@ struct regs_s390 {
 	uint64_t gprs[16], fprs[16], vxrs_low[16], vxrs_high[32], gs_cb[4], gs_bc[4], ri_cb[8];
 	uint32_t acrs[16];
 };
+
+/* Are there entries of the GDT that are its own? */
+bool regs_x86_has_tls(const struct m_thread *t);
 
 /* False when the thread has no general registers: there is nothing to tell CRIU. */
 bool regs_x86_put(struct regs_x86 *r, const struct m_thread *t);

@@ -170,6 +170,69 @@ static void put_fxsave(struct regs_x86 *r, const uint8_t *p)
 	r->fp.xmm_space = r->xmm;
 }
 
+/* Of struct user_desc. */
+enum {
+	SEG_32BIT = 1 << 0,
+	CONTENTS_L = 1 << 1,
+	CONTENTS_H = 1 << 2,
+	READ_EXEC_ONLY = 1 << 3,
+	LIMIT_IN_PAGES = 1 << 4,
+	NOT_PRESENT = 1 << 5,
+	USABLE = 1 << 6,
+	NO_TLS = READ_EXEC_ONLY | NOT_PRESENT,
+	TLS_FIRST = 12,
+};
+
+bool regs_x86_has_tls(const struct m_thread *t)
+{
+	for (unsigned i = 0; i < M_TLS; i++)
+		if (t->tls[i].base || t->tls[i].limit || t->tls[i].flags)
+			return true;
+	return false;
+}
+
+static void put_tls(struct regs_x86 *r, const struct m_thread *t)
+{
+	for (unsigned i = 0; i < M_TLS && regs_x86_has_tls(t); i++) {
+		const struct m_tls *from = &t->tls[i];
+		const bool none = !from->base && !from->limit && !from->flags;
+		const uint32_t flags = none ? NO_TLS : from->flags;
+		Im__X86Tls *to = r->tls_ptr[i] = &r->tls[i];
+
+		im__x86_tls__init(to);
+		to->entry_number = TLS_FIRST + i;
+		to->base_addr = from->base;
+		to->limit = from->limit;
+		to->seg_32bit = flags & SEG_32BIT;
+		to->contents_h = flags & CONTENTS_H;
+		to->contents_l = flags & CONTENTS_L;
+		to->read_exec_only = flags & READ_EXEC_ONLY;
+		to->limit_in_pages = flags & LIMIT_IN_PAGES;
+		to->seg_not_present = flags & NOT_PRESENT;
+		to->usable = flags & USABLE;
+		r->thread.tls = r->tls_ptr;
+		r->thread.n_tls = i + 1;
+	}
+}
+
+/* Numbers of entries of other kernels have nothing in them. */
+static void get_tls(struct m_thread *t, const Im__X86Thread *msg)
+{
+	for (size_t i = 0; i < msg->n_tls; i++) {
+		const Im__X86Tls *from = msg->tls[i];
+		const uint32_t at = from->entry_number - TLS_FIRST;
+		const uint32_t flags =
+			(from->seg_32bit ? SEG_32BIT : 0) | (from->contents_l ? CONTENTS_L : 0) |
+			(from->contents_h ? CONTENTS_H : 0) |
+			(from->read_exec_only ? READ_EXEC_ONLY : 0) |
+			(from->limit_in_pages ? LIMIT_IN_PAGES : 0) |
+			(from->seg_not_present ? NOT_PRESENT : 0) | (from->usable ? USABLE : 0);
+
+		if (at < M_TLS && (from->base_addr || from->limit || (flags && flags != NO_TLS)))
+			t->tls[at] = (struct m_tls){from->base_addr, from->limit, flags};
+	}
+}
+
 static_assert(offsetof(Im__X86Regs, gs) - offsetof(Im__X86Regs, r15) == 26 * sizeof(uint64_t),
 	      "general registers are one array");
 
@@ -201,6 +264,7 @@ bool regs_x86_put(struct regs_x86 *r, const struct m_thread *t)
 	r->thread.clear_tid_addr = t->clear_tid_addr;
 	r->thread.gpregs = &r->gp;
 	r->thread.fpregs = &r->fp;
+	put_tls(r, t);
 	return true;
 }
 
@@ -328,6 +392,7 @@ int regs_x86_get(struct model *m, struct m_thread *t, const Im__X86Thread *msg)
 	if (!p)
 		return -ENOMEM;
 	get_fxsave(p, msg->fpregs);
+	get_tls(t, msg);
 	ret = msg->fpregs->xsave ? get_xsave(m, t, msg->fpregs) : 0;
 	return ret == 0 && msg->fpregs->xsave && msg->fpregs->xsave->cet
 		       ? get_shstk(m, t, msg->fpregs->xsave->cet)

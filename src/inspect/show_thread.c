@@ -84,6 +84,28 @@ static void show_scheduling(struct doc *d, const struct m_thread *t)
 	doc_end(d);
 }
 
+/* x86-64: entries of the GDT that are its own. */
+static void show_gdt(struct doc *d, const struct m_thread *t)
+{
+	enum { FIRST = 12 };
+	bool any = false;
+
+	for (unsigned i = 0; i < M_TLS; i++)
+		any |= t->tls[i].base || t->tls[i].limit || t->tls[i].flags;
+	if (!any)
+		return;
+	doc_array(d, "gdt");
+	for (unsigned i = 0; i < M_TLS; i++) {
+		doc_inline_object(d, NULL);
+		doc_u64(d, "entry", FIRST + i);
+		doc_hex(d, "base", t->tls[i].base);
+		doc_hex(d, "limit", t->tls[i].limit);
+		doc_hex(d, "flags", t->tls[i].flags);
+		doc_end(d);
+	}
+	doc_end(d);
+}
+
 void show_thread(struct doc *d, const struct m_thread *t, const struct arch_desc *arch,
 		 const struct show_opts *opts)
 {
@@ -114,6 +136,7 @@ void show_thread(struct doc *d, const struct m_thread *t, const struct arch_desc
 		doc_hex(d, "locked", t->shadow_locked);
 		doc_end(d);
 	}
+	show_gdt(d, t);
 	doc_hex(d, "robust_list", t->robust_addr);
 	doc_hex(d, "clear_tid", t->clear_tid_addr);
 	doc_u64(d, "pdeath_signal", t->pdeath_sig);

@@ -370,7 +370,7 @@ static int gather_registers(struct gather *g, struct proc *proc, struct m_proc *
 		p->threads[i].tid = (uint32_t)task->tid;
 		ret = threads_collect(g->m, g->tree, task, &p->threads[i], err);
 	}
-	return ret;
+	return ret < 0 ? ret : gdt_collect(p, err);
 }
 
 static int take_look(struct gather *g, struct task *task, struct m_proc *p, struct m_thread *t,

@@ -176,6 +176,41 @@ static int by_interrupt(struct remote *r, struct task *task, const struct m_proc
 	return ret == 0 ? set_mask(task, ALL_SIGNALS, err) : ret;
 }
 
+/* Where a segment register names one it must be there when that is set. */
+static int put_gdt(const struct m_thread *t, struct err *err)
+{
+	const struct arch_gdt *g = arch_inject.gdt;
+	int errnum;
+
+	for (uint32_t i = 0; i < M_TLS; i++) {
+		const struct m_tls *from = &t->tls[i];
+		uint32_t desc[4] = {0, from->base, from->limit, from->flags};
+
+		if (!from->base && !from->limit && !from->flags)
+			continue;
+		if (!g || i >= g->n)
+			return err_fail(err, EBADMSG, ERR_IMAGE,
+					"thread %u has entries of the GDT of its own, which this "
+					"CPU does not have",
+					t->tid);
+		desc[0] = g->first + i;
+		if (ptrace((enum __ptrace_request)g->set, (pid_t)t->tid, desc[0], desc) == 0)
+			continue;
+		errnum = errno;
+		if (errnum == EINVAL)
+			return err_fail(err, EBADMSG, ERR_IMAGE,
+					"entry %u of the GDT of thread %u: the kernel refuses what "
+					"the image has there: base %#x, limit %#x, flags %#x",
+					desc[0], t->tid, from->base, from->limit, from->flags);
+		err_set(err, errnum, "set entry %u of the GDT of thread %u", desc[0], t->tid);
+		if (errnum == EIO)
+			err_hint(err, "this kernel has no calls of 32 bits "
+				      "(CONFIG_IA32_EMULATION), which these entries come from");
+		return -errnum;
+	}
+	return 0;
+}
+
 static int put_thread(struct remote *r, struct task *task, const struct m_proc *p,
 		      const struct m_thread *t, struct err *err)
 {
@@ -186,6 +221,8 @@ static int put_thread(struct remote *r, struct task *task, const struct m_proc *
 		ret = on_the_way(r, task, err);
 	if (ret == 0)
 		ret = by_interrupt(r, task, p, t, prstatus, err);
+	if (ret == 0)
+		ret = put_gdt(t, err);
 	if (ret < 0)
 		return ret;
 	for (uint32_t i = 1; ret == 0 && i < t->nregsets; i++)

@@ -62,6 +62,8 @@ static void rnd_thread(struct model *m, struct m_thread *t, uint32_t tid)
 	t->nodes[below(M_NODES / 64)] = rnd64();
 	t->io_flusher = coin(), t->tsc = 2 * coin();
 	t->shadow = below(4), t->shadow_locked = below(4);
+	if (coin())
+		t->tls[below(M_TLS)] = (struct m_tls){rnd32(), rnd32(), rnd32()};
 	t->speculation[below(M_NSPEC)] = rnd32();
 	t->nice = (int32_t)below(40) - 20;
 	t->policy = below(7) | (coin() ? 0x40000000 : 0);

@@ -117,11 +117,51 @@ static void x86_shadow_stack(void **state)
 	free(r);
 }
 
+/* Entries of the GDT: CRIU has a field for each bit, and all three when there is one. */
+static void x86_gdt(void **state)
+{
+	struct regs_x86 *r = calloc(1, sizeof(*r));
+	struct m_thread t = {0}, back = {0};
+	struct model *m = model_new(0);
+
+	add_set(m, &t, REGS_PRSTATUS, 216);
+	add_set(m, &t, REGS_PRFPREG, 512);
+	assert_true(regs_x86_put(r, &t));
+	assert_int_equal(r->thread.n_tls, 0);
+	assert_false(regs_x86_has_tls(&t));
+	t.tls[1] = (struct m_tls){0x1234000, 0xfffff, 0x51};
+	t.tls[2] = (struct m_tls){0, 0, 0x2f};
+	assert_true(regs_x86_has_tls(&t));
+	assert_true(regs_x86_put(r, &t));
+	assert_int_equal(r->thread.n_tls, 3);
+	assert_int_equal(r->tls[0].entry_number, 12);
+	assert_true(r->tls[0].read_exec_only && r->tls[0].seg_not_present);
+	assert_int_equal(r->tls[1].entry_number, 13);
+	assert_int_equal(r->tls[1].base_addr, 0x1234000);
+	assert_int_equal(r->tls[1].limit, 0xfffff);
+	assert_true(r->tls[1].seg_32bit && r->tls[1].limit_in_pages && r->tls[1].usable);
+	assert_false(r->tls[1].seg_not_present || r->tls[1].read_exec_only);
+	assert_false(r->tls[1].contents_h || r->tls[1].contents_l);
+	assert_true(r->tls[2].contents_h && r->tls[2].contents_l);
+	assert_int_equal(regs_x86_get(m, &back, &r->thread), 0);
+	assert_memory_equal(back.tls, t.tls, sizeof(t.tls));
+	/* Numbers of kernels of 32 bits. */
+	r->tls[1].entry_number = 6;
+	r->tls[2].entry_number = 15;
+	back = (struct m_thread){0};
+	assert_int_equal(regs_x86_get(m, &back, &r->thread), 0);
+	assert_false(regs_x86_has_tls(&back));
+	free_sets(&t);
+	model_free(m);
+	free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(aarch64),
 		cmocka_unit_test(x86_shadow_stack),
+		cmocka_unit_test(x86_gdt),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,6 +90,7 @@ static void same_thread(const struct m_thread *a, const struct m_thread *b)
 	SAME(robust_addr), SAME(robust_len), SAME(clear_tid_addr), SAME(nice), SAME(policy);
 	SAME(ioprio), SAME(mempolicy), SAME(mce_kill), SAME(io_flusher), SAME(tsc);
 	SAME(shadow), SAME(shadow_locked);
+	SAME_MEM(tls, sizeof(a->tls));
 	SAME_MEM(nodes, sizeof(a->nodes));
 	SAME_MEM(speculation, sizeof(a->speculation));
 	SAME(rt_priority), SAME(sched_runtime_ns), SAME(sched_deadline_ns);

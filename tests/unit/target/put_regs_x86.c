@@ -374,13 +374,72 @@ static void loads(void **state)
 	child_end(&s->c);
 }
 
+/*
+ * Whether all threads have been asked, as the second one shows, that has @tls; @low: where the
+ * process's memory begins, 0: it has none.
+ */
+static int seen_in(struct stub *s, uint64_t low, const struct m_tls *tls)
+{
+	struct m_vma v = {.start = low, .end = low + 4096};
+	struct m_proc p = {.pid = s->p->pid, .nthreads = 3, .mm = {.nvmas = low != 0, .vmas = &v}};
+	struct m_thread t[3] = {s->p->threads[0], s->p->threads[1], s->p->threads[2]};
+
+	p.threads = t;
+	for (int i = 0; i < 3; i++)
+		memset(t[i].tls, 0, sizeof(t[i].tls));
+	OK(gdt_collect(&p, &s->err));
+	assert_memory_equal(t[0].tls, s->p->threads[0].tls, sizeof(t[0].tls));
+	assert_memory_equal(t[2].tls, s->p->threads[2].tls, sizeof(t[2].tls));
+	return !memcmp(t[1].tls, tls, sizeof(t[1].tls));
+}
+
+static void gdt_entries(void **state)
+{
+	static const struct m_tls none[M_TLS];
+	struct stub stub, *s = &stub;
+	struct m_thread *t;
+	uint32_t desc[4];
+
+	areas = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	release = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	stub_start(s, child_holds);
+	t = &s->p->threads[1];
+	assert_memory_equal(t->tls, none, sizeof(none));
+	if (ptrace(arch_inject.gdt->get, t->tid, arch_inject.gdt->first, desc) < 0) {
+		stub_kill(s);
+		skip(); /* a kernel without calls of 32 bits */
+	}
+	t->tls[0] = (struct m_tls){0x1234000, 0xfffff, 0x51};
+	t->tls[2] = (struct m_tls){0x5678000, 0x10, 0x09};
+	remote_close(&s->r);
+	OK(put_regs(&s->r, s->p, &s->err));
+	/* Asked of all threads where one may have some. */
+	assert_int_equal(seen_in(s, 1ull << 32, t->tls), 0);
+	assert_int_equal(seen_in(s, 0x400000, t->tls), 1);
+	((struct user_regs_struct *)(void *)t->regsets[0].data)->es = 14 << 3 | 3;
+	assert_int_equal(seen_in(s, 0, t->tls), 1);
+	((struct user_regs_struct *)(void *)t->regsets[0].data)->es = 15 << 3 | 3;
+	assert_int_equal(seen_in(s, 0, t->tls), 0);
+	s->p->threads[0].tls[1] = (struct m_tls){0x2000, 1, 0x51};
+	((struct user_regs_struct *)(void *)t->regsets[0].data)->es = 0;
+	OK(put_regs(&s->r, s->p, &s->err));
+	assert_int_equal(seen_in(s, 0, t->tls), 1);
+	/* Not a segment of 32 bits. */
+	t->tls[1] = (struct m_tls){0x1000, 1, 0x50};
+	FAILS(put_regs(&s->r, s->p, &s->err), "entry 13 of the GDT of thread");
+	tree_thaw(&s->tree, 0);
+	tree_deinit(&s->tree);
+	model_free(s->m);
+	child_end(&s->c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(places),     cmocka_unit_test(no_second_restart),
 		cmocka_unit_test(wrong_regs), cmocka_unit_test(permits),
 		cmocka_unit_test(asked),      cmocka_unit_test(area_of_tiles),
-		cmocka_unit_test(loads),
+		cmocka_unit_test(loads),      cmocka_unit_test(gdt_entries),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

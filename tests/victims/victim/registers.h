@@ -25,6 +25,10 @@ void *cpu_regs_thread(void *arg);
 void mte_setup(void);
 void mte_check(void);
 
+/* regs_x86_gdt.c */
+void gdt_setup(void);
+void gdt_check(void);
+
 /* What this CPU alone has; ends with an empty one. */
 extern const struct scenario cpu_scenarios[];
 

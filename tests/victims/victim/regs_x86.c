@@ -157,6 +157,7 @@ static void amx_setup(void)
 
 const struct scenario cpu_scenarios[] = {
 	{"amx", "a thread with data in AMX tiles", amx_setup},
+	{"gdt", "entries of the GDT that are a thread's own", gdt_setup, gdt_check},
 	SHADOW_SCENARIO,
 	{},
 };
