@@ -41,6 +41,9 @@
 #ifndef NT_ARM_GCS
 #define NT_ARM_GCS 0x410 /* 6.13; arm64/gcs.rst, struct user_gcs of <asm/ptrace.h> */
 #endif
+#ifndef NT_386_IOPERM
+#define NT_386_IOPERM 0x201 /* 2.6.26; a bit for each port, as ioperm(2) counts them */
+#endif
 #ifndef NT_X86_SHSTK
 #define NT_X86_SHSTK 0x204 /* 6.6; x86/shstk.rst, and SSP in Intel SDM vol. 1, CET */
 #endif
@@ -490,6 +493,11 @@ struct arch_inject {
 	const struct arch_shadow *shadow;   /* NULL: this CPU has none */
 	const struct arch_permits *permits; /* NULL: likewise */
 	const struct arch_gdt *gdt;	    /* likewise */
+	/*
+	 * A set that a thread has when the kernel lets it use I/O ports of a list of its own, which
+	 * no tracer can write. 0: no such.
+	 */
+	uint32_t ports_note;
 };
 
 extern const struct arch_inject arch_inject;

@@ -512,4 +512,5 @@ const struct arch_inject arch_inject = {
 	.shadow = &x86_shadow,
 	.permits = &x86_permits,
 	.gdt = &x86_gdt,
+	.ports_note = NT_386_IOPERM,
 };

@@ -271,7 +271,7 @@ const struct arch_desc arch_x86_64 = {
 	.elf_data = ELFDATA2LSB,
 	.criu_march = 1,
 	.regsets = x86_regsets,
-	/* NT_386_IOPERM (0x201) can only be read. */
+	/* NT_386_IOPERM (0x201) can only be read: arch_inject.ports_note. */
 	.first_note = NT_X86_XSTATE,
 	.last_note = 0x20f,
 	.pc_off = RIP * 8,

@@ -125,6 +125,7 @@ static void dispatch(void)
 
 #ifdef __x86_64__
 #include <asm/ldt.h>
+#include <sys/io.h>
 
 static void ldt(void)
 {
@@ -137,6 +138,14 @@ static void ldt(void)
 
 	if (syscall(SYS_modify_ldt, 1, &d, sizeof(d)))
 		no("modify_ldt");
+}
+
+static void ports(void)
+{
+	enum { DELAY = 0x80 };
+
+	if (ioperm(DELAY, 1, 1))
+		no("ioperm");
 }
 
 static void cpuid(void)
@@ -155,7 +164,7 @@ static const struct kind {
 	{"memory", memory}, {"siblings", siblings}, {"tables", tables}, {"children", children},
 	{"queue", queue},   {"dispatch", dispatch}, {"astray", astray},
 #ifdef __x86_64__
-	{"ldt", ldt},	    {"cpuid", cpuid},
+	{"ldt", ldt},	    {"cpuid", cpuid},	    {"ports", ports},
 #endif
 };
 

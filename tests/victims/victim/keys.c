@@ -166,6 +166,12 @@ static void look_inside(void)
 
 static void *other_thread(void *arg)
 {
+	sigset_t segv;
+
+	/* Blocked, a fault would be the end. */
+	sigemptyset(&segv);
+	sigaddset(&segv, SIGSEGV);
+	pthread_sigmask(SIG_UNBLOCK, &segv, NULL);
 	pkey_set(a, 0);
 	pkey_set(b, PKEY_DISABLE_ACCESS);
 	v_tick();
