@@ -498,6 +498,7 @@ struct arch_inject {
 	 * no tracer can write. 0: no such.
 	 */
 	uint32_t ports_note;
+	uint64_t ports_nr; /* the call that gives it; ENOSYS for nothing: nobody has it */
 };
 
 extern const struct arch_inject arch_inject;

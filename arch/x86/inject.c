@@ -513,4 +513,5 @@ const struct arch_inject arch_inject = {
 	.permits = &x86_permits,
 	.gdt = &x86_gdt,
 	.ports_note = NT_386_IOPERM,
+	.ports_nr = SYS_ioperm,
 };

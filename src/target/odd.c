@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "src/target/collect.h"
 #include "src/target/gather.h"
@@ -20,19 +22,24 @@ static int lost_sets(struct model *m, const struct m_proc *p, const struct m_thr
 	return lost ? finding_fatal(m, p->pid, "thread %u: %s", t->tid, lost) : 0;
 }
 
+/* No ports at all are EINVAL where the kernel has such a call (CONFIG_X86_IOPL_IOPERM). */
+static bool ports_exist(void)
+{
+	static int exist = -1;
+
+	if (exist < 0)
+		exist = arch_inject.ports_note &&
+			(syscall(arch_inject.ports_nr, 0, 0, 0) == 0 || errno != ENOSYS);
+	return exist;
+}
+
 /* One word of the list is enough to know that there is one. */
 static bool has_ports(const struct m_thread *t)
 {
-	static bool none; /* in this kernel */
 	uint64_t word;
 	struct iovec iov = {&word, sizeof(word)};
 
-	if (none)
-		return false;
-	if (ptrace(PTRACE_GETREGSET, (pid_t)t->tid, arch_inject.ports_note, &iov) == 0)
-		return true;
-	none = errno == EINVAL;
-	return false;
+	return ptrace(PTRACE_GETREGSET, (pid_t)t->tid, arch_inject.ports_note, &iov) == 0;
 }
 
 /*
@@ -43,7 +50,7 @@ static int ports(struct model *m, const struct m_proc *p)
 {
 	const uint64_t may_ask = 1ull << CAP_SYS_RAWIO;
 
-	for (uint32_t i = 0; arch_inject.ports_note && i < p->nthreads; i++) {
+	for (uint32_t i = 0; ports_exist() && i < p->nthreads; i++) {
 		const struct m_thread *t = &p->threads[i];
 
 		if ((i == 0 || t->creds.cap_prm & may_ask) && has_ports(t))
