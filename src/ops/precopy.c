@@ -181,7 +181,10 @@ static enum md_pick pick_for(const struct precopy *p, const struct target_track 
 	return p->round || (p->since && t->kept) ? MD_PICK_DIRTY : MD_PICK_TRACK;
 }
 
-/* The private memory of all tracked processes that are still there. */
+/*
+ * The private memory of all tracked processes that are still there. To protect is for what is
+ * registered with us alone: elsewhere somebody else may be told of writes by the same marks.
+ */
 static int list_ranges(struct precopy *p, enum list_for look, struct err *err)
 {
 	p->nranges = 0;
@@ -192,7 +195,9 @@ static int list_ranges(struct precopy *p, enum list_for look, struct err *err)
 
 		if (!p->tracks->v[i].on)
 			continue;
-		ret = target_private((pid_t)arg.pid, list_range, &arg, &e);
+		ret = p->soft || look == LOOK_PREDICT
+			      ? target_private((pid_t)arg.pid, list_range, &arg, &e)
+			      : target_armed(p->tracks, (pid_t)arg.pid, list_range, &arg, &e);
 		if (ret == -ENOMEM)
 			return err_set(err, ENOMEM, "list of memory ranges");
 	}

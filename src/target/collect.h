@@ -43,7 +43,7 @@ void files_options(struct files *f, const struct target_opts *opts);
  */
 void files_hands_off(struct files *f);
 /* From now on memory of these that is registered for write protection is so by us: not told. */
-void files_tracked(struct files *f, const struct dirty *d);
+void files_tracked(struct files *f, struct dirty *d);
 /* The same of all memory, for a list of findings: a keeper is there, and is left alone. */
 void files_kept(struct files *f);
 /* From now on maps_collect() leaves out guard regions. */

@@ -124,16 +124,6 @@ static int fetch(struct remote *r, pid_t pid, const char **ret_what, struct err 
 
 /* --- registering ------------------------------------------------------------------------------ */
 
-/* Private memory without a file: what only writes of this process itself change, and PTEs see. */
-static bool trackable(const struct smaps *s, const struct smaps_vma *v)
-{
-	const char *name = smaps_string(s, v->name);
-
-	return !v->shared && !v->ino &&
-	       (!*name || !strcmp(name, "[heap]") || !strncmp(name, "[stack", 6) ||
-		!strncmp(name, "[anon:", 6));
-}
-
 int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t end), void *arg,
 		   struct err *err)
 {
@@ -143,10 +133,54 @@ int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t en
 	if (ret < 0)
 		err_set(err, -ret, "read /proc/%d/maps", pid);
 	for (uint32_t i = 0; ret == 0 && i < s.n; i++)
-		if (trackable(&s, &s.v[i]))
+		if (smaps_trackable(&s, &s.v[i]))
 			ret = emit(arg, s.v[i].start, s.v[i].end);
 	smaps_deinit(&s);
 	return ret;
+}
+
+/* Both ascend: what is behind a mapping is looked at again for the next one. */
+struct within {
+	const struct target_tracks *tracks;
+	uint32_t at, end; /* spans of the process */
+	int (*emit)(void *arg, uint64_t start, uint64_t end);
+	void *arg;
+};
+
+static int emit_within(void *varg, uint64_t start, uint64_t end)
+{
+	struct within *w = varg;
+	const struct target_span *s = w->tracks->spans;
+	int ret = 0;
+
+	while (w->at < w->end && s[w->at].end <= start)
+		w->at++;
+	for (uint32_t i = w->at; ret == 0 && i < w->end && s[i].start < end; i++)
+		ret = w->emit(w->arg, s[i].start > start ? s[i].start : start,
+			      s[i].end < end ? s[i].end : end);
+	return ret;
+}
+
+/* Where the spans of @pid begin; they lie side by side. */
+static uint32_t spans_of(const struct target_tracks *t, pid_t pid, uint32_t *ret_end)
+{
+	uint32_t at = 0, end;
+
+	while (at < t->nspans && t->spans[at].pid != (uint32_t)pid)
+		at++;
+	for (end = at; end < t->nspans && t->spans[end].pid == (uint32_t)pid;)
+		end++;
+	*ret_end = end;
+	return at;
+}
+
+int target_armed(const struct target_tracks *t, pid_t pid,
+		 int (*emit)(void *arg, uint64_t start, uint64_t end), void *arg, struct err *err)
+{
+	struct within w = {.tracks = t, .emit = emit, .arg = arg};
+
+	w.at = spans_of(t, pid, &w.end);
+	return target_private(pid, emit_within, &w, err);
 }
 
 static uint64_t status_bytes(const char *text, const char *key)
@@ -171,53 +205,151 @@ static void drop(struct armed *a)
 	a->uffd = -1;
 }
 
-static bool register_one(const struct armed *a, uint64_t start, uint64_t end, bool *busy)
+/* The @i-th mapping of a list; false: not of the kind that is tracked. */
+typedef bool mapping_at(const void *list, uint32_t i, struct target_span *ret);
+
+static bool at_smaps(const void *list, uint32_t i, struct target_span *ret)
+{
+	const struct smaps *s = list;
+
+	ret->start = s->v[i].start;
+	ret->end = s->v[i].end;
+	return smaps_trackable(s, &s->v[i]);
+}
+
+static bool at_model(const void *list, uint32_t i, struct target_span *ret)
+{
+	const struct m_vma *v = &((const struct m_mm *)list)->vmas[i];
+
+	ret->start = v->start;
+	ret->end = v->end;
+	return v->kind == M_VMA_ANON && !v->shared && !(v->flags & M_VMF_HUGETLB);
+}
+
+/* What was told by ranges that could not be registered. */
+struct told {
+	bool busy; /* somebody else has it */
+	bool gone; /* this is no longer the memory that the userfaultfd is of: an exec */
+};
+
+static bool register_one(const struct armed *a, const struct target_span *s, struct told *told)
 {
 	struct uffdio_register reg = {
-		.range = {start, end - start},
+		.range = {s->start, s->end - s->start},
 		.mode = UFFDIO_REGISTER_MODE_WP,
 	};
 
 	if (ioctl(a->uffd, UFFDIO_REGISTER, &reg) == 0)
 		return true;
 	/* Else of a kind the kernel refuses: it is copied while frozen. */
-	*busy |= errno == EBUSY;
+	told->busy |= errno == EBUSY;
+	told->gone |= errno == ENOMEM || errno == ESRCH;
 	return false;
+}
+
+/* Rounds look at no other memory; without room for one more it is copied while frozen. */
+static void note_span(struct target_tracks *t, const struct armed *a, const struct target_span *s)
+{
+	if (t && t->nspans < TARGET_SPANS) {
+		t->spans[t->nspans] = *s;
+		t->spans[t->nspans++].pid = (uint32_t)a->pid;
+	}
 }
 
 /*
  * The process stands still, so that every range is one of whole mappings: a part of one would split
- * it, and mremap() of both parts together fails then. Neighbours go in one call.
+ * it, and mremap() of both parts together fails then. Neighbours go in one call. What is registered
+ * with us already stays as it is.
  */
+static struct told register_all(const struct armed *a, mapping_at *at, const void *list, uint32_t n,
+				struct target_tracks *note)
+{
+	struct told told = {0};
+	uint32_t next;
+
+	for (uint32_t i = 0; i < n && !told.busy && !told.gone; i = next) {
+		struct target_span s, more;
+
+		next = i + 1;
+		if (!at(list, i, &s))
+			continue;
+		for (; next < n && at(list, next, &more) && more.start == s.end; next++)
+			s.end = more.end;
+		if (register_one(a, &s, &told)) {
+			note_span(note, a, &s);
+			continue;
+		}
+		for (uint32_t k = i; next > i + 1 && k < next && !told.busy; k++)
+			if (at(list, k, &s) && register_one(a, &s, &told))
+				note_span(note, a, &s);
+	}
+	return told;
+}
+
+/*
+ * Who else protects pages of this process would be told nothing of writes that we are told of, nor
+ * we of those that he is.
+ */
+static void give_up(struct armed *a)
+{
+	why_not(a->report, "another userfaultfd has memory of it");
+	drop(a);
+}
+
 static void register_in(struct dirty *d, struct armed *a)
 {
-	const struct smaps *s = &d->smaps;
-	bool busy = false;
-	uint32_t next;
+	const uint32_t nspans = d->report->nspans;
 
 	if (smaps_read(&d->smaps, a->pid, "maps") < 0)
 		return;
-	for (uint32_t i = 0; i < s->n; i = next) {
-		uint64_t end = s->v[i].end;
-
-		next = i + 1;
-		if (!trackable(s, &s->v[i]))
-			continue;
-		for (; next < s->n && s->v[next].start == end && trackable(s, &s->v[next]); next++)
-			end = s->v[next].end;
-		if (register_one(a, s->v[i].start, end, &busy))
-			continue;
-		for (uint32_t k = i; next > i + 1 && k < next; k++)
-			register_one(a, s->v[k].start, s->v[k].end, &busy);
+	if (register_all(a, at_smaps, &d->smaps, d->smaps.n, d->report).busy) {
+		d->report->nspans = nspans;
+		give_up(a);
 	}
-	/*
-	 * Who else protects pages of this process would be told nothing of writes that we are told
-	 * of, nor we of those that he is.
-	 */
-	if (busy) {
-		why_not(a->report, "another userfaultfd has memory of it");
+}
+
+static struct armed *armed_find(const struct dirty *d, pid_t pid)
+{
+	for (uint32_t i = 0; i < d->n; i++)
+		if (d->v[i].pid == pid)
+			return d->v[i].uffd >= 0 ? &d->v[i] : NULL;
+	return NULL;
+}
+
+bool dirty_others(struct dirty *d, pid_t pid, const struct smaps *s)
+{
+	struct armed *a = armed_find(d, pid);
+	uint32_t end, at = spans_of(d->report, pid, &end);
+
+	/* Memory of ours that has grown since lies in a span at least with one end. */
+	for (uint32_t i = 0; a && i < s->n; i++) {
+		const struct target_span *span = d->report->spans;
+
+		while (at < end && span[at].end <= s->v[i].start)
+			at++;
+		if (!s->v[i].wp || (at < end && span[at].start < s->v[i].end))
+			continue;
+		give_up(a);
+		return true;
+	}
+	return false;
+}
+
+bool dirty_sure(struct dirty *d, const struct m_proc *p)
+{
+	struct armed *a = armed_find(d, (pid_t)p->pid);
+	struct told told;
+
+	if (!a)
+		return true;
+	told = register_all(a, at_model, &p->mm, p->mm.nvmas, NULL);
+	if (told.busy) {
+		give_up(a);
+	} else if (told.gone) {
+		why_not(a->report, "it has called exec since");
 		drop(a);
 	}
+	return !told.busy;
 }
 
 /* --- arming, continued ------------------------------------------------------------------------ */
@@ -346,6 +478,15 @@ static void list_all(struct dirty *d, const struct tree *t)
 				(struct target_track){.pid = (uint32_t)t->procs[i].pid, .on = true};
 }
 
+/* Tracked, or given up: which it would be again. */
+static bool dirty_knows(const struct dirty *d, pid_t pid)
+{
+	for (uint32_t i = 0; i < d->n; i++)
+		if (d->v[i].pid == pid)
+			return true;
+	return false;
+}
+
 int dirty_arm(struct dirty *d, struct tree *t, enum target_way way, struct err *err)
 {
 	if (way == TARGET_WAY_SOFT) {
@@ -355,7 +496,8 @@ int dirty_arm(struct dirty *d, struct tree *t, enum target_way way, struct err *
 	if (d->notes_fd >= 0)
 		dirty_forget_since(d);
 	forget_notes(d);
-	/* Mappings that have come since a keeper was handed them. */
+	d->report->nspans = 0;
+	/* Mappings that have come since a keeper was handed them, too. */
 	for (uint32_t i = 0; i < d->n; i++)
 		if (d->v[i].uffd >= 0)
 			register_in(d, &d->v[i]);
@@ -365,7 +507,7 @@ int dirty_arm(struct dirty *d, struct tree *t, enum target_way way, struct err *
 		struct err why = {0};
 		int ret;
 
-		if (dirty_tracks(d, p->pid) || !worth_it(p))
+		if (dirty_knows(d, p->pid) || !worth_it(p))
 			continue;
 		*rep = (struct target_track){.pid = (uint32_t)p->pid};
 		d->report->n++;
@@ -380,10 +522,7 @@ int dirty_arm(struct dirty *d, struct tree *t, enum target_way way, struct err *
 
 bool dirty_tracks(const struct dirty *d, pid_t pid)
 {
-	for (uint32_t i = 0; i < d->n; i++)
-		if (d->v[i].pid == pid)
-			return d->v[i].uffd >= 0;
-	return false;
+	return armed_find(d, pid);
 }
 
 void dirty_disarm(struct dirty *d)

@@ -25,6 +25,7 @@
 #include "src/target/tree.h"
 
 struct dirty;
+struct smaps;
 
 /* @report is shared with the tool; it is filled by dirty_arm(). */
 struct dirty *dirty_new(struct target_tracks *report, struct err *err);
@@ -38,6 +39,16 @@ int dirty_arm(struct dirty *d, struct tree *t, enum target_way way, struct err *
 
 /* True when writes to its memory are tracked by us. */
 bool dirty_tracks(const struct dirty *d, pid_t pid);
+
+/*
+ * Memory of @pid that somebody else has registered since, where marks are shared: what he protects
+ * would look to us as if it had not been written, and to him what we do. True when there is some:
+ * nothing of that process is tracked any more. dirty_others() is told what smaps says while it runs
+ * (@s with drop_wp), and takes what lies where ours was for ours. dirty_sure() is certain: @p
+ * stands still, and its mappings have been collected; those that have come since become ours, too.
+ */
+bool dirty_others(struct dirty *d, pid_t pid, const struct smaps *s);
+bool dirty_sure(struct dirty *d, const struct m_proc *p);
 
 /* What a keeper hands on: @i-th process that is tracked, its userfaultfd; false at the end. */
 bool dirty_armed(const struct dirty *d, uint32_t i, pid_t *ret_pid, int *ret_uffd);

@@ -94,7 +94,7 @@ void files_kept(struct files *f)
 	f->kept = true;
 }
 
-void files_tracked(struct files *f, const struct dirty *d)
+void files_tracked(struct files *f, struct dirty *d)
 {
 	f->dirty = d;
 }

@@ -138,9 +138,9 @@ struct files {
 	bool inherited;		  /* what its mappings are beside `maps` is from a survey */
 	/* used again for every process */
 	struct smaps smaps;
-	bool kept;		   /* for a list of findings: a keeper's doing */
-	const struct dirty *dirty; /* of whom VmFlags "uw" is our doing; NULL: of nobody */
-	bool leave_guards;	   /* somebody else looks for guard regions */
+	bool kept;	     /* for a list of findings: a keeper's doing */
+	struct dirty *dirty; /* of whom VmFlags "uw" is our doing; NULL: of nobody */
+	bool leave_guards;   /* somebody else looks for guard regions */
 	struct proctext link, text, segment_link;
 	struct m_fd *fds;
 	uint32_t nfds, fds_room;

@@ -17,6 +17,7 @@
 #include "src/target/aside.h"
 #include "src/target/collect.h"
 #include "src/target/deadline.h"
+#include "src/target/dirty.h"
 #include "src/target/gadget.h"
 #include "src/target/locking.h"
 #include "src/target/phase.h"
@@ -32,8 +33,9 @@ struct gather {
 	const struct target_opts *opts;
 	struct remote remote;
 	struct files *files;
-	bool kept;	 /* a keeper tracks writes, for a list of findings */
-	uint32_t *order; /* process indices, parents before children */
+	struct dirty *dirty; /* who is tracked; NULL: nobody */
+	bool kept;	     /* a keeper tracks writes, for a list of findings */
+	uint32_t *order;     /* process indices, parents before children */
 	uint32_t norder;
 	unsigned batches, batch_calls;
 	struct phase phase;
@@ -287,8 +289,9 @@ int gather_survey(struct gather *g, struct err *err)
 	return ret;
 }
 
-void gather_tracked(struct gather *g, const struct dirty *d)
+void gather_tracked(struct gather *g, struct dirty *d)
 {
+	g->dirty = d;
 	files_tracked(g->files, d);
 }
 
@@ -405,11 +408,15 @@ static int gather_threads(struct gather *g, struct proc *proc, struct m_proc *p,
 	return ret;
 }
 
-static int gather_keyrings(struct gather *g, const struct m_proc *p, struct err *err)
+/* Pages that somebody else protects look as if they were those that a round has read. */
+static int gather_sure(struct gather *g, const struct m_proc *p, struct err *err)
 {
-	return p->keyrings && finding_add(g->m, p->pid,
-					  "keyrings of its own (process, thread) are not carried") <
-				       0
+	if (!g->dirty || p->shares_vm || dirty_sure(g->dirty, p))
+		return 0;
+	return finding_fatal(
+		       g->m, p->pid,
+		       "userfaultfd: memory was registered while it was being dumped, which is "
+		       "not saved") < 0
 		       ? err_set(err, ENOMEM, "findings of pid %u", p->pid)
 		       : 0;
 }
@@ -438,7 +445,9 @@ static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p,
 		return err_set(err, -ret, "read /proc/%d/status", proc->pid);
 	before_kb = locking_kb(g->tree->text);
 	tell_calling(g, proc->pid);
-	ret = remote_open(r, g->tree, proc, st.sig_caught, proc->ntasks, &why);
+	ret = gather_sure(g, p, &why);
+	if (ret == 0)
+		ret = remote_open(r, g->tree, proc, st.sig_caught, proc->ntasks, &why);
 	if (ret == 0)
 		locking_collect(p, tid, before_kb, g->remote.base, g->tree->text);
 	if (ret == 0)
@@ -449,10 +458,8 @@ static int gather_context(struct gather *g, struct proc *proc, struct m_proc *p,
 	tell_calling(g, 0);
 	g->batches += r->runs;
 	g->batch_calls += r->calls;
-	if (ret == 0) {
-		ret = gather_keyrings(g, p, err);
-		return ret < 0 ? ret : odd_collect(g->m, p, err);
-	}
+	if (ret == 0)
+		return odd_collect(g->m, p, err);
 	if (why.class == ERR_TARGET_GONE || why.class == ERR_TIMEOUT)
 		return err_take(err, &why);
 	proc_collect_slack(p);

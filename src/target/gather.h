@@ -20,7 +20,7 @@ int gather_survey(struct gather *g, struct err *err);
  * Writes to the memory of these processes are tracked by the guardian: that is no property of a
  * mapping. NULL: of none any more.
  */
-void gather_tracked(struct gather *g, const struct dirty *d);
+void gather_tracked(struct gather *g, struct dirty *d);
 /* For a list of findings: they are by a keeper, which is noted. 0 or -ENOMEM. */
 int gather_kept(struct gather *g, struct err *err);
 /* Once more, of one process. */

@@ -229,6 +229,7 @@ static int guard_collect(struct guard *g, uint32_t leave_guards, struct err *err
 	if (!g->frozen)
 		return err_set(err, EINVAL, "collect process %d, which is not frozen",
 			       g->tree.root);
+	gather_tracked(g->gather, g->dirty);
 	return gather_run(g->gather, leave_guards, err);
 }
 

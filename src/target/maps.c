@@ -188,7 +188,7 @@ static int list_read(struct files *f, const struct proc_at *at, struct err *err)
 			ret = -EAGAIN;
 	}
 	f->inherited = ret == 0;
-	f->smaps.drop_uw = f->kept || (f->dirty && dirty_tracks(f->dirty, (pid_t)at->pid));
+	f->smaps.drop_wp = f->kept || (f->dirty && dirty_tracks(f->dirty, (pid_t)at->pid));
 	if (ret == -EAGAIN)
 		ret = smaps_read(&f->smaps, at->tid, "smaps");
 	return ret < 0 ? files_fail(err, ret, at, "mappings") : 0;
@@ -327,6 +327,21 @@ int maps_collect(struct model *m, struct m_proc *p, struct files *f, struct err 
 	return ret < 0 ? ret : 0;
 }
 
+/* A text torn by a running target, or none: the freeze reads all again. */
+static void survey_read(struct files *f, pid_t pid, const struct proc_at *at, struct smaps *s)
+{
+	int ret;
+
+	s->drop_wp = f->dirty && dirty_tracks(f->dirty, pid);
+	ret = smaps_read(s, at->tid, "smaps");
+	if (ret == 0 && s->drop_wp && dirty_others(f->dirty, pid, s)) {
+		s->drop_wp = false;
+		ret = smaps_read(s, at->tid, "smaps");
+	}
+	if (ret < 0)
+		s->n = 0;
+}
+
 int maps_survey(struct files *f, pid_t pid, struct err *err)
 {
 	struct m_proc p = {.pid = (uint32_t)pid};
@@ -350,10 +365,7 @@ int maps_survey(struct files *f, pid_t pid, struct err *err)
 		s->tid = at.tid;
 	}
 	began_ns = clock_ns(CLOCK_MONOTONIC);
-	/* A text torn by a running target, or none: the freeze reads all again. */
-	s->smaps.drop_uw = f->dirty && dirty_tracks(f->dirty, pid);
-	if (smaps_read(&s->smaps, at.tid, "smaps") < 0)
-		s->smaps.n = 0;
+	survey_read(f, pid, &at, &s->smaps);
 	s->cost_ns = clock_ns(CLOCK_MONOTONIC) - began_ns;
 	for (uint32_t i = 0; i < s->smaps.n; i++)
 		if (s->smaps.v[i].prot & PROT_EXEC && s->smaps.v[i].ino)

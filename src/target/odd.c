@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a CPU lets a process have and no restore makes: findings. */
+/* What a process has of its CPU, or of its kernel, that no restore makes: findings. */
 #include <errno.h>
 #include <linux/capability.h>
 #include <sys/ptrace.h>
@@ -65,6 +65,9 @@ int odd_collect(struct model *m, const struct m_proc *p, struct err *err)
 {
 	int ret = 0;
 
+	if (p->keyrings)
+		ret = finding_add(m, p->pid,
+				  "keyrings of its own (process, thread) are not carried");
 	for (uint32_t i = 0; ret == 0 && i < p->nthreads; i++)
 		ret = lost_sets(m, p, &p->threads[i]);
 	if (ret == 0)

@@ -17,7 +17,16 @@ void smaps_deinit(struct smaps *s)
 {
 	free(s->v);
 	free(s->strings);
-	*s = (struct smaps){.drop_uw = s->drop_uw};
+	*s = (struct smaps){.drop_wp = s->drop_wp};
+}
+
+bool smaps_trackable(const struct smaps *s, const struct smaps_vma *v)
+{
+	const char *name = smaps_string(s, v->name);
+
+	return !v->shared && !v->ino &&
+	       (!*name || !strcmp(name, "[heap]") || !strncmp(name, "[stack", 6) ||
+		!strncmp(name, "[anon:", 6));
 }
 
 /* Offset of a copy of @str; 0 for the empty string and on failure. */
@@ -184,13 +193,14 @@ static uint32_t vmflags_string(struct smaps *s, const char *p, int *error)
 	return off;
 }
 
-static void drop_flag(char *line, const char *flag)
+static bool drop_flag(char *line, const char *flag)
 {
 	size_t len = strlen(flag);
 	char *at = strstr(line, flag);
 
 	if (at)
 		memmove(at, at + len, strlen(at + len) + 1);
+	return at;
 }
 
 static int key_line(struct smaps *s, char *line)
@@ -220,8 +230,8 @@ static int key_line(struct smaps *s, char *line)
 
 		while (end[-1] == ' ')
 			*--end = '\0';
-		if (s->drop_uw)
-			drop_flag(line + 8, " uw");
+		if (s->drop_wp && smaps_trackable(s, v))
+			v->wp = drop_flag(line + 8, " uw");
 		v->flags = 0;
 		parse_vmflags(v, line + 8);
 		v->vmflags = vmflags_string(s, end > line + 9 ? line + 9 : "", &ret);

@@ -34,6 +34,7 @@ struct smaps_vma {
 	uint32_t flags;	    /* M_VMF_* of it */
 	bool may_write;	    /* mw: the file was opened for writing, if the mapping is shared */
 	bool no_expand;	    /* de */
+	bool wp;	    /* uw, where smaps.drop_wp left it out */
 };
 
 enum { SMAPS_RECENT = 8 };
@@ -45,7 +46,8 @@ struct smaps {
 	size_t len, strings_room;
 	uint32_t recent[SMAPS_RECENT]; /* VmFlags lines seen last */
 	bool keys;		       /* some of v has a protection key that is not 0 */
-	bool drop_uw; /* of the caller's: write protection by userfaultfd is left out of VmFlags */
+	bool drop_wp; /* of the caller's: write protection by userfaultfd is left out of VmFlags, of
+			 memory that could be tracked by us */
 };
 
 void smaps_deinit(struct smaps *s);
@@ -54,6 +56,12 @@ static inline const char *smaps_string(const struct smaps *s, uint32_t off)
 {
 	return s->strings + off;
 }
+
+/*
+ * Private memory without a file: what only writes of this process itself change, and its page
+ * tables tell.
+ */
+bool smaps_trackable(const struct smaps *s, const struct smaps_vma *v);
 
 /* Replaces what @s holds. -EBADMSG when it is not such a text, -ENOMEM, or the error of reading. */
 int smaps_parse(struct smaps *s, struct procfs_lines *l);

@@ -67,7 +67,14 @@ struct target_track {
 
 enum {
 	TARGET_TRACKS = 4096, /* most processes; of more the rest is copied while frozen */
+	TARGET_SPANS = 1 << 18,
 	TARGET_READ = 256 << 10,
+};
+
+/* Memory that is registered with us: mappings side by side, as they were when it was armed. */
+struct target_span {
+	uint64_t start, end;
+	uint32_t pid;
 };
 
 /* Limits of a process that are raised while we map something into it; pid 0: none is. */
@@ -91,6 +98,8 @@ struct target_tracks {
 	int notes;	/* a descriptor of the guardian with what that dump noted; 0: none */
 	uint32_t n;
 	struct target_track v[TARGET_TRACKS];
+	uint32_t nspans; /* those of a process in a row and ascending; with TARGET_WAY_SOFT none */
+	struct target_span spans[TARGET_SPANS];
 	uint8_t bytes[TARGET_READ]; /* target_read() */
 };
 
@@ -144,6 +153,9 @@ const struct target_tracks *target_tracks(const struct target *t);
  */
 int target_private(pid_t pid, int (*emit)(void *arg, uint64_t start, uint64_t end), void *arg,
 		   struct err *err);
+/* What of it is registered with us: rounds look at no other. */
+int target_armed(const struct target_tracks *t, pid_t pid,
+		 int (*emit)(void *arg, uint64_t start, uint64_t end), void *arg, struct err *err);
 /* How much of it is there or swapped out; 0: not known. */
 uint64_t target_private_bytes(pid_t pid);
 /* The same of all processes of the tree that are there now and are not tracked. */
@@ -152,8 +164,9 @@ uint64_t target_untracked_bytes(const struct target *t);
 bool target_tracks_pid(const struct target *t, pid_t pid);
 /*
  * While the tree runs: what is slow of the survey once more, for the processes that are tracked;
- * with opts->maps_later for all. In two parts it is done beside what the tool does meanwhile;
- * _end() may be left out: the next command waits for it.
+ * one in which somebody else has registered memory since is so no longer. With opts->maps_later for
+ * all. In two parts it is done beside what the tool does meanwhile; _end() may be left out: the
+ * next command waits for it.
  */
 int target_survey_again(struct target *t, struct err *err);
 int target_survey_again_begin(struct target *t, struct err *err);
