@@ -57,13 +57,18 @@ struct image *image_create_into(const char *path, enum image_format format, stru
 
 struct image *image_open(const char *path, struct err *err)
 {
+	return image_open_at(AT_FDCWD, path, err);
+}
+
+struct image *image_open_at(int dirfd, const char *path, struct err *err)
+{
 	struct image *img = image_new(path, err);
 	struct store_in in;
 	int ret;
 
 	if (!img)
 		return NULL;
-	img->dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	img->dirfd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (img->dirfd < 0 && (errno == ENOENT || errno == ENOTDIR)) {
 		err_fail(err, errno, ERR_IMAGE, "%s is not an image: %s", path,
 			 errno == ENOENT ? "it does not exist" : "an image is a directory");

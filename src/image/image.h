@@ -48,6 +48,8 @@ struct image *image_create_into(const char *path, enum image_format format, stru
 /* Opens a finished image for reading. The directory is opened once; nothing outside it is followed.
  */
 struct image *image_open(const char *path, struct err *err);
+/* The same, @path as seen from the directory @dirfd. */
+struct image *image_open_at(int dirfd, const char *path, struct err *err);
 
 int image_dirfd(const struct image *img);
 const char *image_path(const struct image *img);

@@ -9,7 +9,7 @@
 
 /*
  * Opens the memory of opts->prev_dir, as seen from the new image @img, and has that refer to it.
- * An image of another process is refused. The caller closes *ret.
+ * An image of another process is refused, had it the same number or not. The caller closes *ret.
  */
 int parent_open(const struct dump_opts *opts, struct image *img, struct md_file **ret,
 		struct err *err);
