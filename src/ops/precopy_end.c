@@ -354,7 +354,9 @@ int precopy_finish(struct precopy *p, struct md_writer *writer, const struct md_
 	p->beside = p->opts->end == TARGET_RUN;
 	if (p->beside)
 		precopy_stand_back(p);
-	ret = finish(p, writer, mopts, stats, err);
+	ret = precopy_tell_direct(p, err);
+	if (ret == 0)
+		ret = finish(p, writer, mopts, stats, err);
 	precopy_come_back(p);
 	return ret;
 }

@@ -14,6 +14,7 @@
  * written to at any time. process_vm_writev() by somebody outside of the tree is not seen.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,9 @@
 
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "binlog/pr.h"
 #include "src/ops/precopy_priv.h"
+#include "src/target/collect.h"
 
 enum {
 	WAIT_US = 2000,
@@ -136,6 +139,71 @@ static bool is_direct(int pid, unsigned long fd)
 		return false;
 	flags = strstr(text, "flags:");
 	return flags && strtoul(flags + 6, NULL, 8) & O_DIRECT;
+}
+
+static bool has_direct(int pid)
+{
+	char path[64];
+	struct dirent *e;
+	bool found = false;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	cleanup_dir DIR *dir = opendir(path);
+
+	while (dir && !found && (e = readdir(dir)))
+		found = *e->d_name != '.' && is_direct(pid, strtoul(e->d_name, NULL, 10));
+	return found;
+}
+
+int precopy_list_direct(struct precopy *p, struct err *err)
+{
+	const struct target_tracks *t = p->tracks;
+
+	p->direct = calloc(t->n + 1, sizeof(*p->direct));
+	if (!p->direct)
+		return err_set(err, ENOMEM, "list of %u processes", t->n);
+	for (uint32_t i = 0; i < t->n; i++) {
+		if (!t->v[i].on || !has_direct((int)t->v[i].pid))
+			continue;
+		p->direct[p->ndirect++] = t->v[i].pid;
+		p->direct_bytes += target_private_bytes((pid_t)t->v[i].pid);
+		pr_info("pid %u: has a file open with O_DIRECT: not copied while it runs\n",
+			t->v[i].pid);
+	}
+	return 0;
+}
+
+void precopy_keep_direct(struct precopy *p)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->ndirect; i++)
+		if (has_direct((int)p->direct[i]))
+			p->direct[n++] = p->direct[i];
+	if (n == p->ndirect)
+		return;
+	p->ndirect = n;
+	p->direct_bytes = 0;
+	for (size_t i = 0; i < n; i++)
+		p->direct_bytes += target_private_bytes((pid_t)p->direct[i]);
+}
+
+int precopy_tell_direct(const struct precopy *p, struct err *err)
+{
+	for (size_t i = 0; i < p->ndirect; i++)
+		if (finding_add(p->model, p->direct[i],
+				"has a file open with O_DIRECT: all its memory was copied while it "
+				"stood still") < 0)
+			return err_set(err, ENOMEM, "notes of pid %u", p->direct[i]);
+	return 0;
+}
+
+bool precopy_is_direct(const struct precopy *p, uint32_t pid)
+{
+	for (size_t i = 0; i < p->ndirect; i++)
+		if (p->direct[i] == pid)
+			return true;
+	return false;
 }
 
 /* "number 0xarg 0xarg ..." */
