@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -322,6 +324,71 @@ static void test_forget_gone(void **state)
 	extents_free(&q.gone);
 }
 
+/* --- where the last look ends ----------------------------------------------------------------- */
+
+struct watch {
+	pthread_t thread;
+	pid_t tid;
+	int cpu;
+	_Atomic bool over, seen; /* the thread may run on that CPU alone */
+};
+
+static void *watch_main(void *arg)
+{
+	struct watch *w = arg;
+	cpu_set_t cpus;
+
+	while (!w->over && !w->seen)
+		w->seen = sched_getaffinity(w->tid, sizeof(cpus), &cpus) == 0 &&
+			  CPU_COUNT(&cpus) == 1 && CPU_ISSET(w->cpu, &cpus);
+	return NULL;
+}
+
+/* Whoever looks waits for a millisecond, as if calls were being made: long enough to be seen. */
+static bool ends_where_calls_are_made(void)
+{
+	uint32_t *calling = (uint32_t *)(uintptr_t)&p->tracks->calling;
+	struct watch w = {.tid = gettid(), .cpu = p->calls_cpu};
+	struct ranges r = {0};
+
+	lost = (struct lost){.target = target, .model = model};
+	ok(target_freeze(target, &err));
+	target_leave_guards(target);
+	ok(target_collect(target, &err));
+	ok(ranges_collect(&r, model, &err));
+	assert_int_equal(pthread_create(&w.thread, NULL, watch_main, &w), 0);
+	*calling = (uint32_t)opts.pid;
+	precopy_look(p);
+	ok(precopy_frozen(p, model, &r, writer, &mopts, &lost, &err));
+	*calling = 0;
+	w.over = true;
+	pthread_join(w.thread, NULL);
+	ok(target_thaw(target, TARGET_RUN, &err));
+	ranges_free(&r);
+	return w.seen;
+}
+
+static void test_end_of_the_look(void **state)
+{
+	cpu_set_t before, after;
+	bool seen = false;
+	struct child c;
+
+	sched_getaffinity(0, sizeof(before), &before);
+	if (CPU_COUNT(&before) < 2)
+		skip();
+	/* The watcher may come too late. */
+	for (int i = 0; i < 20 && !seen; i++) {
+		copy_rounds(&c, child_plain);
+		assert_true(p->calls_cpu >= 0);
+		seen = ends_where_calls_are_made();
+		release(&c);
+	}
+	assert_true(seen);
+	sched_getaffinity(0, sizeof(after), &after);
+	assert_true(CPU_EQUAL(&before, &after));
+}
+
 static int make_dir(void **state)
 {
 	const char *tmp = getenv("TMPDIR");
@@ -342,10 +409,11 @@ static int remove_dir(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forget_gone),  cmocka_unit_test(test_stored),
-		cmocka_unit_test(test_never_stored), cmocka_unit_test(test_in_a_call),
-		cmocka_unit_test(test_has_direct),   cmocka_unit_test(test_o_direct),
-		cmocka_unit_test(test_ring),	     cmocka_unit_test(test_closes_direct),
+		cmocka_unit_test(test_forget_gone),	cmocka_unit_test(test_stored),
+		cmocka_unit_test(test_never_stored),	cmocka_unit_test(test_in_a_call),
+		cmocka_unit_test(test_has_direct),	cmocka_unit_test(test_o_direct),
+		cmocka_unit_test(test_end_of_the_look), cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_closes_direct),
 	};
 
 	if (geteuid() != 0 || !target_has_wp_async()) {
