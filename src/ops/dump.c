@@ -381,7 +381,7 @@ static int dump_frozen(struct dump *d, struct err *err)
 		return err_set(err, EIO, "fault injected at dump.collected");
 	ret = dump_memory(d, err);
 	d->res->memory_ns += now_ns() - t0;
-	return ret;
+	return ret < 0 ? ret : dump_refuse(d, err);
 }
 
 static uint64_t image_size(int dirfd)

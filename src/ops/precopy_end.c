@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "src/ops/precopy_priv.h"
+#include "src/target/collect.h"
 
 /* --- frozen ----------------------------------------------------------------------------------- */
 
@@ -221,29 +222,64 @@ static void look_end(struct precopy *p)
 	spare_return(&stay);
 }
 
-int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
-		   struct md_writer *writer, const struct md_opts *mopts, struct lost *lost,
-		   struct err *err)
+/* What is there, and what of it counts: as long as nobody else has registered it. */
+static int look_at_all(struct precopy *p, const struct ranges *r, size_t *ret_n, struct err *err)
 {
-	uint64_t t0 = precopy_now_ns();
-	size_t ntracked = 0, n = 0;
+	size_t ntracked = 0;
 	int ret;
 
-	p->model = m;
-	p->beside = false;
-	if (p->look)
-		look_end(p);
 	if (split_ranges(p, r, &ntracked) < 0)
 		return err_set(err, ENOMEM, "list of %zu memory ranges", r->n);
 	if (p->soft)
 		ret = precopy_scan(p, p->ranges, ntracked, soft_emit, soft_again, p, err);
 	else
 		ret = md_look_each(p->look, p->ranges, ntracked, frozen_emit, p, err);
-	if (ret == -ENOMEM || (ret == 0 && list_todo(p, r, ntracked, &n) < 0))
+	if (ret == -ENOMEM || (ret == 0 && list_todo(p, r, ntracked, ret_n) < 0))
 		return err_set(err, ENOMEM, "list of written memory");
 	/* Else they have been collected. */
 	if (ret == 0 && !p->soft)
-		ret = precopy_guards(p, m, ntracked, err);
+		ret = precopy_guards(p, p->model, ntracked, err);
+	return ret;
+}
+
+static void forget_all(struct precopy *p)
+{
+	p->todo.n = p->clean.n = p->written.n = p->guards.n = 0;
+	free(p->todo_ranges);
+	p->todo_ranges = NULL;
+	for (uint32_t i = 0; i < p->model->nprocs; i++)
+		p->model->procs[i].mm.nguards = 0;
+}
+
+/* Where there are many mappings the guardian finds that out meanwhile. */
+static int look_for_sure(struct precopy *p, const struct ranges *r, size_t *ret_n, struct err *err)
+{
+	int ret = target_sure_begin(p->target, err), pid;
+
+	if (ret == 0)
+		ret = look_at_all(p, r, ret_n, err);
+	pid = ret < 0 ? 0 : target_sure_end(p->target, err);
+	if (ret < 0 || pid <= 0)
+		return ret < 0 ? ret : pid;
+	if (finding_fatal(p->model, (uint32_t)pid, TARGET_REGISTERED) < 0)
+		return err_set(err, ENOMEM, "findings of pid %d", pid);
+	forget_all(p);
+	return look_at_all(p, r, ret_n, err);
+}
+
+int precopy_frozen(struct precopy *p, struct model *m, const struct ranges *r,
+		   struct md_writer *writer, const struct md_opts *mopts, struct lost *lost,
+		   struct err *err)
+{
+	uint64_t t0 = precopy_now_ns();
+	size_t n = 0;
+	int ret;
+
+	p->model = m;
+	p->beside = false;
+	if (p->look)
+		look_end(p);
+	ret = look_for_sure(p, r, &n, err);
 	p->res->scan_ns = precopy_now_ns() - t0;
 	if (ret == 0)
 		ret = precopy_budget(p, r, err);

@@ -46,9 +46,12 @@ bool dirty_tracks(const struct dirty *d, pid_t pid);
  * nothing of that process is tracked any more. dirty_others() is told what smaps says while it runs
  * (@s with drop_wp), and takes what lies where ours was for ours. dirty_sure() is certain: @p
  * stands still, and its mappings have been collected; those that have come since become ours, too.
+ * One that has many mappings it leaves to dirty_sure_rest(), with report->unsure, which returns the
+ * first process that has such memory, or 0.
  */
 bool dirty_others(struct dirty *d, pid_t pid, const struct smaps *s);
 bool dirty_sure(struct dirty *d, const struct m_proc *p);
+pid_t dirty_sure_rest(struct dirty *d, const struct model *m);
 
 /* What a keeper hands on: @i-th process that is tracked, its userfaultfd; false at the end. */
 bool dirty_armed(const struct dirty *d, uint32_t i, pid_t *ret_pid, int *ret_uffd);

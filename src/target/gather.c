@@ -413,10 +413,7 @@ static int gather_sure(struct gather *g, const struct m_proc *p, struct err *err
 {
 	if (!g->dirty || p->shares_vm || dirty_sure(g->dirty, p))
 		return 0;
-	return finding_fatal(
-		       g->m, p->pid,
-		       "userfaultfd: memory was registered while it was being dumped, which is "
-		       "not saved") < 0
+	return finding_fatal(g->m, p->pid, TARGET_REGISTERED) < 0
 		       ? err_set(err, ENOMEM, "findings of pid %u", p->pid)
 		       : 0;
 }

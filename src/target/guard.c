@@ -35,6 +35,7 @@ enum { SOCK_FD = 3, FREEZE_TIMEOUT_MS = 10000, SOON_MS = 20 };
 struct guard {
 	struct tree tree;
 	struct gather *gather;
+	const struct model *m;
 	const struct target_opts *opts;
 	struct target_tracks *tracks;
 	struct dirty *dirty; /* NULL: nothing is tracked */
@@ -326,6 +327,8 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 		return guard_freeze(g, err);
 	case GUARD_COLLECT:
 		return guard_collect(g, cmd->arg, err);
+	case GUARD_SURE:
+		return g->frozen && g->dirty ? (int)dirty_sure_rest(g->dirty, g->m) : 0;
 	case GUARD_ALIVE:
 		return guard_alive(g, err);
 	case GUARD_PAUSE:
@@ -386,6 +389,7 @@ static const char *const op_name[] = {
 	[GUARD_KEEP] = "keep tracking",
 	[GUARD_FREEZE] = "freeze",
 	[GUARD_COLLECT] = "collect",
+	[GUARD_SURE] = "look for registrations",
 	[GUARD_ALIVE] = "alive",
 	[GUARD_PAUSE] = "pause",
 	[GUARD_RESUME] = "resume",
@@ -423,7 +427,7 @@ static void guard_reply(struct guard *g, int ret, const struct err *err)
 void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tracks,
 		const struct target_opts *opts)
 {
-	struct guard g = {.opts = opts, .tracks = tracks, .keeper = KEEPER_NONE};
+	struct guard g = {.opts = opts, .m = m, .tracks = tracks, .keeper = KEEPER_NONE};
 	struct guard_cmd cmd;
 	struct err err = {0};
 	int ret;

@@ -19,6 +19,7 @@ enum guard_op {
 	GUARD_KEEP,
 	GUARD_FREEZE,
 	GUARD_COLLECT, /* arg: 1: without guard regions */
+	GUARD_SURE,
 	GUARD_ALIVE,
 	GUARD_PAUSE,
 	GUARD_RESUME,

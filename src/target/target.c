@@ -331,6 +331,18 @@ int target_collect(struct target *t, struct err *err)
 	return command(t, GUARD_COLLECT, t->leave_guards, err);
 }
 
+int target_sure_begin(struct target *t, struct err *err)
+{
+	return t->tracks->unsure ? begin(t, GUARD_SURE, 0, err) : 0;
+}
+
+int target_sure_end(struct target *t, struct err *err)
+{
+	if (!t->owed)
+		return 0;
+	return await_reply(t, err) < 0 ? -EINTR : take_reply(t, err);
+}
+
 ssize_t target_read(struct target *t, pid_t pid, uint64_t addr, void *buf, size_t len,
 		    struct err *err)
 {

@@ -98,6 +98,7 @@ struct target_tracks {
 	int notes;	/* a descriptor of the guardian with what that dump noted; 0: none */
 	uint32_t n;
 	struct target_track v[TARGET_TRACKS];
+	bool unsure;	 /* target_sure_begin() has something to do */
 	uint32_t nspans; /* those of a process in a row and ascending; with TARGET_WAY_SOFT none */
 	struct target_span spans[TARGET_SPANS];
 	uint8_t bytes[TARGET_READ]; /* target_read() */
@@ -186,6 +187,17 @@ int target_freeze(struct target *t, struct err *err);
 
 /* Fills the model. On failure everything is still frozen: the caller calls target_release(). */
 int target_collect(struct target *t, struct err *err);
+/*
+ * What target_collect() has not asked of processes with many mappings, for it takes a while:
+ * whether somebody else has registered memory of theirs with a userfaultfd. It is beside what the
+ * tool does until target_sure_end(); that returns 0, or the first such process, which is not
+ * tracked then.
+ */
+int target_sure_begin(struct target *t, struct err *err);
+int target_sure_end(struct target *t, struct err *err);
+/* What a finding says of it. */
+#define TARGET_REGISTERED \
+	"userfaultfd: memory was registered while it was being dumped, which is not saved"
 /*
  * From now on target_collect() leaves out the guard regions (m_mm.guards), which take a walk over
  * all page tables: the caller walks them anyway, and adds what it finds.

@@ -10,19 +10,28 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "src/ops/precopy_priv.h"
 #include "tests/unit/target/child.h"
 
+#ifndef UFFD_FEATURE_WP_ASYNC
+#define UFFD_FEATURE_WP_ASYNC (1 << 15)
+#endif
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+
 /* The child's memory, there from the beginning. */
 #define HERE 0x210000000000ull
 
-enum { MIB = 1 << 20, LEN = 4 * MIB };
+enum { MIB = 1 << 20, LEN = 4 * MIB, MANY = 3000 };
 
 static char dir[64];
 static int dirfd;
@@ -104,6 +113,34 @@ static void child_opens_direct(struct child *c)
 	map_here();
 	child_sync(c);
 	open_direct();
+}
+
+/* Where memory was that is tracked, with a userfaultfd of its own; of many mappings. */
+static void child_registers(struct child *c)
+{
+	struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC};
+	struct uffdio_register reg = {
+		.range = {HERE, MIB},
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	struct uffdio_writeprotect wp = {
+		.range = {HERE, MIB},
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+	char *many = mmap(NULL, MANY * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int fd;
+
+	for (size_t i = 0; i < MANY; i += 2)
+		mprotect(many + i * 4096, 4096, PROT_READ);
+	map_here();
+	child_sync(c);
+	mmap((void *)HERE, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+	     0);
+	memset((void *)HERE, 2, MIB);
+	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	if (ioctl(fd, UFFDIO_API, &api) < 0 || ioctl(fd, UFFDIO_REGISTER, &reg) < 0 ||
+	    ioctl(fd, UFFDIO_WRITEPROTECT, &wp) < 0)
+		_exit(97);
 }
 
 static void child_makes_ring(struct child *c)
@@ -276,6 +313,25 @@ static void test_closes_direct(void **state)
 	release(&c);
 }
 
+/* What somebody else has protected looks clean, and was stored before: none of it counts. */
+static void test_registered(void **state)
+{
+	bool found = false;
+	struct child c;
+
+	copy_rounds(&c, child_registers);
+	assert_int_equal(bytes_in(&p->stored, HERE, LEN), LEN);
+	child_next(&c);
+	stop_and_look();
+	assert_int_equal(bytes_in(&p->clean, HERE, LEN), 0);
+	assert_int_equal(bytes_in(&p->taken, HERE, LEN), LEN);
+	for (uint32_t i = 0; i < model->nfindings; i++)
+		found |= model->findings[i].fatal &&
+			 !strcmp(model->findings[i].text, TARGET_REGISTERED);
+	assert_true(found);
+	release(&c);
+}
+
 static void test_devices(struct child *c)
 {
 	assert_int_equal(bytes_in(&p->stored, HERE, LEN), LEN);
@@ -409,10 +465,15 @@ static int remove_dir(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forget_gone),	cmocka_unit_test(test_stored),
-		cmocka_unit_test(test_never_stored),	cmocka_unit_test(test_in_a_call),
-		cmocka_unit_test(test_has_direct),	cmocka_unit_test(test_o_direct),
-		cmocka_unit_test(test_end_of_the_look), cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_forget_gone),
+		cmocka_unit_test(test_stored),
+		cmocka_unit_test(test_never_stored),
+		cmocka_unit_test(test_in_a_call),
+		cmocka_unit_test(test_has_direct),
+		cmocka_unit_test(test_o_direct),
+		cmocka_unit_test(test_end_of_the_look),
+		cmocka_unit_test(test_registered),
+		cmocka_unit_test(test_ring),
 		cmocka_unit_test(test_closes_direct),
 	};
 
