@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* stasis dump. */
 #include <dirent.h>
-#include <inttypes.h>
-#include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "src/cmd/cmd.h"
+#include "src/cmd/dump_result.h"
 #include "src/cmd/log.h"
 #include "src/cmd/progress.h"
 #include "src/ops/ops.h"
@@ -339,180 +338,6 @@ static bool on_stop(void *arg)
 	return interrupted;
 }
 
-static json_t *json_stage(const struct md_stage_stats *s)
-{
-	return json_pack("{s:I, s:I, s:i}", "busy_ns", (json_int_t)s->busy_ns, "wait_ns",
-			 (json_int_t)s->wait_ns, "threads", (int)s->threads);
-}
-
-static json_t *json_precopy(const struct precopy_result *p)
-{
-	json_t *bytes = json_array(), *ns = json_array();
-
-	for (unsigned i = 0; i < p->rounds; i++) {
-		json_array_append_new(bytes, json_integer((json_int_t)p->round_bytes[i]));
-		json_array_append_new(ns, json_integer((json_int_t)p->round_ns[i]));
-	}
-	return json_pack(
-		"{s:s, s:o, s:i, s:i, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b, s:b}",
-		"tracking",
-		!p->on	  ? "none"
-		: p->soft ? "soft-dirty"
-			  : "uffd",
-		"reason", cmd_json_text(p->reason), "processes", (int)p->tracked, "rounds",
-		(int)p->rounds, "round_bytes", bytes, "round_ns", ns, "arm_ns",
-		(json_int_t)p->arm_ns, "predicted_ns", (json_int_t)p->predicted_ns,
-		"dirty_bytes_per_s", (json_int_t)p->dirty_bytes_s, "scan_ns",
-		(json_int_t)p->scan_ns, "frozen_bytes", (json_int_t)p->frozen_bytes, "map_bytes",
-		(json_int_t)p->map_bytes, "parent_bytes", (json_int_t)p->parent_bytes, "compared",
-		p->compared, "kept", p->kept, "late", p->late);
-}
-
-/* Asked for, or promised by default where memory is copied while the tree runs. */
-static uint64_t max_freeze_ns(const struct dump_cmd *c, const struct dump_result *r)
-{
-	const uint64_t unasked = r->precopy.on ? DUMP_MAX_FREEZE_NS : UINT64_MAX;
-
-	return c->opts.end == TARGET_RUN ? c->opts.max_freeze_ns ?: unasked : UINT64_MAX;
-}
-
-static void print_json(const struct dump_cmd *c, const struct dump_result *r, const struct err *err)
-{
-	const struct md_stats *m = &r->mem;
-	json_t *o = json_object();
-
-	json_object_set_new(o, "ok", json_boolean(!err->errnum));
-	json_object_set_new(o, "exit_code", json_integer(err->class));
-	if (err->errnum) {
-		json_object_set_new(o, "error", cmd_json_text(err->msg));
-		json_object_set_new(o, "hint", cmd_json_text(err->hint));
-	}
-	json_object_set_new(o, "pid", json_integer(c->opts.pid));
-	json_object_set_new(o, "dir", cmd_json_text(c->opts.dir));
-	json_object_set_new(o, "codec", json_string(md_codec_name(c->opts.codec)));
-	json_object_set_new(o, "processes", json_integer(r->nprocs));
-	json_object_set_new(o, "threads", json_integer(r->nthreads));
-	json_object_set_new(o, "vmas", json_integer(r->nvmas));
-	json_object_set_new(o, "raw_bytes", json_integer((json_int_t)m->raw_bytes));
-	json_object_set_new(o, "same_bytes", json_integer((json_int_t)m->same_bytes));
-	json_object_set_new(o, "packed_bytes", json_integer((json_int_t)m->packed_bytes));
-	json_object_set_new(o, "image_bytes", json_integer((json_int_t)r->image_bytes));
-	json_object_set_new(o, "vanished_bytes", json_integer((json_int_t)m->vanished_bytes));
-	json_object_set_new(o, "blocks",
-			    json_pack("{s:I, s:I, s:I, s:I, s:I}", "none",
-				      (json_int_t)m->blocks[MD_CODEC_NONE], "lz4",
-				      (json_int_t)m->blocks[MD_CODEC_LZ4], "zstd",
-				      (json_int_t)m->blocks[MD_CODEC_ZSTD], "zero",
-				      (json_int_t)m->blocks[MD_CODEC_ZERO], "same",
-				      (json_int_t)m->blocks[MD_CODEC_SAME]));
-	json_object_set_new(o, "frozen_ns", json_integer((json_int_t)r->frozen_ns));
-	json_object_set_new(
-		o, "longest_stop_ns",
-		json_integer((json_int_t)(r->frozen_ns > r->precopy.arm_ns ? r->frozen_ns
-									   : r->precopy.arm_ns)));
-	json_object_set_new(o, "freeze_kept", json_boolean(r->frozen_ns <= max_freeze_ns(c, r)));
-	json_object_set_new(o, "precopy", json_precopy(&r->precopy));
-	json_object_set_new(o, "freezing_ns", json_integer((json_int_t)r->freezing_ns));
-	json_object_set_new(o, "collect_ns", json_integer((json_int_t)r->collect_ns));
-	json_object_set_new(o, "memory_ns", json_integer((json_int_t)r->memory_ns));
-	json_object_set_new(o, "commit_ns", json_integer((json_int_t)r->commit_ns));
-	json_object_set_new(o, "total_ns", json_integer((json_int_t)r->total_ns));
-	json_object_set_new(o, "batches", json_integer(r->batches));
-	json_object_set_new(o, "batch_calls", json_integer(r->batch_calls));
-	json_object_set_new(o, "read", json_stage(&m->read));
-	json_object_set_new(o, "pack", json_stage(&m->pack));
-	json_object_set_new(o, "write", json_stage(&m->write));
-	json_object_set_new(o, "bottleneck", json_string(m->bottleneck ? m->bottleneck : ""));
-	json_object_set_new(o, "io_uring", json_boolean(m->io_uring));
-	json_object_set_new(o, "held", json_string(r->held));
-	json_t *list = json_array();
-	for (uint32_t i = 0; i < r->nfindings; i++)
-		json_array_append_new(list,
-				      json_pack("{s:i, s:o, s:b}", "pid", (int)r->findings[i].pid,
-						"text", cmd_json_text(r->findings[i].text), "fatal",
-						r->findings[i].fatal));
-	json_object_set_new(o, "findings", list);
-	json_dumpf(o, stdout, JSON_COMPACT);
-	putchar('\n');
-	json_decref(o);
-}
-
-/* All of them, also when one of them is the reason for a refusal. */
-static void print_findings(const struct dump_result *r)
-{
-	for (uint32_t i = 0; i < r->nfindings; i++)
-		fprintf(stderr, "note: pid %u: %s%s\n", r->findings[i].pid, r->findings[i].text,
-			r->findings[i].fatal ? " (cannot be restored)" : "");
-}
-
-/* How the memory was copied while the tree ran, or why it was not. */
-static void print_precopy(const struct dump_cmd *c, const struct precopy_result *p)
-{
-	char rest[24], rate[24], arm[24], guess[24], bytes[24];
-
-	if (!p->on && p->reason[0])
-		fprintf(stderr, "note: no pre-copy: %s\n", p->reason);
-	if (!p->on)
-		return;
-	fprintf(stderr, "pre-copy: %u round%s of", p->rounds, p->rounds == 1 ? "" : "s");
-	for (unsigned i = 0; i < p->rounds; i++)
-		fprintf(stderr, "%s %s", i ? "," : "",
-			cmd_bytes(bytes, sizeof(bytes), p->round_bytes[i]));
-	fprintf(stderr,
-		"; %s copied while frozen, which was to take %s; %s/s written; %s to arm tracking\n",
-		cmd_bytes(rest, sizeof(rest), p->frozen_bytes),
-		cmd_time(guess, sizeof(guess), p->predicted_ns),
-		cmd_bytes(rate, sizeof(rate), p->dirty_bytes_s),
-		cmd_time(arm, sizeof(arm), p->arm_ns));
-}
-
-static void print_budget(const struct dump_cmd *c, const struct dump_result *r)
-{
-	const uint64_t most = max_freeze_ns(c, r);
-	char frozen[24];
-
-	if (r->frozen_ns > most)
-		fprintf(stderr,
-			"note: it stood still for %s: --max-freeze %" PRIu64
-			" ms could not be kept\n",
-			cmd_time(frozen, sizeof(frozen), r->frozen_ns), most / 1000000);
-}
-
-/* The last line a person sees: size, ratio, time frozen, total time, GB/s. */
-static void print_result(const struct dump_cmd *c, const struct dump_result *r)
-{
-	char raw[24], img[24], frozen[24], total[24];
-	double ratio = r->image_bytes ? (double)r->mem.raw_bytes / (double)r->image_bytes : 0;
-	double rate = r->memory_ns ? (double)r->mem.raw_bytes / (double)r->memory_ns : 0;
-
-	if (c->opts.format == IMAGE_STASIS && !r->mem.io_uring && !c->opts.no_uring)
-		fprintf(stderr,
-			"note: io_uring is not available (%s): pages were written with pwrite\n",
-			r->mem.io_uring_reason);
-	print_precopy(c, &r->precopy);
-	print_budget(c, r);
-	if (r->lost_bytes)
-		fprintf(stderr, "note: %s of memory could not be read and are not in the image\n",
-			cmd_bytes(raw, sizeof(raw), r->lost_bytes));
-	if (r->held[0])
-		fprintf(stderr,
-			"note: packets of TCP connections are held back until the restore "
-			"(nf_tables, table inet %s)\n",
-			r->held);
-	if (r->let_go)
-		fprintf(stderr, "note: packets of TCP connections could not be held back any "
-				"longer: what a peer sends before the restore ends its "
-				"connection\n");
-	fprintf(stderr,
-		"%s: %u process%s, %u thread%s, %s of memory -> %s (ratio %.2f), frozen %s, total %s, "
-		"memory at %.2f GB/s\n",
-		c->opts.dir, r->nprocs, r->nprocs == 1 ? "" : "es", r->nthreads,
-		r->nthreads == 1 ? "" : "s", cmd_bytes(raw, sizeof(raw), r->mem.raw_bytes),
-		cmd_bytes(img, sizeof(img), r->image_bytes), ratio,
-		r->frozen_ns ? cmd_time(frozen, sizeof(frozen), r->frozen_ns) : "to the end",
-		cmd_time(total, sizeof(total), r->total_ns), rate);
-}
-
 static bool is_filled(const char *path)
 {
 	cleanup_dir DIR *dir = opendir(path);
@@ -576,13 +401,13 @@ static int run_dump(int argc, char **argv, const char *command, bool pre)
 		err_hint(&err, "free some space in %s, or choose another (-D)", c.opts.dir);
 	progress_free(c.progress);
 	if (c.json)
-		print_json(&c, &res, &err);
+		dump_print_json(&c.opts, &res, &err);
 	if (!c.quiet || ret < 0)
-		print_findings(&res);
+		dump_print_findings(&res);
 	if (ret < 0)
 		ret = cmd_fail(command, &err);
 	else if (!c.quiet)
-		print_result(&c, &res);
+		dump_print_result(&c.opts, &res);
 	free(res.findings);
 	log_end(ret != 0);
 	return ret;
