@@ -53,14 +53,6 @@ program() {
 	wait_for "$dir/ready"
 }
 
-wait_for() {
-	for _ in {1..1200}; do
-		[ -e "$1" ] && return
-		sleep 0.025
-	done
-	die "$1 does not come: $(cat "$dir/out")"
-}
-
 program late
 "$STASIS" dump -t $VPID -D "$TMPDIR/image" -R --json --max-cpu 5 >"$TMPDIR/json" 2>"$TMPDIR/err" &
 tool=$!

@@ -41,14 +41,6 @@ touch("right")
 time.sleep(1000)
 PY
 
-wait_for() {
-	for _ in {1..1200}; do
-		[ -e "$dir/$1" ] && return
-		sleep 0.025
-	done
-	die "$1 does not come: $(cat "$dir/out")"
-}
-
 # program KIND: sets VPID, pid and dir.
 program() {
 	dir=$TMPDIR/$1
@@ -56,7 +48,7 @@ program() {
 	setsid python3 "$TMPDIR/program.py" "$dir" "$1" </dev/null >"$dir/out" 2>&1 &
 	VPID=$!
 	living "$1" $VPID
-	wait_for ready
+	wait_for "$dir/ready"
 	read -r pid <"$dir/pid" || true
 }
 
@@ -66,7 +58,7 @@ stasis dump -t "$pid" -D "$TMPDIR/one" -R --track-mem || die "dump: $ERR"
 stasis check --pid "$pid" || bad "check of a process with a keeper: exit $RC: $OUT $ERR"
 [[ $OUT == *"tracked by stasis for the next dump"* && $OUT != *userfaultfd* ]] || bad "check of a process with a keeper: $OUT"
 touch "$dir/go"
-wait_for written
+wait_for "$dir/written"
 # The tree that it is of, by somebody who knows nothing of that keeper.
 stasis dump -t $VPID -D "$TMPDIR/other" -R && bad "memory that somebody else protects is dumped"
 stasis dump -t "$pid" -D "$TMPDIR/two" --prev-images-dir ../one || die "the second dump: $ERR"
@@ -77,7 +69,7 @@ while kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
 gone nested
 stasis restore -D "$TMPDIR/two" -d || die "restore: $ERR"
 touch "$dir/ask"
-wait_for right
+wait_for "$dir/right"
 kill -KILL "$pid"
 
 program pinned

@@ -260,6 +260,11 @@ await_file() {
 	[ -e "$1" ]
 }
 
+# wait_for DIR/FILE: until it is there; else the end, with what DIR/out says.
+wait_for() {
+	await_file "$1" 30 || die "$1 does not come: $(cat "${1%/*}/out" 2>&1)"
+}
+
 # A random number below $1, without the bias and the 15 bits of $RANDOM mattering here.
 random_below() {
 	echo $(((RANDOM * 32768 + RANDOM) % $1))
