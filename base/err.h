@@ -37,7 +37,7 @@ enum err_class {
 	ERR_ZOMBIE = 5,	      /* already dead */
 	ERR_ABI = 6,	      /* 32-bit process, other CPU */
 	ERR_PERM = 7,	      /* another user's process, missing capability */
-	ERR_TRACED = 8,	      /* somebody else traces it */
+	ERR_TRACED = 8,	      /* somebody else traces it, or dumps it */
 	ERR_NOSPACE = 9,      /* disk full, quota */
 	ERR_EXISTS = 10,      /* image directory exists already */
 	ERR_READONLY = 11,    /* image directory cannot be written */

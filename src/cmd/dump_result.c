@@ -155,6 +155,8 @@ void dump_print_result(const struct dump_opts *o, const struct dump_result *r)
 		fprintf(stderr,
 			"note: io_uring is not available (%s): pages were written with pwrite\n",
 			r->mem.io_uring_reason);
+	if (r->note[0])
+		fprintf(stderr, "note: %s\n", r->note);
 	print_precopy(&r->precopy);
 	print_budget(o, r);
 	if (r->lost_bytes)

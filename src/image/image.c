@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "src/image/check.h"
@@ -98,6 +99,24 @@ fail:
 int image_dirfd(const struct image *img)
 {
 	return img->dirfd;
+}
+
+uint64_t image_size(const struct image *img)
+{
+	cleanup_fd int fd = openat(img->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	uint64_t sum = 0;
+	struct dirent *de;
+	struct stat st;
+
+	if (!dir)
+		return 0;
+	take_fd(&fd);
+	while ((de = readdir(dir)))
+		if (fstatat(img->dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode))
+			sum += (uint64_t)st.st_size;
+	return sum;
 }
 
 const char *image_path(const struct image *img)

@@ -53,6 +53,8 @@ struct image *image_open_at(int dirfd, const char *path, struct err *err);
 
 int image_dirfd(const struct image *img);
 const char *image_path(const struct image *img);
+/* Bytes of all its files, as far as they can be looked at. */
+uint64_t image_size(const struct image *img);
 enum image_format image_format(const struct image *img);
 
 /* Writes every metadata file of @m but the inventory. */

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -384,24 +383,6 @@ static int dump_frozen(struct dump *d, struct err *err)
 	return ret < 0 ? ret : dump_refuse(d, err);
 }
 
-static uint64_t image_size(int dirfd)
-{
-	cleanup_fd int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	uint64_t sum = 0;
-	struct dirent *de;
-	struct stat st;
-
-	if (!dir)
-		return 0;
-	take_fd(&fd);
-	while ((de = readdir(dir)))
-		if (fstatat(dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-		    S_ISREG(st.st_mode))
-			sum += (uint64_t)st.st_size;
-	return sum;
-}
-
 /* Before the image gets its name: a failure leaves neither, and the tree runs on. */
 static int dump_stats(struct dump *d, struct err *err)
 {
@@ -443,7 +424,7 @@ static int dump_commit(struct dump *d, struct err *err)
 		ret = image_commit(d->image, d->model, err);
 	d->committed = ret == 0;
 	if (ret == 0)
-		d->res->image_bytes = image_size(image_dirfd(d->image));
+		d->res->image_bytes = image_size(d->image);
 	d->res->commit_ns = now_ns() - t0;
 	return ret;
 }
@@ -510,6 +491,7 @@ static void dump_account(struct dump *d)
 	if (d->target) {
 		r->batches = target_times(d->target)->batches;
 		r->batch_calls = target_times(d->target)->batch_calls;
+		snprintf(r->note, sizeof(r->note), "%s", target_note(d->target));
 	}
 	if (m->nfindings) {
 		r->findings = calloc(m->nfindings, sizeof(*r->findings));

@@ -112,6 +112,7 @@ struct dump_result {
 	 */
 	char held[64];
 	bool let_go;
+	char note[200];	     /* of the dump itself, not of its image; "": none */
 	uint64_t lost_bytes; /* of memory that could not be read; guard pages do not count */
 	uint32_t nfindings;
 	struct m_finding *findings; /* copied: free() it */

@@ -3,6 +3,7 @@
 #include "src/target/guard.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -40,6 +41,7 @@ struct guard {
 	struct target_tracks *tracks;
 	struct dirty *dirty; /* NULL: nothing is tracked */
 	struct keeper keeper;
+	int turn_fd; /* ours to dump, until it is closed; -1 */
 	bool frozen, paused;
 	struct urgent urgent; /* while anybody stands still because of a call of ours */
 };
@@ -52,30 +54,35 @@ static void close_from_to(unsigned first, unsigned last)
 		close((int)fd);
 }
 
-/* Two descriptors stay, if they are above the socket. */
-static void close_all_but(int one, int other)
+/* Those of @stay that are above the socket stay. */
+static void close_all_but(const int *stay, unsigned n)
 {
 	unsigned first = SOCK_FD + 1;
-	int low = one < other ? one : other;
-	int high = one < other ? other : one;
 
-	if (low > SOCK_FD) {
-		close_from_to(first, (unsigned)low - 1);
-		first = (unsigned)low + 1;
-	}
-	if (high > SOCK_FD && high != low) {
-		close_from_to(first, (unsigned)high - 1);
-		first = (unsigned)high + 1;
+	for (;;) {
+		int next = INT_MAX;
+
+		for (unsigned i = 0; i < n; i++)
+			if (stay[i] >= (int)first && stay[i] < next)
+				next = stay[i];
+		if (next == INT_MAX)
+			break;
+		close_from_to(first, (unsigned)next - 1);
+		first = (unsigned)next + 1;
 	}
 	close_from_to(first, ~0u);
 }
 
-/* Nothing of the tool's that could hold up others: descriptors, session, directory, signals. */
-static void leave_the_tool(int sock)
+/*
+ * Nothing of the tool's that could hold up others: descriptors, session, directory, signals. The
+ * turn's descriptor is returned, which may have another number now.
+ */
+static int leave_the_tool(int sock, int turn_fd)
 {
 	static const int ignored[] = {SIGINT,  SIGTERM, SIGHUP,	 SIGPIPE, SIGQUIT,
 				      SIGALRM, SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN};
 	int null = open("/dev/null", O_RDWR);
+	int turn = turn_fd < 0 ? -1 : fcntl(turn_fd, F_DUPFD_CLOEXEC, SOCK_FD + 1);
 	sigset_t none;
 	int fd;
 
@@ -93,7 +100,7 @@ static void leave_the_tool(int sock)
 	/* The log's text, if it had our number, would go to the tool as answers. */
 	if (binlog_sink_descriptor() == SOCK_FD)
 		binlog_set_sink(NULL, NULL, 0);
-	close_all_but(binlog_fd(), binlog_sink_descriptor());
+	close_all_but((int[]){binlog_fd(), binlog_sink_descriptor(), turn}, 3);
 	fcntl(SOCK_FD, F_SETFD, FD_CLOEXEC);
 	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0) {
@@ -104,6 +111,7 @@ static void leave_the_tool(int sock)
 	}
 	if (chdir("/") < 0)
 		errno = 0;
+	return turn;
 }
 
 /*
@@ -424,7 +432,7 @@ static void guard_reply(struct guard *g, int ret, const struct err *err)
 	send(SOCK_FD, &r, sizeof(r), MSG_NOSIGNAL);
 }
 
-void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tracks,
+void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tracks, int turn_fd,
 		const struct target_opts *opts)
 {
 	struct guard g = {.opts = opts, .m = m, .tracks = tracks, .keeper = KEEPER_NONE};
@@ -432,7 +440,7 @@ void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tra
 	struct err err = {0};
 	int ret;
 
-	leave_the_tool(sock);
+	g.turn_fd = leave_the_tool(sock, turn_fd);
 	ret = tree_init(&g.tree, root, &err);
 	if (ret == 0) {
 		tree_wait_one(&g.tree);
@@ -465,6 +473,9 @@ void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tra
 		if (ret == 0 && cmd.op == GUARD_KEEP) {
 			binlog_close();
 			gather_close(g.gather);
+			/* The next dump's. */
+			if (g.turn_fd >= 0)
+				close(g.turn_fd);
 			guard_reply(&g, ret, &err);
 			close(SOCK_FD);
 			keeper_main(&g.keeper, g.dirty);

@@ -40,8 +40,8 @@ struct guard_reply {
 	struct target_times times;
 };
 
-/* The guardian's life, in the forked child. */
+/* The guardian's life, in the forked child. @turn_fd: see turn.h, or -1. */
 _Noreturn void guard_main(int sock, pid_t root, struct model *m, struct target_tracks *tracks,
-			  const struct target_opts *opts);
+			  int turn_fd, const struct target_opts *opts);
 
 #endif

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +16,7 @@
 
 #include "base/cleanup.h"
 #include "binlog/pr.h"
-#include "src/target/procfs.h"
+#include "src/target/turn.h"
 
 /*
  * One message for each process, its userfaultfd with it, or one with what the tool noted; one with
@@ -33,16 +32,7 @@ enum { WAIT_S = 2 };
 
 static int address(pid_t root, struct sockaddr_un *ret, socklen_t *ret_len)
 {
-	struct procfs_stat st;
-	int n, err = procfs_stat(root, 0, &st);
-
-	if (err < 0)
-		return err;
-	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
-	n = snprintf(ret->sun_path + 1, sizeof(ret->sun_path) - 1, "stasis-track-%d-%" PRIu64, root,
-		     st.start_time);
-	*ret_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
-	return 0;
+	return turn_name("track", root, ret, ret_len);
 }
 
 static bool is_one_of_us(int fd)

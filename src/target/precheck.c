@@ -10,6 +10,8 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "src/target/target.h"
+#include "src/target/tree.h"
+#include "src/target/turn.h"
 
 enum { PF_KTHREAD = 0x00200000 }; /* include/linux/sched.h, unchanged since 2.6.27 */
 
@@ -163,6 +165,9 @@ static int refuse_traced(const struct look *l, struct err *err)
 		return 0;
 	if (look_at(l->tracer, &tracer, &ignored) < 0)
 		snprintf(tracer.comm, sizeof(tracer.comm), "?");
+	/* That has not been kept away by its turn: it dumps another tree, or is of elsewhere. */
+	if (!strcmp(tracer.comm, GUARD_NAME))
+		return turn_busy(l->pid, tracer.comm, l->tracer, err);
 	err_fail(err, EPERM, ERR_TRACED,
 		 "pid %d (%s) is traced by pid %d (%s): only one tracer is possible", l->pid,
 		 l->comm, l->tracer, tracer.comm);
@@ -252,6 +257,8 @@ int target_precheck(pid_t pid, struct err *err)
 		ret = refuse_kind(&l, err);
 	if (ret == 0)
 		ret = refuse_ourselves(&l, err);
+	if (ret == 0)
+		ret = turn_look(pid, err);
 	if (ret == 0)
 		ret = refuse_traced(&l, err);
 	if (ret == 0)

@@ -11,6 +11,7 @@
 #include "src/target/procfs.h"
 #include "src/target/ready.h"
 #include "src/target/tree.h"
+#include "src/target/turn.h"
 
 /* Why PTRACE_SEIZE said EPERM: 0 when the task is to be passed over. */
 static int seize_refused(struct tree *t, uint32_t proc, pid_t tid, struct err *err)
@@ -36,17 +37,14 @@ static int seize_refused(struct tree *t, uint32_t proc, pid_t tid, struct err *e
 		struct procfs_stat tr = {0};
 
 		procfs_stat(st.tracer, 0, &tr);
+		/* Not kept away by its turn: it dumps another tree, or is of elsewhere. */
+		if (!strcmp(tr.comm, GUARD_NAME))
+			return turn_busy(p->pid, tr.comm, st.tracer, err);
 		err_fail(err, EPERM, ERR_TRACED,
 			 "thread %d of process %d is traced by process %d (%s)", tid, p->pid,
 			 st.tracer, tr.comm);
-		if (!strcmp(tr.comm, GUARD_NAME))
-			err_hint(err,
-				 "another dump of it is under way: try again when that is over");
-		else
-			err_hint(
-				err,
-				"end or detach the tracer (kill %d, or `detach` in it) and try again",
-				st.tracer);
+		err_hint(err, "end or detach the tracer (kill %d, or `detach` in it) and try again",
+			 st.tracer);
 		return -EPERM;
 	}
 	err_fail(err, EPERM, ERR_PERM, "no permission to trace thread %d of process %d, uid %u",

@@ -18,6 +18,7 @@
 #include "src/target/collect.h"
 #include "src/target/guard.h"
 #include "src/target/limits.h"
+#include "src/target/turn.h"
 
 struct target {
 	pid_t root;
@@ -28,6 +29,7 @@ struct target {
 	struct target_tracks *tracks; /* shared with the guardian */
 	bool leave_guards;
 	bool owed; /* a reply to a command that was begun */
+	char note[200];
 };
 
 static void target_free(struct target *t)
@@ -36,10 +38,38 @@ static void target_free(struct target *t)
 	free(t);
 }
 
+static void note_stranger(struct target *t, const struct ucred *who)
+{
+	char name[64] = "somebody else";
+
+	if (who->pid > 0)
+		snprintf(name, sizeof(name), "pid %d, which is user %u's,", who->pid, who->uid);
+	snprintf(t->note, sizeof(t->note),
+		 "pid %d: %s has the name by which two dumps of one process keep clear of each "
+		 "other: see that no other is under way",
+		 t->root, name);
+}
+
+/* Ours alone while it lasts; a list of findings changes nothing, and needs no turn. */
+static int take_turn(struct target *t, int *ret_fd, struct err *err)
+{
+	struct ucred stranger;
+	int ret;
+
+	*ret_fd = -1;
+	if (t->opts.survey_all)
+		return 0;
+	ret = turn_take(t->root, ret_fd, &stranger, err);
+	if (ret == 0 && stranger.pid >= 0)
+		note_stranger(t, &stranger);
+	return ret;
+}
+
 struct target *target_open(pid_t root, struct model *m, const struct target_opts *opts,
 			   struct err *err)
 {
 	struct target *t = calloc(1, sizeof(*t));
+	cleanup_fd int turn_fd = -1;
 	int fds[2];
 
 	if (!t) {
@@ -55,6 +85,10 @@ struct target *target_open(pid_t root, struct model *m, const struct target_opts
 	if (t->tracks == MAP_FAILED) {
 		err_set(err, errno, "reserve memory shared with the guardian");
 		free(t);
+		return NULL;
+	}
+	if (take_turn(t, &turn_fd, err) < 0) {
+		target_free(t);
 		return NULL;
 	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
@@ -74,8 +108,9 @@ struct target *target_open(pid_t root, struct model *m, const struct target_opts
 	if (t->guardian == 0) {
 		/* Ours alone: while the guardian held this end it would never see ours close. */
 		close(fds[0]);
-		guard_main(fds[1], root, m, t->tracks, &t->opts);
+		guard_main(fds[1], root, m, t->tracks, turn_fd, &t->opts);
 	}
+	/* As the turn's: when the guardian ends, however it does, the next dump may begin. */
 	close(fds[1]);
 	return t;
 }
@@ -388,4 +423,9 @@ void target_release(struct target *t)
 const struct target_times *target_times(const struct target *t)
 {
 	return &t->times;
+}
+
+const char *target_note(const struct target *t)
+{
+	return t->note;
 }

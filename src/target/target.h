@@ -115,13 +115,15 @@ struct target_times {
 
 /*
  * Looks at @pid before anything is touched: not there, kernel thread, zombie, 32-bit, another
- * user's, traced by somebody else, ourselves or an ancestor of ours. 0 when a dump may be tried.
+ * user's, traced by somebody else or dumped by another tool, ourselves or an ancestor of ours. 0
+ * when a dump may be tried.
  */
 int target_precheck(pid_t pid, struct err *err);
 
 /*
  * Forks the guardian for the tree below @root. @m is a MODEL_SHARED model, filled later. Nothing is
- * stopped yet. NULL with @err on failure. Call before the tool starts threads.
+ * stopped yet. NULL with @err on failure: EBUSY while another tool has it open. Call before the
+ * tool starts threads.
  */
 struct target *target_open(pid_t root, struct model *m, const struct target_opts *opts,
 			   struct err *err);
@@ -237,6 +239,8 @@ int target_alive(struct target *t, struct err *err);
 void target_release(struct target *t);
 
 const struct target_times *target_times(const struct target *t);
+/* For a person, though nothing failed: that another dump is not kept away; "": nothing. */
+const char *target_note(const struct target *t);
 
 /* One line of `stasis check`. */
 struct target_feature {

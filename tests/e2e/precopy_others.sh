@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Who else is told of writes to a process's memory, or writes to it past its page tables, while it is copied: the keeper
-# of another dump, a ring with buffers that are pinned. Nothing stale gets into an image.
+# of another dump, a ring with buffers that are pinned. Nothing stale gets into an image. And of two dumps at the same
+# time the second is refused, before the first hears of it.
 . "$(dirname "$0")/../lib/e2e.sh"
 need_program python3
 need_root
@@ -82,4 +83,60 @@ else
 fi
 kill -KILL "$pid"
 gone pinned
+
+# name_is_taken: somebody has the name by which two dumps keep clear of each other.
+name_is_taken() {
+	local i
+	for ((i = 0; i < 500; i++)); do
+		grep -q "@stasis-dump-$pid-" /proc/net/unix && return
+		sleep 0.01
+	done
+	return 1
+}
+# dump_slowly DIR: in the background, sets tool; it has begun.
+dump_slowly() {
+	"$STASIS" dump -t "$pid" -D "$1" -R --max-cpu 4 --quiet 2>"$TMPDIR/slow.err" &
+	tool=$!
+	name_is_taken || die "nobody can be seen to dump: $(cat "$TMPDIR/slow.err")"
+}
+
+program plain
+dump_slowly "$TMPDIR/first"
+expect_refusal 8 "a second dump" dump -t "$pid" -D "$TMPDIR/second" -R
+[[ $ERR == *"another dump of pid $pid is under way (stasis, pid $tool)"*"try again"* ]] || bad "a second dump: $ERR"
+nothing_left "$TMPDIR/second" "a second dump"
+expect_refusal 8 "a check beside a dump" check --pid "$pid"
+kill -0 $tool 2>/dev/null || bad "the first dump was over too early: nothing is shown"
+wait $tool || bad "the first dump: exit $?: $(cat "$TMPDIR/slow.err")"
+stasis verify "$TMPDIR/first" || bad "verify of the first dump: $ERR"
+grep -q "@stasis-dump-$pid-" /proc/net/unix && bad "the dump is over and its name is not free"
+# However the first one ends.
+dump_slowly "$TMPDIR/killed"
+kill -KILL $tool
+wait $tool 2>/dev/null
+for _ in {1..500}; do
+	stasis dump -t "$pid" -D "$TMPDIR/third" -R && break
+	[[ $RC == 8 && $ERR == *"another dump of pid $pid"* ]] || bad "after a tool that was killed: exit $RC: $ERR"
+	sleep 0.02
+done
+[ -e "$TMPDIR/third/inventory.img" ] || bad "the name of a tool that was killed is never free: $ERR"
+# A name is anybody's to take: a stranger's word counts for nothing, and is told of.
+python3 - "$pid" >"$dir/stranger.out" 2>&1 <<'PY' &
+import os, socket, sys, time
+pid = sys.argv[1]
+start = open("/proc/%s/stat" % pid).read().rpartition(")")[2].split()[19]
+os.setresuid(65534, 65534, 65534)
+s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+s.bind("\0stasis-dump-%s-%s" % (pid, start))
+s.listen(100)
+time.sleep(1000)
+PY
+stranger=$!
+living stranger $stranger
+name_is_taken || die "the stranger: $(cat "$dir/stranger.out")"
+stasis dump -t "$pid" -D "$TMPDIR/fourth" -R || bad "a stranger keeps us from a dump: exit $RC: $ERR"
+[[ $ERR == *"note: pid $pid: pid $stranger, which is user 65534's, has the name"* ]] || bad "nothing is said of a stranger: $ERR"
+kill -KILL "$pid" $stranger
+gone plain
+gone stranger
 finish

@@ -9,7 +9,9 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -292,26 +294,49 @@ static void guardian_ignores_signals(void **state)
 	child_end(&c);
 }
 
+/* The turn is ours; who cannot see that finds the process traced. */
 static void traced_by_others(void **state)
 {
 	struct model *m2 = model_new(MODEL_SHARED);
 	struct err e2 = {0};
 	struct target *t2;
 	struct child c;
+	char us[32];
+	int net;
 
 	child_start(&c, child_counter);
 	open_target(c.pid, 0);
-	ok(target_freeze(target, &err));
-	t2 = target_open(c.pid, m2, NULL, &e2);
-	assert_non_null(t2);
-	assert_true(target_freeze(t2, &e2) < 0);
+	snprintf(us, sizeof(us), "(stasis, pid %d)", getpid());
+	assert_true(target_precheck(c.pid, &e2) < 0);
 	assert_int_equal(e2.class, ERR_TRACED);
-	assert_non_null(strstr(e2.msg, "stasis-guard"));
-	assert_non_null(strstr(e2.hint, "another dump"));
-	target_release(t2);
-	model_free(m2);
+	assert_non_null(strstr(e2.msg, us));
+	err_clear(&e2);
+	assert_null(target_open(c.pid, m2, NULL, &e2));
+	assert_int_equal(e2.class, ERR_TRACED);
+	assert_non_null(strstr(e2.msg, "another dump"));
+	assert_non_null(strstr(e2.msg, us));
+	ok(target_freeze(target, &err));
+	net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (net >= 0 && unshare(CLONE_NEWNET) == 0) {
+		err_clear(&e2);
+		t2 = target_open(c.pid, m2, NULL, &e2);
+		assert_non_null(t2);
+		assert_true(target_freeze(t2, &e2) < 0);
+		assert_int_equal(e2.class, ERR_TRACED);
+		assert_non_null(strstr(e2.msg, "another dump"));
+		assert_non_null(strstr(e2.msg, "stasis-guard"));
+		target_release(t2);
+		assert_int_equal(setns(net, CLONE_NEWNET), 0);
+	}
+	close(net);
 	ok(target_thaw(target, TARGET_RUN, &err));
 	release();
+	/* Whoever comes next has the turn. */
+	err_clear(&e2);
+	t2 = target_open(c.pid, m2, NULL, &e2);
+	assert_non_null(t2);
+	target_release(t2);
+	model_free(m2);
 	assert_runs(&c, 1);
 	child_end(&c);
 }
