@@ -27,6 +27,7 @@ enum {
 	/* Addresses in one look; more of them where nothing is. */
 	STEP = 64 << 20,
 	BIG_PAGE = 2 << 20,
+	/* The part of all that was copied, one in so many, that is next to nothing beside it. */
 	NEXT_TO_NOTHING = 256,
 	/* Memory made ready for the stop: twice what was predicted, and never less than the first.
 	 */
