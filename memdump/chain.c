@@ -9,6 +9,10 @@
 
 #include "base/cleanup.h"
 
+#define MD_PARENT_HINT                                                                              \
+	"put the earlier image back where it was, or have the link \"parent\" lead to where it is " \
+	"now (ln -sfn)"
+
 int md_err_where(struct err *err, const char *where, const struct err *from)
 {
 	if (!from->errnum)
@@ -19,44 +23,77 @@ int md_err_where(struct err *err, const char *where, const struct err *from)
 	return -from->errnum;
 }
 
-/* What the directory is called, else how it was reached. */
-static void name_dir(int dirfd, const char *name, unsigned depth, char *ret)
+enum { DIR_LEN = 160 };
+
+/* What the directory is called; false when that cannot be told. */
+static bool path_of(int dirfd, char *ret)
 {
-	char link[32], dir[160];
+	char link[32];
 	ssize_t n;
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", dirfd);
-	n = readlink(link, dir, sizeof(dir));
-	if (n > 0 && (size_t)n < sizeof(dir))
-		snprintf(ret, MD_WHERE_LEN, "parent %u, %.*s/%.40s: ", depth, (int)n, dir, name);
+	n = readlink(link, ret, DIR_LEN);
+	if (n <= 0 || n >= DIR_LEN)
+		return false;
+	ret[n] = '\0';
+	return true;
+}
+
+/* What the directory is called, else how it was reached. */
+static void name_dir(int dirfd, const char *name, unsigned depth, char *ret)
+{
+	char dir[DIR_LEN];
+
+	if (path_of(dirfd, dir))
+		snprintf(ret, MD_WHERE_LEN, "parent %u, %s/%.40s: ", depth, dir, name);
 	else
 		snprintf(ret, MD_WHERE_LEN, "parent %u: ", depth);
 }
 
-/* That it is not there is what is wrong with the child. */
-static int missing(struct err *err, int errnum, const char *what, unsigned depth)
+/* Where the link of the child in @dirfd leads; what is no link leads nowhere. */
+static void name_link(int dirfd, char *ret)
+{
+	ssize_t n = readlinkat(dirfd, "parent", ret, DIR_LEN - 1);
+
+	if (n <= 0)
+		snprintf(ret, DIR_LEN, "nowhere");
+	else
+		ret[n] = '\0';
+	/* Whoever made the image wrote it. */
+	for (char *c = ret; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			*c = '?';
+}
+
+/* That it is not there is what is wrong with the child, which lies in @dirfd. */
+static int missing(struct err *err, int errnum, int dirfd, unsigned depth)
 {
 	bool gone = errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP;
+	char child[DIR_LEN], link[DIR_LEN];
 
+	if (!path_of(dirfd, child))
+		snprintf(child, sizeof(child), "its child");
+	name_link(dirfd, link);
 	if (!gone)
-		return err_set(err, errnum, "parent %u: open %s", depth, what);
-	err_fail(err, EBADMSG, ERR_IMAGE, "parent %u: %s is not there: %s", depth, what,
-		 strerrordesc_np(errnum));
-	err_hint(err, "the image is a child of an earlier one: put that back where its link "
-		      "\"parent\" points");
+		return err_set(err, errnum, "parent %u: open the earlier image of %s, %s", depth,
+			       child, link);
+	err_fail(
+		err, EBADMSG, ERR_IMAGE,
+		"parent %u: the earlier image of %s is not there: its link \"parent\" leads to %s: %s",
+		depth, child, link, strerrordesc_np(errnum));
+	err_hint(err, MD_PARENT_HINT);
 	return -EBADMSG;
 }
 
 int md_parent_dir(int dirfd, const char *name, unsigned depth, char *ret_where, struct err *err)
 {
-	char link[64] = "parent";
 	int fd;
 
 	if (depth >= MD_CHAIN_MAX)
 		return err_fail(err, EBADMSG, ERR_IMAGE, "more than %d parents", MD_CHAIN_MAX - 1);
-	fd = openat(dirfd, link, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = openat(dirfd, "parent", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return missing(err, errno, "the directory \"parent\"", depth);
+		return missing(err, errno, dirfd, depth);
 	name_dir(fd, name, depth, ret_where);
 	return fd;
 }
@@ -70,10 +107,12 @@ int md_parent_open(struct md_raw_file *f, int dirfd, const char *name,
 	if (ret == -ENOENT) {
 		err_clear(&e);
 		err_fail(&e, EBADMSG, ERR_IMAGE, "the file is not there");
+		err_hint(&e, MD_PARENT_HINT);
 	}
 	if (ret == 0 && f->head.file_id != child->head.parent_id) {
 		ret = err_fail(&e, EBADMSG, ERR_IMAGE,
 			       "is another file than the child was made with");
+		err_hint(&e, MD_PARENT_HINT);
 		md_raw_file_close(f);
 	} else if (ret == 0 && f->head.page_size != child->head.page_size) {
 		ret = err_fail(&e, EBADMSG, ERR_IMAGE, "has pages of %u bytes, the child of %u",

@@ -14,7 +14,7 @@
 
 enum {
 	LINES_MAX = 64, /* findings told one by one; the rest is counted */
-	LINE_LEN = 480,
+	LINE_LEN = 960, /* where, what and what to do */
 	THREADS_MAX = 256,
 };
 
@@ -59,7 +59,7 @@ static int judge(struct verify *v, int ret, const struct err *e)
 	if (ret == 0)
 		return 0;
 	if (ret == -EBADMSG) {
-		finding(v, "%s", e->msg);
+		finding(v, "%s%s%s", e->msg, e->hint[0] ? ": " : "", e->hint);
 		return 0;
 	}
 	pthread_mutex_lock(&v->lock);

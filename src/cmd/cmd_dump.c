@@ -167,6 +167,8 @@ static void check_opts(struct argp_state *state, const struct dump_cmd *c)
 		argp_error(state, "where to? -D DIR is missing");
 	if (o->dir && !*o->dir)
 		argp_error(state, "-D: the name of the image is empty");
+	if (o->prev_dir && !*o->prev_dir)
+		argp_error(state, "--prev-images-dir: the name of the earlier image is empty");
 	if (o->block_size & (o->block_size - 1))
 		argp_error(state, "--block-size must be a power of two");
 	if (o->format == IMAGE_CRIU && o->direct)

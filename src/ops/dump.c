@@ -275,11 +275,16 @@ static int dump_precopy(struct dump *d, struct err *err)
 	d->precopy = precopy_begin(d->target, o, d->parent, &d->res->precopy, err);
 	if (!d->precopy && err->errnum)
 		return -err->errnum;
-	if (!d->res->precopy.on && must)
-		return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
-				"writes of pid %d cannot be tracked by %s: %s", o->pid,
-				o->tracking == TRACKING_UFFD ? "userfaultfd" : "soft-dirty marks",
-				d->res->precopy.reason);
+	if (!d->res->precopy.on && must) {
+		err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+			 "writes of pid %d cannot be tracked by %s: %s", o->pid,
+			 o->tracking == TRACKING_UFFD ? "userfaultfd" : "soft-dirty marks",
+			 d->res->precopy.reason);
+		err_hint(err, "leave --tracking out: the dump takes what works here, and else "
+			      "copies while the tree stands still (`stasis check` lists what this "
+			      "kernel has)");
+		return -EOPNOTSUPP;
+	}
 	ret = d->res->precopy.on ? 0 : dump_budget(d, err);
 	if (ret == 0 && !d->res->precopy.on)
 		ret = target_survey_again(d->target, err);

@@ -80,9 +80,23 @@ int parent_open(const struct dump_opts *o, struct image *img, struct md_file **r
 		return -err->errnum;
 	}
 	*ret = md_file_open(dir, IMAGE_BLOCK_FILE, 0, &why);
-	if (!*ret)
-		return err_fail(err, why.errnum, why.class, "the earlier image %s: %s", o->prev_dir,
-				why.msg);
+	if (!*ret && why.errnum == ENOENT) {
+		err_fail(err, ENOENT, why.class,
+			 "the earlier image %s has no " IMAGE_BLOCK_FILE
+			 ": it is none that changes can be told from",
+			 o->prev_dir);
+		err_hint(err, "name the last image of this process (none of --image-format criu), "
+			      "or leave --prev-images-dir out: the new image is a whole one then");
+		return -ENOENT;
+	}
+	if (!*ret) {
+		err_fail(err, why.errnum, why.class, "the earlier image %s: %s", o->prev_dir,
+			 why.msg);
+		err_hint(err,
+			 "%s; or leave --prev-images-dir out: the new image is a whole one then",
+			 why.hint[0] ? why.hint : "see what `stasis verify` says of it");
+		return -err->errnum;
+	}
 	if (!has_space(*ret, MD_SPACE_PROC(o->pid)))
 		return of_another(o, err, "it has no memory of", "");
 	checked = check_process(o, img, err);

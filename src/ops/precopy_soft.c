@@ -52,8 +52,8 @@ int precopy_arm(struct precopy *p, struct err *err)
 	if (!uffd && !soft) {
 		snprintf(p->res->reason, sizeof(p->res->reason), "%s",
 			 how == TRACKING_SOFT
-				 ? "no soft-dirty marks and frame numbers (CONFIG_MEM_SOFT_DIRTY, "
-				   "CAP_SYS_ADMIN)"
+				 ? "the kernel has no soft-dirty marks (CONFIG_MEM_SOFT_DIRTY), or "
+				   "keeps frame numbers from us (CAP_SYS_ADMIN)"
 			 : how == TRACKING_UFFD
 				 ? "no PAGEMAP_SCAN and userfaultfd WP_ASYNC (Linux 6.7)"
 				 : "neither userfaultfd WP_ASYNC (Linux 6.7) nor soft-dirty marks "

@@ -83,10 +83,16 @@ static int check_findings(const struct restore *r, struct err *err)
 	}
 
 	for (uint32_t i = 0; i < m->nfindings; i++)
-		if (m->findings[i].fatal)
-			return err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
-					"%s was dumped for looking at only: pid %u: %s",
-					r->opts->dir, m->findings[i].pid, m->findings[i].text);
+		if (m->findings[i].fatal) {
+			err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
+				 "%s was dumped for looking at only: pid %u: %s", r->opts->dir,
+				 m->findings[i].pid, m->findings[i].text);
+			err_hint(err,
+				 "`stasis show`, `core` and `bt` take it; an image that can be "
+				 "restored is one that was dumped without --allow-findings, which "
+				 "pre-dump implies");
+			return -EOPNOTSUPP;
+		}
 	return 0;
 }
 

@@ -66,6 +66,12 @@ mkdir "$TMPDIR/here"
 stasis verify "$TMPDIR/here" || bad "-D .: verify: exit $RC: $ERR"
 [ -e "$TMPDIR/here.binlog" ] || bad "-D .: the log is not beside the image"
 
+# --- a way that this kernel does not have -----------------------------------------------------------
+if ! stasis dump -t "$VPID" -D "$TMPDIR/soft" -R --no-log --tracking soft-dirty; then
+	[ "$RC" = 16 ] || bad "--tracking soft-dirty: exit $RC: $ERR"
+	[[ $ERR == *"soft-dirty marks: "*"leave --tracking out"* ]] || bad "--tracking soft-dirty: what is to be done is not told: $ERR"
+fi
+
 # --- JSON is JSON, whatever a name holds ------------------------------------------------------------
 odd=$TMPDIR/$'a\377b'
 for o in "-t $VPID" "-t $((1 << 22))"; do

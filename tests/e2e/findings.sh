@@ -69,6 +69,8 @@ stasis dump -t "$pid" -D "$image" -R --allow-findings
 [ "$RC" = 0 ] || bad "--allow-findings: exit $RC: $ERR"
 listed "$ERR" "--allow-findings"
 stasis verify "$image" || bad "verify: $ERR"
+expect_refusal 16 "restore of an image to look at" restore -D "$image" --no-log
+[[ $ERR == *"looking at only"*"dumped without --allow-findings"* ]] || bad "restore of an image to look at: $ERR"
 rm -rf "$image"
 
 stasis dump -t "$pid" -D "$image" -R --allow-findings --ghost-limit 4M

@@ -132,6 +132,10 @@ broken() { # WHAT CODE PATTERN OPTIONS...
 	victim_ok "$TMPDIR/v" "$what"
 }
 broken "no such image" 1 "earlier image ../nobody" --prev-images-dir ../nobody
+mkdir "$TMPDIR/empty"
+broken "no image" 1 "../empty has no memory.stasis.*" --prev-images-dir ../empty
+grep -q "leave --prev-images-dir out" <<<"$ERR" || bad "no image: what is to be done is not told: $ERR"
+broken "no name" 2 "name of the earlier image is empty" --prev-images-dir ''
 victim_start "$TMPDIR/w" chain --rate 100 --mib 4 || die "$WHY"
 stasis dump -t "$VPID" -D "$TMPDIR/other" -R || die "dump: $ERR"
 victim_end "$TMPDIR/w" "the other one"
@@ -140,18 +144,23 @@ broken "another process's image" 2 'of another process' --prev-images-dir ../oth
 broken "a budget, and nothing tracked" 21 'would stand still' --prev-images-dir ../i.4 --tracking none --strict-freeze --max-freeze 1
 broken "--track-mem without -R" 2 'add -R' --track-mem --leave-stopped
 mv "$i.3" "$TMPDIR/away"
-broken "a parent's parent is gone" 15 'parent' --prev-images-dir ../i.4
+lacks='parent 1: the earlier image of .*/i.4 is not there: its link "parent" leads to ../i.3: '
+broken "a parent's parent is gone" 15 "the earlier image ../i.4: $lacks" --prev-images-dir ../i.4
+grep -q "^  put the earlier image back.*leave --prev-images-dir out" <<<"$ERR" || bad "what is to be done is not told: $ERR"
 ! stasis verify "$i.4" || bad "verify of a chain that lacks a link"
-grep -q parent <<<"$ERR" || bad "verify says nothing of the parent: $ERR"
+grep -q "^damaged: $lacks.*put the earlier image back" <<<"$ERR" || bad "verify says nothing of the parent: $ERR"
 kill_tree
 until_true 100 all_ended || die "not all have ended"
 ! stasis restore -D "$i.4" -d --quiet || bad "restore of a chain that lacks a link"
 [ "$RC" = 15 ] || bad "restore of a broken chain: exit code $RC: $ERR"
+grep -q "^  put the earlier image back" <<<"$ERR" || bad "restore of a broken chain: what is to be done is not told: $ERR"
 mv "$TMPDIR/away" "$i.3"
 # Another image in the parent's place.
 mv "$i.2" "$TMPDIR/away"
 cp -r "$TMPDIR/other" "$i.2"
 ! stasis verify "$i.4" || bad "verify of a chain with a wrong link"
+grep -q "i.2/memory.stasis: is another file than the child was made with: put the earlier" <<<"$ERR" ||
+	bad "verify of a chain with a wrong link: $ERR"
 ! stasis restore -D "$i.4" -d --quiet || bad "restore of a chain with a wrong link"
 rm -rf "$i.2"
 mv "$TMPDIR/away" "$i.2"

@@ -273,7 +273,7 @@ static void test_missing(void **state)
 {
 	struct two t = make_two();
 	struct err err = {0};
-	char dir[100];
+	char dir[100], child[120];
 
 	snprintf(dir, sizeof(dir), "%s/0", t.d.path);
 	assert_int_equal(renameat(t.base, "mem", t.base, "away"), 0);
@@ -289,12 +289,16 @@ static void test_missing(void **state)
 	assert_int_equal(renameat(t.base, "away", t.base, "mem"), 0);
 	assert_string_equal(found(t.child), "");
 	assert_int_equal(unlinkat(t.child, "parent", 0), 0);
-	refused(t.child, "parent 1", "\"parent\" is not there");
-	assert_int_equal(symlinkat("nowhere", t.child, "parent"), 0);
-	refused(t.child, "parent 1", "\"parent\" is not there");
+	snprintf(child, sizeof(child),
+		 "parent 1: the earlier image of %s/1 is not there: ", t.d.path);
+	refused(t.child, child, "its link \"parent\" leads to nowhere: No such");
+	assert_int_equal(symlinkat("../gone\033", t.child, "parent"), 0);
+	refused(t.child, child, "its link \"parent\" leads to ../gone?: No such");
+	/* What can be done about it. */
+	assert_non_null(strstr(found(t.child), "put the earlier image back"));
 	assert_int_equal(unlinkat(t.child, "parent", 0), 0);
 	made_spit(t.child, "parent", (const uint8_t *)"", 0);
-	refused(t.child, "parent 1", "\"parent\" is not there");
+	refused(t.child, child, "its link \"parent\" leads to nowhere: Not a directory");
 	remove_two(&t);
 }
 
