@@ -115,7 +115,7 @@ bench-binlog: deps  ## the log's bars beside fprintf and a bare loop, in build/b
 
 # Sizes of the bars: make bench-downtime DOWNTIME=--full (24 GiB of memory; CRIU=/path/to/criu beside it).
 .PHONY: bench-downtime
-bench-downtime: deps  ## how long a process stands still, seen from inside, beside other tools (DOWNTIME=--full: the bars)
+bench-downtime: deps  ## how long a process stands still, seen from inside, beside other tools (DOWNTIME=--full: the bars; rows: tests/README.md)
 	$(MAKE_IN) all $(B)/tests/bench/ticker $(B)/tests/bench/pinger
 	$(Q)BUILD=$(B) STASIS=$(B)/stasis OUT=build/bench-downtime.jsonl tests/lib/bench.sh downtime
 

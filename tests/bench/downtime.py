@@ -7,7 +7,7 @@
 
 JSON lines on standard output, a table on standard error. The victim (ticker.c) writes one word to a random page
 for every 4096 bytes of its rate. All tools of a row take turns in each round, after one that does not count;
-numbers are medians. --dir: where images go; default TMPDIR, else /dev/shm. --full has the sizes of the bars.
+numbers are medians. tests/README.md tells what the rows are. --dir: where images go; default TMPDIR, else /dev/shm. --full has the sizes of the bars.
 """
 import argparse
 import json
