@@ -44,6 +44,7 @@ struct dump_cmd {
 	struct log_opts log;
 	bool json;
 	bool quiet;
+	bool pre; /* a pre-dump */
 	bool codec_given;
 	struct progress *progress;
 };
@@ -126,6 +127,26 @@ static const struct argp_option options[] = {
 	{0},
 };
 
+/* What a pre-dump is by itself, or cannot be. */
+static const int dump_only[] = {'R', 's', OPT_TRACK_MEM, OPT_ALLOW, OPT_FORMAT, OPT_NET_LOCK};
+
+/* The table of a pre-dump: all of them are understood, but those of a dump alone are not shown. */
+static const struct argp_option *pre_dump_options(void)
+{
+	static struct argp_option v[sizeof(options) / sizeof(*options)];
+
+	memcpy(v, options, sizeof(options));
+	for (struct argp_option *o = v; o->name; o++) {
+		for (size_t i = 0; i < sizeof(dump_only) / sizeof(*dump_only); i++)
+			if (o->key == dump_only[i])
+				o->flags |= OPTION_HIDDEN;
+		if (o->key == OPT_TRACKING)
+			o->doc = "How writes are tracked: uffd or soft-dirty; default: the first "
+				 "of them that works";
+	}
+	return v;
+}
+
 static void parse_format(struct argp_state *state, struct dump_opts *o, const char *arg)
 {
 	if (!strcmp(arg, "stasis"))
@@ -157,10 +178,24 @@ static void parse_net_lock(struct argp_state *state, struct dump_opts *o, const 
 	o->no_net_lock = !strcmp(arg, "skip");
 }
 
+/* Said of a pre-dump, and not of options that nobody gave. */
+static void check_pre_dump(struct argp_state *state, const struct dump_opts *o)
+{
+	if (o->end != TARGET_RUN)
+		argp_error(state, "a pre-dump lets the tree run on: -s is for stasis dump");
+	if (o->tracking == TRACKING_NONE)
+		argp_error(state, "a pre-dump tracks writes: --tracking none is for stasis dump");
+	if (o->format == IMAGE_CRIU)
+		argp_error(state, "a pre-dump is an image of the stasis format: --image-format "
+				  "criu is for stasis dump");
+}
+
 static void check_opts(struct argp_state *state, const struct dump_cmd *c)
 {
 	const struct dump_opts *o = &c->opts;
 
+	if (c->pre)
+		check_pre_dump(state, o);
 	if (!o->pid)
 		argp_error(state, "which process? -t PID is missing");
 	if (!o->dir)
@@ -323,6 +358,15 @@ static const struct argp argp = {
 	NULL,
 	NULL};
 
+static const char pre_dump_doc[] =
+	"Dumps the memory and state of a running process tree into DIR, lets it run on, and goes on "
+	"tracking what it writes.\v"
+	"The next dump stores what has changed since, and no more, when it is given this image: "
+	"stasis dump -t PID -D DIR2 --prev-images-dir ../DIR. To restore that one, this one is "
+	"needed where it is. What could not be restored is a note and no reason to refuse. If "
+	"anything fails the tree runs on untouched and no image is left. The exit code tells what "
+	"failed: see stasis(1).";
+
 static void on_phase(void *arg, enum dump_phase phase, uint64_t estimate)
 {
 	static const char *const name[] = {
@@ -369,17 +413,20 @@ static int run_dump(int argc, char **argv, const char *command, bool pre)
 		.log = LOG_OPTS_DEFAULT,
 	};
 	struct sigaction sa = {.sa_handler = on_signal};
+	struct argp a = argp;
 	struct dump_result res;
 	struct err err = {0};
 	int ret;
 
 	if (pre) {
+		c.pre = true;
 		c.opts.end = TARGET_RUN;
 		c.opts.track_mem = true;
 		c.opts.allow_findings = true;
+		a.options = pre_dump_options();
+		a.doc = pre_dump_doc;
 	}
-	ret = cmd_parse(&argp, argc, argv, &c);
-
+	ret = cmd_parse(&a, argc, argv, &c);
 	if (ret)
 		return ret;
 	if (c.opts.format == IMAGE_CRIU)

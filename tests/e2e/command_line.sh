@@ -27,6 +27,20 @@ expect_refusal 2 "an argument too many" check all
 [[ $ERR == *"'all'"* ]] || bad "an argument too many is not named: $ERR"
 stasis restore --help
 [[ $OUT == *DIR.restore.binlog* ]] || bad "restore --help does not say where the log is: $OUT"
+
+# --- a pre-dump is a dump, but not all of one -------------------------------------------------------
+stasis pre-dump --help
+[[ $OUT == *--prev-images-dir* && $OUT == *"The next dump stores"* ]] || bad "pre-dump --help: $OUT"
+for o in --leave-running --leave-stopped --track-mem --allow-findings --image-format --network-lock "Without -R"; do
+	[[ $OUT != *"$o"* ]] || bad "pre-dump --help has $o, which is a dump's: $OUT"
+done
+stasis dump --help
+[[ $OUT == *--track-mem* && $OUT == *"Without -R"* ]] || bad "dump --help: $OUT"
+for o in "-s" "--tracking none" "--image-format criu"; do
+	# shellcheck disable=SC2086 # options are words
+	expect_refusal 2 "pre-dump $o" pre-dump -t 1 -D "$TMPDIR/refused" $o
+	[[ $ERR == *"pre-dump"*"for stasis dump"* ]] || bad "pre-dump $o: $ERR"
+done
 nothing_left "$image" "wrong options"
 victim_ok "$TMPDIR/v" "after wrong options"
 

@@ -197,8 +197,8 @@ expect_refusal() {
 # command line is told where help is.
 message_ok() {
 	local n others
-	n=$(grep -cE '^stasis( [a-z]+)?: ' <<<"$ERR")
-	others=$(grep -vE '^(stasis( [a-z]+)?: |  |note: |Usage: |Try |$)' <<<"$ERR")
+	n=$(grep -cE '^stasis( [a-z-]+)?: ' <<<"$ERR")
+	others=$(grep -vE '^(stasis( [a-z-]+)?: |  |note: |Usage: |Try |$)' <<<"$ERR")
 	if [ "$n" != 1 ] || { [ -n "$others" ] && [ "$RC" != 2 ]; }; then
 		bad "$1: $n messages instead of one: $ERR"
 	fi
