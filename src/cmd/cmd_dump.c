@@ -440,7 +440,7 @@ static int run_dump(int argc, char **argv, const char *command, bool pre)
 	if (!c.log.path && (is_filled(c.opts.dir) || is_mistyped(c.opts.pid)))
 		c.log.off = true;
 	log_start(&c.log, c.opts.dir, "");
-	c.progress = progress_new(c.quiet);
+	c.progress = progress_new(c.quiet, c.opts.prev_dir);
 	c.opts.arg = &c;
 	c.opts.phase = on_phase;
 	c.opts.stop = on_stop;

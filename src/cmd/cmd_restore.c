@@ -351,7 +351,7 @@ int cmd_restore(int argc, char **argv)
 	/* Not over the log of the dump. */
 	c.log.off |= !c.log.path && !c.log.to_stderr && !is_image(c.opts.dir);
 	log_start(&c.log, c.opts.dir, ".restore");
-	c.progress = progress_new(c.quiet);
+	c.progress = progress_new(c.quiet, false);
 	c.opts.arg = &c;
 	c.opts.phase = on_phase;
 	c.opts.stop = on_stop;

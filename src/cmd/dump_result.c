@@ -133,6 +133,36 @@ static void print_precopy(const struct precopy_result *p)
 		cmd_time(arm, sizeof(arm), p->arm_ns));
 }
 
+/* What nothing came of, for it is about copying while the tree runs. */
+static void print_unused(const struct dump_opts *o, const struct dump_result *r)
+{
+	const bool freeze = o->max_freeze_ns && !o->strict_freeze, cpu = o->max_cpu;
+
+	if (r->precopy.on || (!freeze && !cpu))
+		return;
+	fprintf(stderr, "note: %s%s%s changed nothing: no memory was copied while the tree ran%s\n",
+		freeze ? "--max-freeze" : "", freeze && cpu ? " and " : "", cpu ? "--max-cpu" : "",
+		o->end == TARGET_RUN || o->tracking != TRACKING_DEFAULT
+			? ""
+			: ", which is done with -R, or with --tracking uffd");
+}
+
+/* That an incremental dump took as long as a whole one, and that the next one will. */
+static void print_tracked(const struct dump_opts *o, const struct precopy_result *p)
+{
+	if (p->compared && o->tracking != TRACKING_NONE)
+		fprintf(stderr,
+			"note: all pages were compared with those of %s: nothing had tracked writes "
+			"since that image (--track-mem does, until another dump of this process, or "
+			"one that failed)\n",
+			o->prev_dir);
+	if (o->track_mem && !p->kept)
+		fprintf(stderr,
+			"note: writes are not tracked from here on%s%s: the next dump with "
+			"--prev-images-dir compares all pages\n",
+			p->why_not_kept[0] ? ": " : "", p->why_not_kept);
+}
+
 static void print_budget(const struct dump_opts *o, const struct dump_result *r)
 {
 	const uint64_t most = max_freeze_ns(o, r);
@@ -145,10 +175,25 @@ static void print_budget(const struct dump_opts *o, const struct dump_result *r)
 			cmd_time(frozen, sizeof(frozen), r->frozen_ns), most / 1000000);
 }
 
+/* What became of the memory: of an incremental dump a ratio would say nothing of compression. */
+static void print_size(const struct dump_opts *o, const struct dump_result *r)
+{
+	const uint64_t raw = r->mem.raw_bytes;
+	char changed[24], img[24];
+
+	cmd_bytes(img, sizeof(img), r->image_bytes);
+	if (o->prev_dir)
+		fprintf(stderr, ", %s of it changed -> %s, of use with its parent %s only",
+			cmd_bytes(changed, sizeof(changed), raw - r->precopy.parent_bytes), img,
+			o->prev_dir);
+	else
+		fprintf(stderr, " -> %s (ratio %.2f)", img,
+			r->image_bytes ? (double)raw / (double)r->image_bytes : 0);
+}
+
 void dump_print_result(const struct dump_opts *o, const struct dump_result *r)
 {
-	char raw[24], img[24], frozen[24], total[24];
-	double ratio = r->image_bytes ? (double)r->mem.raw_bytes / (double)r->image_bytes : 0;
+	char raw[24], frozen[24], total[24];
 	double rate = r->memory_ns ? (double)r->mem.raw_bytes / (double)r->memory_ns : 0;
 
 	if (o->format == IMAGE_STASIS && !r->mem.io_uring && !o->no_uring)
@@ -158,6 +203,8 @@ void dump_print_result(const struct dump_opts *o, const struct dump_result *r)
 	if (r->note[0])
 		fprintf(stderr, "note: %s\n", r->note);
 	print_precopy(&r->precopy);
+	print_tracked(o, &r->precopy);
+	print_unused(o, r);
 	print_budget(o, r);
 	if (r->lost_bytes)
 		fprintf(stderr, "note: %s of memory could not be read and are not in the image\n",
@@ -171,12 +218,11 @@ void dump_print_result(const struct dump_opts *o, const struct dump_result *r)
 		fprintf(stderr, "note: packets of TCP connections could not be held back any "
 				"longer: what a peer sends before the restore ends its "
 				"connection\n");
-	fprintf(stderr,
-		"%s: %u process%s, %u thread%s, %s of memory -> %s (ratio %.2f), frozen %s, total %s, "
-		"memory at %.2f GB/s\n",
-		o->dir, r->nprocs, r->nprocs == 1 ? "" : "es", r->nthreads,
-		r->nthreads == 1 ? "" : "s", cmd_bytes(raw, sizeof(raw), r->mem.raw_bytes),
-		cmd_bytes(img, sizeof(img), r->image_bytes), ratio,
+	fprintf(stderr, "%s: %u process%s, %u thread%s, %s of memory", o->dir, r->nprocs,
+		r->nprocs == 1 ? "" : "es", r->nthreads, r->nthreads == 1 ? "" : "s",
+		cmd_bytes(raw, sizeof(raw), r->mem.raw_bytes));
+	print_size(o, r);
+	fprintf(stderr, ", frozen %s, total %s, memory at %.2f GB/s\n",
 		r->frozen_ns ? cmd_time(frozen, sizeof(frozen), r->frozen_ns) : "to the end",
 		cmd_time(total, sizeof(total), r->total_ns), rate);
 }

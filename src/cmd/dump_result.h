@@ -9,7 +9,7 @@
 void dump_print_json(const struct dump_opts *o, const struct dump_result *r, const struct err *err);
 /* All of them, also when one of them is the reason for a refusal. */
 void dump_print_findings(const struct dump_result *r);
-/* Notes, and the last line: size, ratio, time frozen, total time, GB/s. */
+/* Notes, and the last line: size, ratio or what changed, time frozen, total time, GB/s. */
 void dump_print_result(const struct dump_opts *o, const struct dump_result *r);
 
 #endif

@@ -14,6 +14,7 @@ enum { TICK_MS = 80, BAR = 24 };
 
 struct progress {
 	struct md_progress count; /* written by the dump, relaxed */
+	bool partial;		  /* what is read and not stored is in another image */
 	pthread_t thread;
 	bool running;
 	/* protected by lock */
@@ -47,7 +48,7 @@ static void draw(struct progress *p)
 {
 	uint64_t raw = __atomic_load_n(&p->count.raw_bytes, __ATOMIC_RELAXED);
 	uint64_t packed = __atomic_load_n(&p->count.packed_bytes, __ATOMIC_RELAXED);
-	char done[24], all[24], bar[BAR + 1], row[160];
+	char done[24], all[24], kept[32], bar[BAR + 1], row[160];
 	uint64_t total = p->estimate;
 	double s, part, eta;
 	int fill;
@@ -67,11 +68,15 @@ static void draw(struct progress *p)
 	for (int i = 0; i < BAR; i++)
 		bar[i] = i < fill ? '#' : '-';
 	bar[BAR] = '\0';
-	snprintf(row, sizeof(row), "%-7s [%s] %3.0f%%  %s of %s  %.2f GB/s  ratio %.2f  ETA %.1f s",
+	if (p->partial)
+		snprintf(kept, sizeof(kept), "%s stored", cmd_bytes(all, sizeof(all), packed));
+	else
+		snprintf(kept, sizeof(kept), "ratio %.2f",
+			 packed ? (double)raw / (double)packed : 1.0);
+	snprintf(row, sizeof(row), "%-7s [%s] %3.0f%%  %s of %s  %.2f GB/s  %s  ETA %.1f s",
 		 p->phase, bar, part * 100, cmd_bytes(done, sizeof(done), raw),
 		 cmd_bytes(all, sizeof(all), total > raw ? total : raw),
-		 s > 0 ? (double)raw / s / 1e9 : 0, packed ? (double)raw / (double)packed : 1.0,
-		 eta);
+		 s > 0 ? (double)raw / s / 1e9 : 0, kept, eta);
 	put_row(row);
 }
 
@@ -96,7 +101,7 @@ static void *progress_main(void *arg)
 	return NULL;
 }
 
-struct progress *progress_new(bool quiet)
+struct progress *progress_new(bool quiet, bool partial)
 {
 	pthread_condattr_t attr;
 	struct progress *p;
@@ -106,6 +111,7 @@ struct progress *progress_new(bool quiet)
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return NULL;
+	p->partial = partial;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

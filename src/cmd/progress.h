@@ -12,8 +12,11 @@
 
 struct progress;
 
-/* NULL when nothing is to be shown (no terminal, or @quiet). */
-struct progress *progress_new(bool quiet);
+/*
+ * NULL when nothing is to be shown (no terminal, or @quiet). @partial: what is read and has not
+ * changed is in another image, so that the ratio is none of compression and not shown.
+ */
+struct progress *progress_new(bool quiet, bool partial);
 /* Where md_run() counts; NULL when @p is. */
 struct md_progress *progress_counters(struct progress *p);
 /*

@@ -469,15 +469,18 @@ static int dump_end(struct dump *d, struct err *err)
 /* The image is there: should this fail, the next dump compares contents. */
 static void dump_keep(struct dump *d)
 {
+	struct precopy_result *p = &d->res->precopy;
 	struct err e = {0};
 	int ret;
 
-	if (!d->res->precopy.on)
+	if (!p->on)
 		return;
 	ret = precopy_keep(d->precopy, d->memory_id, &e);
-	d->res->precopy.kept = ret == 0;
-	if (ret < 0)
+	p->kept = ret == 0;
+	if (ret < 0) {
 		pr_warn("writes are not tracked any longer: %s\n", e.msg);
+		snprintf(p->why_not_kept, sizeof(p->why_not_kept), "%.159s", e.msg);
+	}
 }
 
 static void dump_account(struct dump *d)

@@ -92,6 +92,7 @@ struct precopy_result {
 	uint64_t map_bytes;	/* of memory in the image: each page once */
 	uint64_t parent_bytes;	/* of that what the earlier image has */
 	bool kept;		/* the next dump can tell what was written since this one */
+	char why_not_kept[160]; /* where it was to be so and .on; else .reason tells */
 	bool compared;		/* by contents, where writes since then had not been tracked */
 	unsigned tracked;	/* processes */
 	bool late;		/* processes or mappings that came meanwhile were armed, too */

@@ -86,6 +86,13 @@ if ! stasis dump -t "$VPID" -D "$TMPDIR/soft" -R --no-log --tracking soft-dirty;
 	[[ $ERR == *"soft-dirty marks: "*"leave --tracking out"* ]] || bad "--tracking soft-dirty: what is to be done is not told: $ERR"
 fi
 
+# --- what changes nothing is told -------------------------------------------------------------------
+stasis dump -t "$VPID" -D "$TMPDIR/unused" -R --tracking none --max-cpu 50 --max-freeze 60000 || bad "--tracking none: $RC $ERR"
+[[ $ERR == *"note: --max-freeze and --max-cpu changed nothing"* ]] || bad "nothing is said of --max-cpu and --max-freeze: $ERR"
+rm -rf "$TMPDIR/unused"
+stasis dump -t "$VPID" -D "$TMPDIR/unused" -R --tracking none || bad "--tracking none: $RC $ERR"
+[[ $ERR != *"changed nothing"* ]] || bad "options that nobody gave changed nothing: $ERR"
+
 # --- JSON is JSON, whatever a name holds ------------------------------------------------------------
 odd=$TMPDIR/$'a\377b'
 for o in "-t $VPID" "-t $((1 << 22))"; do

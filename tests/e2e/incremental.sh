@@ -50,6 +50,7 @@ for ((n = 1; n < 5; n++)); do
 		die "dump $n: exit code $RC: $ERR"
 	if [ "$have" != none ]; then
 		[ "$(field compared)" = false ] || bad "dump $n: contents were compared though writes had been tracked"
+		! grep -q "compare" <<<"$ERR" || bad "dump $n: contents are said to be compared: $ERR"
 		until_true 50 one_keeper || bad "dump $n: $(keepers) keepers"
 	fi
 	[ $(($(size "$i.$n") * 2)) -lt "$(size "$i.0")" ] ||
@@ -76,6 +77,11 @@ for codec in "${codecs[@]}"; do
 	stasis dump -t "$PID" -D "$i.5" -R --json --compress "$codec" || die "dump: $ERR"
 	stasis dump -t "$PID" -D "$i.6" -R --json --compress "$codec" --prev-images-dir ../i.5 || die "dump: $ERR"
 	[ "$(field compared)" = true ] || bad "$codec: nobody has tracked writes, and contents were not compared"
+	grep -q "^note: all pages were compared with those of ../i.5: nothing had tracked" <<<"$ERR" ||
+		bad "$codec: that all was compared is not told: $ERR"
+	grep -q "MiB of memory, .*iB of it changed -> .*iB, of use with its parent ../i.5 only," <<<"$ERR" ||
+		bad "$codec: the result of an incremental dump: $ERR"
+	! grep -q "ratio" <<<"$ERR" || bad "$codec: a ratio of an incremental dump is none: $ERR"
 	[ $(($(size "$i.6") * 2)) -lt "$(size "$i.5")" ] || bad "$codec: $(size "$i.6") of $(size "$i.5") bytes"
 	brought_back "compared, $codec" "$i.6"
 done
