@@ -40,6 +40,26 @@ static int begin_soft(struct precopy *p, struct err *err)
 	return 0;
 }
 
+/* No process of any tree can be tracked. */
+static void say_nothing_works(struct precopy *p, enum tracking how)
+{
+	char uffd[96] = "no PAGEMAP_SCAN (Linux 6.7)";
+
+	if (how == TRACKING_SOFT) {
+		snprintf(p->res->reason, sizeof(p->res->reason),
+			 "the kernel has no soft-dirty marks (CONFIG_MEM_SOFT_DIRTY), or keeps "
+			 "frame numbers from us (CAP_SYS_ADMIN)");
+		return;
+	}
+	if (md_can_track())
+		snprintf(uffd, sizeof(uffd), "no userfaultfd WP_ASYNC (Linux 6.7): %.48s",
+			 target_no_wp_async());
+	snprintf(p->res->reason, sizeof(p->res->reason), "%s%s", uffd,
+		 how == TRACKING_UFFD
+			 ? ""
+			 : "; no soft-dirty marks (CONFIG_MEM_SOFT_DIRTY, CAP_SYS_ADMIN)");
+}
+
 int precopy_arm(struct precopy *p, struct err *err)
 {
 	const enum tracking how = p->opts->tracking;
@@ -50,14 +70,7 @@ int precopy_arm(struct precopy *p, struct err *err)
 	if (how == TRACKING_NONE)
 		return 0;
 	if (!uffd && !soft) {
-		snprintf(p->res->reason, sizeof(p->res->reason), "%s",
-			 how == TRACKING_SOFT
-				 ? "the kernel has no soft-dirty marks (CONFIG_MEM_SOFT_DIRTY), or "
-				   "keeps frame numbers from us (CAP_SYS_ADMIN)"
-			 : how == TRACKING_UFFD
-				 ? "no PAGEMAP_SCAN and userfaultfd WP_ASYNC (Linux 6.7)"
-				 : "neither userfaultfd WP_ASYNC (Linux 6.7) nor soft-dirty marks "
-				   "(CONFIG_MEM_SOFT_DIRTY, CAP_SYS_ADMIN)");
+		say_nothing_works(p, how);
 		return 0;
 	}
 	if (!uffd)

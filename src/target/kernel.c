@@ -219,11 +219,15 @@ static void probe_uffd(void)
 	struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC};
 	cleanup_fd int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	cleanup_fd int fd = -1;
+	int why;
 
 	/* As the process is made to call it: that needs no right. */
 	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	why = errno;
 	if (fd < 0 && dev >= 0)
 		fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+	/* The device is a second try: without it the call is what could not be had. */
+	errno = why;
 	have_result(F_UFFD_WP_ASYNC, fd < 0 ? -1 : ioctl(fd, UFFDIO_API, &api));
 }
 
@@ -308,6 +312,11 @@ bool target_has_wp_async(void)
 {
 	probe_uffd();
 	return features[F_UFFD_WP_ASYNC].have;
+}
+
+const char *target_no_wp_async(void)
+{
+	return features[F_UFFD_WP_ASYNC].detail;
 }
 
 const struct target_feature *target_features(void)

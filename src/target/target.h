@@ -146,6 +146,8 @@ int target_survey_end(struct target *t, struct err *err);
 int target_track(struct target *t, enum target_way way, struct err *err);
 /* Whether this kernel has TARGET_WAY_UFFD, for us at least. */
 bool target_has_wp_async(void);
+/* Why it has said no: the kernel does not know it, or we may not. */
+const char *target_no_wp_async(void);
 /* The tree stands still between the two. A failure of the first is as one of target_track(). */
 int target_pause(struct target *t, struct err *err);
 int target_resume(struct target *t, struct err *err);

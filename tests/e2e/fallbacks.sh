@@ -71,6 +71,15 @@ for d in pagemap_scan io_uring_setup:1 userfaultfd:1 "pagemap_scan io_uring_setu
 	io_uring*) bad "without $d: tracking $(field tracking)" ;;
 	esac
 	[[ $d != *io_uring* ]] || [ "$(field io_uring)" = false ] || bad "without $d: io_uring is told"
+	if [ "$(field tracking)" = none ]; then
+		[[ $ERR == *"note: writes are not tracked from here on"* ]] || bad "without $d: that no keeper stays is not told: $ERR"
+		case $d in
+		*pagemap_scan*) why="no PAGEMAP_SCAN" ;;
+		userfaultfd*) why="no userfaultfd WP_ASYNC (Linux 6.7): Operation not permitted" ;;
+		*) why= ;;
+		esac
+		[[ $ERR == *"note: no pre-copy: $why"* ]] || bad "without $d: not the true reason, $why: $ERR"
+	fi
 	victim_ok "$TMPDIR/v" "after a pre-dump without $d"
 	stasis dump -t "$PID" -D "$i.1" -R --track-mem --prev-images-dir ../i.0 --no-log ||
 		die "without $d: an incremental dump: exit code $RC: $ERR"
