@@ -54,7 +54,12 @@ enum {
 	ARCH_PRSTATUS_MAX = 400,
 	ARCH_CALL_LEN = 4,	 /* bytes of a call_note set */
 	ARCH_FRAME_NOTES = 4,	 /* most register sets that a signal frame is made of */
-	ARCH_REGSET_MAX = 69632, /* of any register set: NT_ARM_ZA */
+	/*
+	 * More than any register set has, the longest known is NT_ARM_ZA with 65,552. The kernel
+	 * refuses a length that is no multiple of a set's elements, known or not: this one is, for
+	 * elements of up to 4096 bytes that are a power of two, or that times 3, 7 or 21.
+	 */
+	ARCH_REGSET_MAX = 21 * 4096,
 	ARCH_NO_OFF = 0x7fffffff,
 	ARCH_CONTROL_MAX = 4608, /* bytes of the largest control block: a signal frame */
 	ARCH_INS_WORDS = 11,	 /* of arch_desc.ins */
@@ -127,7 +132,9 @@ struct arch_desc {
 	uint8_t elf_data;		   /* ELFDATA2LSB or ELFDATA2MSB */
 	uint32_t criu_march;		   /* core_entry.mtype */
 	const struct arch_regset *regsets; /* ends with note 0; the first is NT_PRSTATUS */
-	/* Where newer kernels have sets that the list lacks; they are kept as they are. 0: nowhere.
+	/*
+	 * Where newer kernels have sets that the list lacks; they are kept as they are. At most 64
+	 * notes.
 	 */
 	uint32_t first_note, last_note;
 	/* byte offsets in the NT_PRSTATUS register set; sysno_off ARCH_NO_OFF: not in it */

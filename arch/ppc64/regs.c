@@ -270,6 +270,8 @@ const struct arch_desc arch_ppc64 = {
 	.elf_data = ELFDATA2LSB,
 	.criu_march = 4,
 	.regsets = ppc64_regsets,
+	.first_note = NT_PPC_VMX,
+	.last_note = 0x12f,
 	.pc_off = NIP * 8,
 	.sp_off = R1 * 8,
 	/* No register is a frame pointer by convention; programs that have one use r31. */

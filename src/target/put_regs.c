@@ -14,6 +14,7 @@
 #include "src/target/gather.h"
 #include "src/target/put.h"
 #include "src/target/put_list.h"
+#include "src/target/regsets.h"
 
 #define FAULT_NS    5000000000ull /* a fault takes microseconds */
 #define ALL_SIGNALS (~0ull)
@@ -46,10 +47,9 @@ static int on_the_way(struct remote *r, struct task *task, struct err *err)
 
 static const char *name_of(uint32_t note)
 {
-	for (const struct arch_regset *a = arch_host()->regsets; a->note; a++)
-		if (a->note == note)
-			return a->name;
-	return "a register set of unknown kind";
+	const struct arch_regset *a = regsets_listed(arch_host(), note);
+
+	return a ? a->name : "a register set of unknown kind";
 }
 
 /* General registers: no call is made again but the one that was interrupted, once. */
@@ -77,17 +77,32 @@ static int refused(const char *name, uint32_t note, uint32_t tid, int errnum, st
 			name, note, tid, strerrordesc_np(errnum));
 }
 
+/*
+ * As arch_inject.regset_fit, of a set that is not in the CPU's list: as it was, where this kernel
+ * has one of that length. A thread that has none at this moment may be given it, if the kernel
+ * thinks so.
+ */
+static int64_t fit_unheard(const struct arch_set *set, const struct arch_set *has, uint8_t *ret)
+{
+	if (has->len && set->len != has->len)
+		return -EBADMSG;
+	memcpy(ret, set->data, set->len);
+	return set->len;
+}
+
 static int put_set(const struct m_thread *t, const struct m_regset *set, struct err *err)
 {
 	static uint8_t now[ARCH_REGSET_MAX], buf[ARCH_REGSET_MAX];
 	const struct arch_set want = {set->note, set->len, set->data};
+	const bool unheard = !regsets_listed(arch_host(), set->note);
 	struct iovec iov = {now, sizeof(now)};
+	struct arch_set has;
 	const char *wrong;
 	int64_t len;
 
 	if (ptrace(PTRACE_GETREGSET, (pid_t)t->tid, set->note, &iov) < 0) {
-		/* ENODATA: it has none at this moment. */
-		if (errno != ENODATA)
+		/* ENODATA: it has none at this moment; of what we know nothing, any but EINVAL. */
+		if (errno != ENODATA && (!unheard || errno == EINVAL))
 			return err_fail(err, EOPNOTSUPP, ERR_ABI,
 					"%s (%#x) of thread %u: not on this machine: %s",
 					name_of(set->note), set->note, t->tid,
@@ -100,11 +115,10 @@ static int put_set(const struct m_thread *t, const struct m_regset *set, struct 
 	if (wrong)
 		return err_fail(err, EBADMSG, ERR_IMAGE, "%s (%#x) of thread %u %s",
 				name_of(set->note), set->note, t->tid, wrong);
-	len = set->len > sizeof(buf)
-		      ? -EBADMSG
-		      : arch_inject.regset_fit(
-				&want, &(struct arch_set){set->note, (uint32_t)iov.iov_len, now},
-				buf);
+	has = (struct arch_set){set->note, (uint32_t)iov.iov_len, now};
+	len = set->len > sizeof(buf) ? -EBADMSG
+	      : unheard		     ? fit_unheard(&want, &has, buf)
+				     : arch_inject.regset_fit(&want, &has, buf);
 	if (len < 0)
 		return err_fail(err, EBADMSG, ERR_UNSUPPORTED,
 				"%s (%#x) of thread %u: the %u bytes of the image do not fit the "

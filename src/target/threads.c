@@ -9,6 +9,7 @@
 
 #include "src/target/gather.h"
 #include "src/target/recall.h"
+#include "src/target/regsets.h"
 #include "src/target/remote.h"
 
 enum { PEEK = 64 };
@@ -142,88 +143,6 @@ void threads_wait_over(struct task *task)
 	task->altered = true;
 }
 
-static int regset_add(struct model *m, struct m_thread *t, uint32_t note, const void *data,
-		      size_t len, struct err *err)
-{
-	struct m_regset *s = model_push(m, &t->regsets, &t->nregsets, sizeof(*s));
-
-	if (s)
-		s->data = model_alloc(m, len);
-	if (!s || !s->data)
-		return err_set(err, ENOMEM, "registers of thread %u", t->tid);
-	s->note = note;
-	s->len = (uint32_t)len;
-	memcpy(s->data, data, len);
-	return 0;
-}
-
-static int regset_read(struct model *m, struct task *task, struct m_thread *t, uint32_t note,
-		       struct err *err)
-{
-	static uint8_t buf[ARCH_REGSET_MAX];
-	struct iovec iov = {buf, sizeof(buf)};
-
-	/* ENODEV, EINVAL: not on this CPU, or not in use by this thread. */
-	if (ptrace(PTRACE_GETREGSET, task->tid, note, &iov) < 0)
-		return errno == ESRCH
-			       ? err_set(err, ESRCH, "read registers of thread %d", task->tid)
-			       : 0;
-	return regset_add(m, t, note, buf, iov.iov_len, err);
-}
-
-static bool is_known(const struct arch_desc *arch, uint32_t note)
-{
-	for (const struct arch_regset *a = arch->regsets; a->note; a++)
-		if (a->note == note)
-			return true;
-	return false;
-}
-
-/* Sets that this kernel has and we have never heard of; looked for once. Ends with 0. */
-static const uint32_t *unheard_of(const struct task *task)
-{
-	enum { MAX = 16 };
-	static uint32_t notes[MAX + 1];
-	static bool looked;
-	const struct arch_desc *arch = arch_host();
-	unsigned n = 0;
-
-	for (uint32_t note = arch->first_note; !looked && note && note <= arch->last_note; note++) {
-		uint8_t byte[8];
-		struct iovec iov = {byte, sizeof(byte)};
-
-		if (is_known(arch, note) || n == MAX)
-			continue;
-		/* EINVAL: no such set. */
-		if (ptrace(PTRACE_GETREGSET, task->tid, note, &iov) == 0 || errno == ENODEV)
-			notes[n++] = note;
-	}
-	looked = true;
-	return notes;
-}
-
-/* All but NT_PRSTATUS, which is there already. */
-static int regsets_read(struct model *m, struct task *task, struct m_thread *t, struct err *err)
-{
-	const struct arch_regset *first = arch_host()->regsets + 1;
-	static uint64_t unknown; /* to this kernel, by position in the table */
-	int ret = 0;
-
-	for (const struct arch_regset *a = first; ret == 0 && a->note; a++) {
-		uint64_t bit = 1ull << (a - first);
-
-		if (unknown & bit)
-			continue;
-		errno = 0;
-		ret = regset_read(m, task, t, a->note, err);
-		/* EINVAL: of no thread; but a set that varies may be of those in another mode. */
-		unknown |= errno == EINVAL && a->size ? bit : 0;
-	}
-	for (const uint32_t *note = unheard_of(task); ret == 0 && *note; note++)
-		ret = regset_read(m, task, t, *note, err);
-	return ret;
-}
-
 /*
  * Stopped inside a restartable sequence. The kernel would send it to the abort handler on its way
  * to user mode, for it was interrupted; but it forgets to when it sees the thread elsewhere in
@@ -340,6 +259,6 @@ int threads_collect(struct model *m, struct tree *tree, struct task *task, struc
 		memcpy(prstatus + arch->sysno_off, &task->sleep_nr, sizeof(task->sleep_nr));
 	t->pc = reg(prstatus, arch->pc_off);
 	t->sp = reg(prstatus, arch->sp_off);
-	ret = regset_add(m, t, arch->regsets[0].note, prstatus, arch_inject.prstatus_len, err);
-	return ret < 0 ? ret : regsets_read(m, task, t, err);
+	ret = regsets_add(m, t, arch->regsets[0].note, prstatus, arch_inject.prstatus_len, err);
+	return ret < 0 ? ret : regsets_read(regsets_host(), m, t, err);
 }
