@@ -52,8 +52,9 @@ enum {
 	/* bytes of the largest NT_PRSTATUS register set, ppc64's, and of a call_note set behind it
 	 */
 	ARCH_PRSTATUS_MAX = 400,
-	ARCH_CALL_LEN = 4,	 /* bytes of a call_note set */
-	ARCH_FRAME_NOTES = 4,	 /* most register sets that a signal frame is made of */
+	ARCH_CALL_LEN = 4,    /* bytes of a call_note set */
+	ARCH_FRAME_NOTES = 5, /* most register sets that a signal frame is made of */
+	ARCH_LOST_NOTES = 4,  /* most sets that calls leave nothing of */
 	/*
 	 * More than any register set has, the longest known is NT_ARM_ZA with 65,552. The kernel
 	 * refuses a length that is no multiple of a set's elements, known or not: this one is, for
@@ -61,9 +62,9 @@ enum {
 	 */
 	ARCH_REGSET_MAX = 21 * 4096,
 	ARCH_NO_OFF = 0x7fffffff,
-	ARCH_CONTROL_MAX = 4608, /* bytes of the largest control block: a signal frame */
-	ARCH_INS_WORDS = 11,	 /* of arch_desc.ins */
-	ARCH_LAZY_LEN = 576,	 /* bytes that arch_inject.lazy_area() makes */
+	ARCH_CONTROL_MAX = 12800, /* bytes of the largest control block: a signal frame, and more */
+	ARCH_INS_WORDS = 11,	  /* of arch_desc.ins */
+	ARCH_LAZY_LEN = 576,	  /* bytes that arch_inject.lazy_area() makes */
 };
 
 /* A register set as the kernel's ptrace GETREGSET knows it. */
@@ -440,8 +441,9 @@ struct arch_inject {
 			const void *prstatus, const struct arch_set *sets, uint64_t sigmask);
 
 	/*
-	 * Sets of which a system call leaves nothing, where is_lost() says that they are in use: at
-	 * most one at a time. They are saved with prstatus, and put back with it. NULL: none.
+	 * Sets of which a system call, or a signal frame that is silent about them, leaves nothing,
+	 * where is_lost() says that they are in use. They are saved with prstatus, and put back
+	 * with it, in this order. At most ARCH_LOST_NOTES; ends with 0. NULL: none.
 	 */
 	const uint32_t *lost_notes;
 	bool (*is_lost)(const struct arch_set *set);
@@ -451,13 +453,15 @@ struct arch_inject {
 	void (*code)(void *buf, uint64_t addr, uint64_t control);
 
 	/*
-	 * The control block: @sigval comes with the closing signal. @lost: what calls leave nothing
-	 * of, or NULL. @asleep: @prstatus is at a sleep that the kernel keeps the end of, which
-	 * only CPUs with steps_back are told.
+	 * The control block, to lie at @addr; its length, control_len at most. @sigval comes with
+	 * the closing signal. @lost: what calls leave nothing of, in the order of lost_notes; len
+	 * 0: it is not in use. @asleep: @prstatus is at a sleep that the kernel keeps the end of,
+	 * which only CPUs with steps_back are told.
 	 */
 	size_t control_len;
-	void (*control)(void *control, const void *prstatus, const struct arch_set *lost,
-			bool asleep, uint64_t sigmask, int signo, uint64_t sigval);
+	size_t (*control)(void *control, uint64_t addr, const void *prstatus,
+			  const struct arch_set lost[ARCH_LOST_NOTES], bool asleep,
+			  uint64_t sigmask, int signo, uint64_t sigval);
 	/* Registers for `run` over @n calls at @table, closing with @signo. */
 	void (*set_run)(void *prstatus, uint64_t code, uint64_t control, uint64_t table, uint64_t n,
 			int signo);

@@ -9,39 +9,9 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "arch/aarch64/frame.h"
 #include "arch/aarch64/sve.h"
 #include "arch/fit.h"
-
-/* struct user_pt_regs, and the set with the call's number behind it. */
-struct regs {
-	uint64_t x[31], sp, pc, pstate;
-	int32_t call;
-};
-
-enum { PRSTATUS_LEN = 272, REGS_LEN = PRSTATUS_LEN + ARCH_CALL_LEN };
-
-static_assert(offsetof(struct regs, call) == PRSTATUS_LEN, "NT_PRSTATUS");
-
-/*
- * struct rt_sigframe, Linux arch/arm64/kernel/signal.c: what rt_sigreturn takes. The records that
- * follow begin with a magic number and their length; the last one is two zeros.
- */
-struct frame {
-	uint8_t siginfo[128];
-	uint64_t uc_flags, uc_link;
-	uint64_t ss_sp, ss_flags, ss_size;
-	uint64_t sigmask;
-	uint64_t unused[16];	/* of a mask of 1024 signals; then up to a multiple of 16 */
-	uint64_t fault_address; /* not looked at by rt_sigreturn: enum what */
-	uint64_t x[31], sp, pc, pstate;
-	uint64_t pad;
-	struct fpsimd {
-		uint32_t magic, len;
-		uint32_t fpsr, fpcr;
-		uint8_t v[512];
-	} fp;
-	uint8_t more[]; /* SVE, the end */
-};
 
 /* What the code is to do on its way back. */
 enum what {
@@ -50,7 +20,6 @@ enum what {
 };
 
 enum {
-	SVE_FLAG_SM = 1,
 	PSTATE_KEPT = 1 << 12 | 1 << 24, /* SSBS, DIT */
 	NR_RESTART_SYSCALL = 128,
 };
@@ -60,7 +29,7 @@ static_assert(offsetof(struct frame, fault_address) == 304, "code");
 static_assert(offsetof(struct frame, x) == 312, "code");
 static_assert(offsetof(struct frame, sp) == 560, "struct sigcontext");
 static_assert(offsetof(struct frame, fp) == 592, "code");
-static_assert(sizeof(struct frame) + 2 * SVE_HEAD <= ARCH_CONTROL_MAX, "control block");
+static_assert((int)FRAME_MAX <= (int)ARCH_CONTROL_MAX, "control block");
 static_assert(SYS_gettid == 178 && SYS_getpid == 172 && SYS_rt_tgsigqueueinfo == 240 &&
 		      SYS_rt_sigprocmask == 135 && SYS_rt_sigreturn == 139 &&
 		      SYS_restart_syscall == NR_RESTART_SYSCALL && SIG_SETMASK == 2,
@@ -152,8 +121,10 @@ static const uint8_t mov_svc[] = {0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4};
 
 static const struct arch_gadget gadgets_syscall_ret[] = {{svc_ret, sizeof(svc_ret)}, {NULL, 0}};
 static const struct arch_gadget gadgets_sigreturn[] = {{mov_svc, sizeof(mov_svc)}, {NULL, 0}};
-static const uint32_t frame_notes[] = {NT_FPREGSET, NT_ARM_SVE, NT_ARM_SSVE, 0};
-static const uint32_t lost_notes[] = {NT_ARM_SVE, NT_ARM_SSVE, 0};
+static const uint32_t frame_notes[] = {NT_FPREGSET, NT_ARM_SVE, NT_ARM_SSVE,
+				       NT_ARM_FPMR, NT_ARM_POE, 0};
+/* As put back: FPMR is zero wherever streaming mode begins or ends, so after that. */
+static const uint32_t lost_notes[] = {NT_ARM_SVE, NT_ARM_SSVE, NT_ARM_FPMR, NT_ARM_POE, 0};
 
 static struct regs load(const void *prstatus)
 {
@@ -299,117 +270,41 @@ static void aarch64_set_ret(void *prstatus, int64_t value)
 	store(prstatus, &r);
 }
 
-/* --- vector registers ------------------------------------------------------------------------- */
-
-static bool is_sve(const struct arch_set *set)
-{
-	struct sve_header h;
-
-	return (set->note == NT_ARM_SVE || set->note == NT_ARM_SSVE) &&
-	       aarch64_sve_header(set, &h) && (h.flags & SVE_REGS) &&
-	       set->len >= SVE_HEAD + aarch64_sve_regs_len(h.vl) + 8;
-}
-
-/* Low halves and status as a frame has them. FPSR and FPCR follow the registers, 16-aligned. */
-static void fp_of_sve(struct fpsimd *fp, const struct arch_set *set)
-{
-	uint32_t end;
-	struct sve_header h;
-
-	aarch64_sve_header(set, &h);
-	for (unsigned i = 0; i < 32; i++)
-		memcpy(fp->v + 16 * i, set->data + SVE_HEAD + i * h.vl, 16);
-	end = (SVE_HEAD + aarch64_sve_regs_len(h.vl) + 15) & ~15u;
-	if (set->len < end + 8)
-		return;
-	memcpy(&fp->fpsr, set->data + end, 4);
-	memcpy(&fp->fpcr, set->data + end + 4, 4);
-}
-
-/* The record of @set at @buf; its length, 0 when there is no room. */
-static size_t put_sve(uint8_t *buf, size_t room, const struct arch_set *set)
-{
-	struct {
-		uint32_t magic, len;
-		uint16_t vl, flags, reserved[2];
-	} head = {.magic = SVE_MAGIC};
-	struct sve_header h;
-	uint32_t regs;
-
-	aarch64_sve_header(set, &h);
-	regs = aarch64_sve_regs_len(h.vl);
-	head.len = (SVE_HEAD + regs + 15) & ~15u;
-	head.vl = h.vl;
-	head.flags = set->note == NT_ARM_SSVE ? SVE_FLAG_SM : 0;
-	if (head.len > room)
-		return 0;
-	memset(buf, 0, head.len);
-	memcpy(buf, &head, sizeof(head));
-	memcpy(buf + sizeof(head), set->data + SVE_HEAD, regs);
-	return head.len;
-}
-
 /* --- frames ----------------------------------------------------------------------------------- */
-
-/* @sve: what calls spoil, or NULL. Where there is no room the parts above 128 bits are lost. */
-static size_t put_frame(struct frame *f, size_t room, const struct regs *r, uint64_t sigmask,
-			const struct arch_set *sve)
-{
-	size_t len = 0;
-
-	memset(f, 0, room);
-	/* Not a mode of sigaltstack(2): the kernel then leaves the alternate stack as it is. */
-	f->ss_flags = 0x7fff;
-	f->sigmask = sigmask;
-	memcpy(f->x, r->x, sizeof(f->x));
-	f->sp = r->sp;
-	f->pc = r->pc;
-	f->pstate = r->pstate;
-	f->fp.magic = FPSIMD_MAGIC;
-	f->fp.len = sizeof(f->fp);
-	if (sve) {
-		fp_of_sve(&f->fp, sve);
-		len = put_sve(f->more, room - sizeof(*f) - SVE_HEAD, sve);
-	}
-	return sizeof(*f) + len + SVE_HEAD;
-}
 
 static size_t aarch64_frame(void *buf, size_t room, uint64_t addr, uint64_t sigreturn_pc,
 			    const void *prstatus, const struct arch_set *sets, uint64_t sigmask)
 {
-	const struct arch_set *sve = is_sve(&sets[2])	? &sets[2]
-				     : is_sve(&sets[1]) ? &sets[1]
-							: NULL;
+	const struct frame_more more = aarch64_frame_more(sets + 1);
 	struct regs r = load(prstatus);
 	struct frame *f = buf;
-	size_t len;
 
-	/* The kernel takes no record beyond its own frame's room of 4 KiB without another one. */
-	if (room > offsetof(struct frame, fp) + 4096)
-		room = offsetof(struct frame, fp) + 4096;
-	if (sets[0].len != sizeof(f->fp.v) + 16 || room < sizeof(*f) + SVE_HEAD)
+	if (sets[0].len != sizeof(f->fp.v) + 16 || room < aarch64_frame_len(&more))
 		return 0;
-	len = put_frame(f, room, &r, sigmask, sve);
-	if (!sve) {
+	aarch64_put_frame(f, addr, &r, sigmask, &more);
+	if (!more.sve) {
 		memcpy(f->fp.v, sets[0].data, sizeof(f->fp.v));
 		memcpy(&f->fp.fpsr, sets[0].data + sizeof(f->fp.v), 8);
 	}
-	return len;
+	return aarch64_frame_len(&more);
 }
 
-static void aarch64_control(void *control, const void *prstatus, const struct arch_set *lost,
-			    bool asleep, uint64_t sigmask, int signo, uint64_t sigval)
+static size_t aarch64_control(void *control, uint64_t addr, const void *prstatus,
+			      const struct arch_set lost[ARCH_LOST_NOTES], bool asleep,
+			      uint64_t sigmask, int signo, uint64_t sigval)
 {
 	siginfo_t info = {.si_signo = signo, .si_code = SI_QUEUE};
+	const struct frame_more more = aarch64_frame_more(lost);
 	struct regs r = load(prstatus);
 	struct frame *f = control;
 
 	if (asleep)
 		r.pc += 4;
-	put_frame(f, ARCH_CONTROL_MAX, &r, sigmask, lost);
-	f->fault_address = (asleep ? SLEEPS : 0) | (lost ? HAS_FP : 0);
+	aarch64_put_frame(f, addr, &r, sigmask, &more);
+	f->fault_address = (asleep ? SLEEPS : 0) | (more.sve ? HAS_FP : 0);
 	info.si_value.sival_ptr = (void *)(uintptr_t)sigval;
 	memcpy(f->siginfo, &info, sizeof(f->siginfo));
+	return aarch64_frame_len(&more);
 }
 
 static void aarch64_code(void *buf, uint64_t addr, uint64_t control)
@@ -501,12 +396,12 @@ const struct arch_inject arch_inject = {
 	.frame_notes = frame_notes,
 	.frame = aarch64_frame,
 	.lost_notes = lost_notes,
-	.is_lost = is_sve,
+	.is_lost = aarch64_is_lost,
 	.code_start = stasis_code,
 	.code_stopped = stasis_code_stopped,
 	.code_end = stasis_code_end,
 	.code = aarch64_code,
-	.control_len = ARCH_CONTROL_MAX,
+	.control_len = FRAME_MAX,
 	.control = aarch64_control,
 	.set_run = aarch64_set_run,
 	.set_boot = aarch64_set_boot,

@@ -443,8 +443,9 @@ static size_t ppc64_frame(void *buf, size_t room, uint64_t addr, uint64_t sigret
 	return len;
 }
 
-static void ppc64_control(void *control, const void *prstatus, const struct arch_set *lost,
-			  bool asleep, uint64_t sigmask, int signo, uint64_t sigval)
+static size_t ppc64_control(void *control, uint64_t addr, const void *prstatus,
+			    const struct arch_set lost[ARCH_LOST_NOTES], bool asleep,
+			    uint64_t sigmask, int signo, uint64_t sigval)
 {
 	siginfo_t info = {.si_signo = signo, .si_code = SI_QUEUE};
 	struct control c = {0};
@@ -458,6 +459,7 @@ static void ppc64_control(void *control, const void *prstatus, const struct arch
 	info.si_value.sival_ptr = (void *)(uintptr_t)sigval;
 	memcpy(c.siginfo, &info, sizeof(c.siginfo));
 	memcpy(control, &c, sizeof(c));
+	return sizeof(c);
 }
 
 static void ppc64_code(void *buf, uint64_t addr, uint64_t control)

@@ -365,8 +365,9 @@ static size_t s390_frame(void *buf, size_t room, uint64_t addr, uint64_t sigretu
 }
 
 /* The control block is a frame whose floating-point and vector registers the code puts in. */
-static void s390_control(void *control, const void *prstatus, const struct arch_set *lost,
-			 bool asleep, uint64_t sigmask, int signo, uint64_t sigval)
+static size_t s390_control(void *control, uint64_t addr, const void *prstatus,
+			   const struct arch_set lost[ARCH_LOST_NOTES], bool asleep,
+			   uint64_t sigmask, int signo, uint64_t sigval)
 {
 	siginfo_t info = {.si_signo = signo, .si_code = SI_QUEUE};
 	struct frame *f = control;
@@ -374,6 +375,7 @@ static void s390_control(void *control, const void *prstatus, const struct arch_
 	frame_put(f, prstatus, sigmask);
 	info.si_value.sival_ptr = (void *)(uintptr_t)sigval;
 	memcpy(f->siginfo, &info, sizeof(f->siginfo));
+	return sizeof(*f);
 }
 
 static void s390_code(void *buf, uint64_t addr, uint64_t control)

@@ -377,8 +377,9 @@ static size_t x86_frame(void *buf, size_t room, uint64_t addr, uint64_t sigretur
 	return fp_off + fp_len;
 }
 
-static void x86_control(void *control, const void *prstatus, const struct arch_set *lost,
-			bool asleep, uint64_t sigmask, int signo, uint64_t sigval)
+static size_t x86_control(void *control, uint64_t addr, const void *prstatus,
+			  const struct arch_set lost[ARCH_LOST_NOTES], bool asleep,
+			  uint64_t sigmask, int signo, uint64_t sigval)
 {
 	struct user_regs_struct r;
 	struct control c = {0};
@@ -408,6 +409,7 @@ static void x86_control(void *control, const void *prstatus, const struct arch_s
 	info.si_value.sival_ptr = (void *)(uintptr_t)sigval;
 	memcpy(c.siginfo, &info, sizeof(c.siginfo));
 	memcpy(control, &c, sizeof(c));
+	return sizeof(c);
 }
 
 static void x86_code(void *buf, uint64_t addr, uint64_t control)

@@ -26,7 +26,7 @@ enum {
 	/* Protected by itself: whole pages, however long they are. */
 	PAGE_MAX = 65536,
 	CODE_LEN = (REMOTE_SLOTS * CODE_STRIDE + PAGE_MAX - 1) / PAGE_MAX * PAGE_MAX,
-	SLOT_LEN = 0x12000,
+	SLOT_LEN = 0x14000,
 	SLOT_STACK = 0x10000, /* at least */
 	SLOT_TABLE = SLOT_STACK + ARCH_CONTROL_MAX,
 	SLOT_BUFFERS = SLOT_TABLE + SLOT_CALLS * sizeof(struct arch_call),
@@ -247,15 +247,16 @@ static int boot(struct remote *r, struct task *task, struct err *err)
 				  PROT_READ | PROT_WRITE};
 	static uint8_t code[REMOTE_SLOTS * CODE_STRIDE];
 	uint8_t control[ARCH_CONTROL_MAX];
+	size_t control_len;
 	int64_t value;
 	int ret;
 
 	for (unsigned i = 0; i < r->nslots; i++)
 		arch_inject.code(code + i * CODE_STRIDE, slot_code(r, i), slot_control(r, i));
-	run_boot_control(r, task, control);
+	control_len = run_boot_control(r, task, control);
 	ret = write_mem(r, r->base, code, r->nslots * CODE_STRIDE, err);
 	if (ret == 0)
-		ret = write_mem(r, slot_control(r, 0), control, arch_inject.control_len, err);
+		ret = write_mem(r, slot_control(r, 0), control, control_len, err);
 	if (ret == 0)
 		ret = run_boot(r, task, SYS_mprotect, args, &value, err);
 	if (ret < 0)

@@ -24,11 +24,11 @@
  *
  *	0x10000000  code of all slots, 256 bytes each     read, execute
  *	0x10010000  slot 0: 64 KiB of stack room, or more  read, write from here on
- *	0x100210c0          control block: true registers and mask, closing signal
- *	0x10021200          up to 16 calls
- *	0x10021600          2560 bytes for their buffers
- *	0x10022000  slot 1
- *	0x10034000  up to 1024 calls, then 128 KiB for their buffers: one big batch at a time
+ *	0x100230c0          control block: true registers and mask, closing signal
+ *	0x10023200          up to 16 calls
+ *	0x10023600          2560 bytes for their buffers
+ *	0x10024000  slot 1
+ *	0x10038000  up to 1024 calls, then 128 KiB for their buffers: one big batch at a time
  *
  * Guardian only, one thread. The target's threads must be in a stop on their way to user mode
  * (signal or PTRACE_EVENT_STOP), and are in one afterwards.
@@ -143,8 +143,8 @@ uint64_t slot_control(const struct remote *r, unsigned slot);
 /* One call at `boot` of slot 0, whose control block must be there already; its result. */
 int run_boot(struct remote *r, struct task *task, uint64_t nr, const uint64_t args[6],
 	     int64_t *ret_value, struct err *err);
-/* The control block that run_boot() needs. */
-void run_boot_control(const struct remote *r, struct task *task, void *control);
+/* The control block that run_boot() needs; its length. */
+size_t run_boot_control(const struct remote *r, struct task *task, void *control);
 
 /* New registers, then the mask: should we die between the two, the frame or block has the mask. */
 int run_enter(struct task *task, const void *prstatus, uint64_t mask, struct err *err);
@@ -169,6 +169,13 @@ int run_sleep_seccomp(struct remote *r, struct task *task, struct err *err);
 int task_regs(pid_t tid, void *prstatus);
 int task_set_regs(pid_t tid, const void *prstatus);
 int task_set_mask(pid_t tid, uint64_t mask);
+
+/* --- lost.c: for run.c and tree.c ----------------------------------------------------------- */
+
+/* Reads what calls leave nothing of, and writes it back; and forgets it. */
+int lost_save(struct task *task, struct err *err);
+void lost_put(const struct task *task);
+void lost_drop(struct task *task);
 
 /* --- shadow.c: for run.c and remote.c ------------------------------------------------------- */
 

@@ -41,6 +41,7 @@ struct run {
 	int signo;
 	uint64_t no_signo; /* numbers that cannot close it */
 	bool step;	   /* none is free: stop at every system call instead */
+	size_t control_len;
 	uint8_t regs[ARCH_PRSTATUS_MAX];
 };
 
@@ -93,45 +94,12 @@ static uint64_t pc_of(const void *prstatus)
 	return v;
 }
 
-/* What an injected call would leave nothing of: at most one set. */
-static int save_lost(struct task *task, struct err *err)
-{
-	static uint8_t buf[ARCH_REGSET_MAX];
-
-	free(task->lost.data);
-	task->lost = (struct task_lost){0};
-	for (const uint32_t *note = arch_inject.lost_notes; note && *note; note++) {
-		struct iovec iov = {buf, sizeof(buf)};
-		struct arch_set set = {*note, 0, buf};
-
-		if (ptrace(PTRACE_GETREGSET, task->tid, *note, &iov) < 0)
-			continue;
-		set.len = (uint32_t)iov.iov_len;
-		if (!arch_inject.is_lost(&set))
-			continue;
-		task->lost = (struct task_lost){*note, set.len, malloc(set.len)};
-		if (!task->lost.data)
-			return err_set(err, ENOMEM, "vector registers of thread %d", task->tid);
-		memcpy(task->lost.data, buf, set.len);
-	}
-	return 0;
-}
-
-static void put_lost(const struct task *task)
-{
-	struct iovec iov = {task->lost.data, task->lost.len};
-
-	if (iov.iov_len)
-		ptrace(PTRACE_SETREGSET, task->tid, task->lost.note, &iov);
-}
-
 /* Its control block, for the way back that it goes without us. */
-static void fill_control(const struct task *task, int signo, void *control)
+static size_t fill_control(const struct remote *r, unsigned slot, const struct task *task,
+			   int signo, void *control)
 {
-	const struct arch_set lost = {task->lost.note, task->lost.len, task->lost.data};
-
-	arch_inject.control(control, task->prstatus, lost.len ? &lost : NULL, task->asleep,
-			    task->sigmask, signo, COOKIE);
+	return arch_inject.control(control, slot_control(r, slot), task->prstatus, task->lost,
+				   task->asleep, task->sigmask, signo, COOKIE);
 }
 
 int remote_save(struct task *task, struct err *err)
@@ -149,7 +117,7 @@ int remote_save(struct task *task, struct err *err)
 		return err_set(err, -ret, "read registers of thread %d", task->tid);
 	task->shadow.len = 0;
 	shadow_of_loop(task);
-	return arch_inject.lost_notes ? save_lost(task, err) : 0;
+	return lost_save(task, err);
 }
 
 void remote_undo(struct task *task)
@@ -158,7 +126,7 @@ void remote_undo(struct task *task)
 	if (FAULT("target.undo"))
 		return;
 	/* Before the registers: so long the way out of the code has these, too. */
-	put_lost(task);
+	lost_put(task);
 	if (task_set_regs(task->tid, task->prstatus) == 0)
 		task->altered = false;
 	shadow_leave(task);
@@ -493,12 +461,12 @@ static int run_finish(struct remote *r, struct run *run, struct err *err)
 		       run->task->tid);
 }
 
-void run_boot_control(const struct remote *r, struct task *task, void *control)
+size_t run_boot_control(const struct remote *r, struct task *task, void *control)
 {
 	struct run run = {.no_signo = r->caught, .task = task};
 
 	choose_signal(&run);
-	fill_control(task, run.signo, control);
+	return fill_control(r, 0, task, run.signo, control);
 }
 
 int run_boot(struct remote *r, struct task *task, uint64_t nr, const uint64_t args[6],
@@ -522,49 +490,53 @@ int run_boot(struct remote *r, struct task *task, uint64_t nr, const uint64_t ar
 
 /* --- a batch in each of several threads ------------------------------------------------------- */
 
-/* Control blocks, calls and buffers go in, calls and buffers come out. */
-static int transfer(struct remote *r, struct batch *b, unsigned n,
-		    uint8_t (*controls)[ARCH_CONTROL_MAX], struct err *err)
-{
-	struct iovec here[PARCEL_HERE], there[REMOTE_SLOTS + 1];
-	struct parcel p = {.here = here, .there = there};
-	ssize_t done;
-
-	for (unsigned i = 0; i < n; i++) {
-		if (controls)
-			parcel_add(&p, controls[i], slot_control(r, i), arch_inject.control_len);
-		parcel_add(&p, b[i].calls, b[i].calls_addr, b[i].ncalls * sizeof(b[i].calls[0]));
-		parcel_add(&p, b[i].data, b[i].data_addr, b[i].ndata);
-	}
-	done = controls ? process_vm_writev(r->proc->pid, here, p.nhere, there, p.nthere, 0)
-			: process_vm_readv(r->proc->pid, here, p.nhere, there, p.nthere, 0);
-	if (done == (ssize_t)p.len)
-		return 0;
-	return err_set(err, done < 0 ? errno : EIO, "%s a batch of process %d",
-		       controls ? "write" : "read", r->proc->pid);
-}
-
-static int run_prepare(struct remote *r, struct run *run, unsigned slot, struct task *task,
-		       const struct batch *b, uint8_t control[ARCH_CONTROL_MAX], struct err *err)
-{
-	if (task->state != TASK_STOPPED)
-		return gone(task, err);
-	run_init(run, r, task, slot);
-	fill_control(task, run->signo, control);
-	arch_inject.set_run(run->regs, slot_code(r, slot), slot_control(r, slot), b->calls_addr,
-			    b->ncalls, run->signo);
-	return run_sleep_seccomp(r, task, err);
-}
-
-/* The guardian has one thread. */
-static uint8_t controls[REMOTE_SLOTS][ARCH_CONTROL_MAX];
+/* The guardian has one thread. A control block may be shorter than the longest. */
+static uint8_t controls[REMOTE_SLOTS * ARCH_CONTROL_MAX];
 static struct run runs[REMOTE_SLOTS];
+
+static uint8_t *control_of(unsigned slot)
+{
+	return controls + slot * ((arch_inject.control_len + 63) & ~(size_t)63);
+}
 
 void remote_ready(unsigned n)
 {
 	n = n < REMOTE_SLOTS ? n : REMOTE_SLOTS;
-	memset(controls, 0, n * sizeof(controls[0]));
+	memset(controls, 0, (size_t)(control_of(n) - controls));
 	memset(runs, 0, n * sizeof(runs[0]));
+}
+
+/* Control blocks, calls and buffers go in, calls and buffers come out. */
+static int transfer(struct remote *r, struct batch *b, unsigned n, bool in, struct err *err)
+{
+	struct iovec here[PARCEL_HERE], there[2 * REMOTE_SLOTS + 1];
+	struct parcel p = {.here = here, .there = there};
+	ssize_t done;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (in)
+			parcel_add(&p, control_of(i), slot_control(r, i), runs[i].control_len);
+		parcel_add(&p, b[i].calls, b[i].calls_addr, b[i].ncalls * sizeof(b[i].calls[0]));
+		parcel_add(&p, b[i].data, b[i].data_addr, b[i].ndata);
+	}
+	done = in ? process_vm_writev(r->proc->pid, here, p.nhere, there, p.nthere, 0)
+		  : process_vm_readv(r->proc->pid, here, p.nhere, there, p.nthere, 0);
+	if (done == (ssize_t)p.len)
+		return 0;
+	return err_set(err, done < 0 ? errno : EIO, "%s a batch of process %d",
+		       in ? "write" : "read", r->proc->pid);
+}
+
+static int run_prepare(struct remote *r, struct run *run, unsigned slot, struct task *task,
+		       const struct batch *b, struct err *err)
+{
+	if (task->state != TASK_STOPPED)
+		return gone(task, err);
+	run_init(run, r, task, slot);
+	run->control_len = fill_control(r, slot, task, run->signo, control_of(slot));
+	arch_inject.set_run(run->regs, slot_code(r, slot), slot_control(r, slot), b->calls_addr,
+			    b->ncalls, run->signo);
+	return run_sleep_seccomp(r, task, err);
 }
 
 int remote_run(struct remote *r, struct task *const *tasks, struct batch *batches, unsigned n,
@@ -574,9 +546,9 @@ int remote_run(struct remote *r, struct task *const *tasks, struct batch *batche
 	int ret = 0;
 
 	for (unsigned i = 0; ret == 0 && i < n; i++)
-		ret = run_prepare(r, &runs[i], i, tasks[i], &batches[i], controls[i], err);
+		ret = run_prepare(r, &runs[i], i, tasks[i], &batches[i], err);
 	if (ret == 0)
-		ret = transfer(r, batches, n, controls, err);
+		ret = transfer(r, batches, n, true, err);
 	while (ret == 0 && started < n)
 		ret = run_start(&runs[started++], err);
 	/* The last one first: when it is done the others are, as a rule. */
@@ -591,5 +563,5 @@ int remote_run(struct remote *r, struct task *const *tasks, struct batch *batche
 		r->runs++;
 		r->calls += batches[i].ncalls;
 	}
-	return ret < 0 ? ret : transfer(r, batches, n, NULL, err);
+	return ret < 0 ? ret : transfer(r, batches, n, false, err);
 }

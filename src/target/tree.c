@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "src/target/remote.h"
 
 enum { MAX_TASKS = 1 << 18 /* address space, not memory */ };
 
@@ -60,10 +61,8 @@ int tree_init(struct tree *t, pid_t root, struct err *err)
 
 static void free_lost(struct tree *t)
 {
-	for (uint32_t i = 0; i < t->ntasks; i++) {
-		free(t->tasks[i].lost.data);
-		t->tasks[i].lost.data = NULL;
-	}
+	for (uint32_t i = 0; i < t->ntasks; i++)
+		lost_drop(&t->tasks[i]);
 }
 
 void tree_deinit(struct tree *t)

@@ -37,13 +37,6 @@ enum task_state {
 	TASK_GONE,    /* exited, let go, or merged by exec */
 };
 
-/* A register set that calls spoil. */
-struct task_lost {
-	uint32_t note, len;
-	uint8_t *data;
-};
-
-/* One thread. */
 /* A shadow stack that is on, as it truly is: the set that has its pointer; len 0: none. */
 enum { SHADOW_SET = 32 };
 struct task_shadow {
@@ -55,6 +48,7 @@ struct task_shadow {
 	uint64_t below; /* the word that the token lies on */
 };
 
+/* One thread. */
 struct task {
 	pid_t tid;
 	uint32_t proc; /* index in tree.procs */
@@ -67,7 +61,8 @@ struct task {
 	bool altered;
 	uint64_t sigmask;
 	uint8_t prstatus[ARCH_PRSTATUS_MAX];
-	struct task_lost lost;	   /* true, too; freed by tree_deinit() */
+	/* sets that calls spoil, in the order of arch_inject.lost_notes; true, too; see lost.c */
+	struct arch_set lost[ARCH_LOST_NOTES];
 	struct task_shadow shadow; /* where the way back needs it */
 	/* see recall.h */
 	bool looked, at_call, asleep; /* it stands at a call, which is a sleep that goes on */

@@ -19,7 +19,11 @@ void kill_end_rounds(void)
 			*(volatile uint32_t *)&spinning[i]->stop = 1;
 }
 
-/* One thread has the most that the CPU has, streaming mode and its matrix say, the others SVE. */
+/*
+ * One thread has the most that the CPU has, streaming mode and its matrix say, the others SVE;
+ * after the first one vectors are as long as there are any, so that they are not in a frame's own
+ * room.
+ */
 void *kill_registers(void *arg)
 {
 	struct kill_slot *s = arg;
@@ -28,13 +32,13 @@ void *kill_registers(void *arg)
 
 	memset(&r, 0, sizeof(r));
 	r.mode = victim_regs_mode(n & 1);
-	r.vl = (uint64_t)victim_regs_vl(r.mode);
+	r.vl = (uint64_t)victim_regs_vl(r.mode, n > 0);
 	kill_fill(r.gpr, sizeof(r.gpr), (uint64_t)s->tid);
 	kill_fill(r.z, sizeof(r.z), (uint64_t)s->tid + 1);
 	kill_fill(r.p, sizeof(r.p), (uint64_t)s->tid + 2);
 	if (r.mode == VICTIM_SME) {
-		r.za = (uint64_t)(uintptr_t)malloc(r.vl * r.vl);
-		kill_fill((void *)(uintptr_t)r.za, r.vl * r.vl, (uint64_t)s->tid + 3);
+		r.za = (uint64_t)(uintptr_t)malloc(victim_regs_za_len(&r));
+		kill_fill((void *)(uintptr_t)r.za, victim_regs_za_len(&r), (uint64_t)s->tid + 3);
 	}
 	victim_regs_complete(&r);
 	s->far = &r.count;
@@ -45,7 +49,8 @@ void *kill_registers(void *arg)
 		if (ret)
 			kill_bad(s,
 				 "mode %u: register %lu has changed (100 + n: general register n; "
-				 "1000: a vector, 1001: FPSR or FPCR, 1002: ZA)",
+				 "1000: a vector, 1001: FPSR or FPCR, 1002: ZA, 1003: FPMR, "
+				 "1004: POR_EL0, 1005: ZT0)",
 				 r.mode, (unsigned long)ret);
 		usleep(1000);
 		r.stop = 0;

@@ -6,7 +6,7 @@
  * general registers hold values of the table most of the time; a few are scratch while the others
  * are compared. The caller puts *r on its own stack, below its frame. Returns 0 when told to stop,
  * 100 + n when general register n was wrong, 1000 for a vector or predicate register, 1001 for FPSR or
- * FPCR, 1002 for ZA. Offsets as in regs_aarch64.h.
+ * FPCR, 1002 for ZA, 1003 for FPMR, 1004 for POR_EL0, 1005 for ZT0. Offsets as in regs_aarch64.h.
  */
 #define R_SAVED_SP 0
 #define R_COUNT	   8
@@ -17,12 +17,21 @@
 #define R_GPR	   32		/* x0 to x30 */
 #define R_VL	   280
 #define R_ZA	   288		/* where the matrix that is wanted lies */
+#define R_FPMR	   296		/* 0: none */
 #define R_P	   304		/* 16 predicates, each of VL / 8 bytes; then FFR */
 #define R_Z	   864		/* 32 vectors, each of VL bytes */
 #define R_SCR_P	   9056
 #define R_SCR_Z	   9616
+#define R_HAS_ZT   17808
+#define R_POR	   17816		/* 0: none */
 
 	.arch	armv9-a+sme
+
+/* Newer than some assemblers: FPMR, POR_EL0, and what SME2 has for ZT0, at x1. */
+#define FPMR	   s3_3_c4_c4_2
+#define POR_EL0	   s3_3_c10_c2_4
+#define LDR_ZT0_X1 .inst 0xe11f8020
+#define STR_ZT0_X1 .inst 0xe13f8020
 
 .macro numbers op
 	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
@@ -105,6 +114,9 @@ victim_regs_spin:
 	add	w12, w12, #1
 	cmp	w12, w2
 	b.lo	2b
+	ldr	x2, [sp, #R_HAS_ZT]
+	cbz	x2, 3f
+	LDR_ZT0_X1
 	b	3f
 1:	add	x0, sp, #R_P
 	ldr	p0, [x0, #16, mul vl]
@@ -124,6 +136,14 @@ victim_regs_spin:
 	msr	fpcr, x1
 	ldr	w1, [sp, #R_FPSR]
 	msr	fpsr, x1
+	ldr	x1, [sp, #R_FPMR]
+	cbz	x1, 1f
+	msr	FPMR, x1
+1:	ldr	x1, [sp, #R_POR]
+	cbz	x1, 1f
+	msr	POR_EL0, x1
+	isb
+1:
 	.irp	n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30
 	ldr	x\n, [sp, #R_GPR + 8 * \n]
 	.endr
@@ -151,7 +171,19 @@ victim_regs_spin:
 	cmp	w0, w1
 	mov	x0, #1001
 	b.ne	.Lbad
-
+	ldr	x0, [sp, #R_FPMR]
+	cbz	x0, 1f
+	mrs	x1, FPMR
+	cmp	x0, x1
+	mov	x0, #1003
+	b.ne	.Lbad
+1:	ldr	x0, [sp, #R_POR]
+	cbz	x0, 1f
+	mrs	x1, POR_EL0
+	cmp	x0, x1
+	mov	x0, #1004
+	b.ne	.Lbad
+1:
 	ldr	w1, [sp, #R_MODE]
 	cbz	w1, .Lsame_q
 	add	x0, sp, #2, lsl #12
@@ -194,6 +226,14 @@ victim_regs_spin:
 	ldr	x2, [sp, #R_VL]
 	cmp	w12, w2
 	b.lo	2b
+	ldr	x1, [sp, #R_HAS_ZT]
+	cbz	x1, .Lagain
+	add	x1, sp, #2, lsl #12
+	add	x1, x1, #R_SCR_Z - 8192
+	STR_ZT0_X1
+	mov	x0, x5
+	mov	x2, #64
+	same	1005
 	b	.Lagain
 .Lsame_q:
 	add	x0, sp, #2, lsl #12

@@ -43,7 +43,8 @@ void *cpu_regs_thread(void *arg)
 
 	memset(&r, 0, sizeof(r));
 	r.mode = victim_regs_mode((uintptr_t)arg);
-	vl = victim_regs_vl(r.mode);
+	/* A few have vectors as long as there are any. */
+	vl = victim_regs_vl(r.mode, (uintptr_t)arg % 8 >= 2 && (uintptr_t)arg % 8 < 4);
 	if (vl < 0)
 		v_die("the length of vector registers");
 	r.vl = (uint64_t)vl;
@@ -51,10 +52,10 @@ void *cpu_regs_thread(void *arg)
 	fill(r.z, sizeof(r.z), seed + 1);
 	fill(r.p, sizeof(r.p), seed + 2);
 	if (r.mode == VICTIM_SME) {
-		r.za = (uint64_t)(uintptr_t)malloc(r.vl * r.vl);
+		r.za = (uint64_t)(uintptr_t)malloc(victim_regs_za_len(&r));
 		if (!r.za)
 			v_die("memory");
-		fill((void *)(uintptr_t)r.za, r.vl * r.vl, seed + 3);
+		fill((void *)(uintptr_t)r.za, victim_regs_za_len(&r), seed + 3);
 	}
 	victim_regs_complete(&r);
 	write_facts(&r);
@@ -65,7 +66,7 @@ void *cpu_regs_thread(void *arg)
 	ret = victim_regs_spin(&r);
 	spinning[(uintptr_t)arg] = NULL;
 	v_bad("thread %d, mode %u: register %llu changed (100 + n: general register n; 1000: a "
-	      "vector, 1001: FPSR or FPCR, 1002: ZA)",
+	      "vector, 1001: FPSR or FPCR, 1002: ZA, 1003: FPMR, 1004: POR_EL0, 1005: ZT0)",
 	      gettid_(), r.mode, (unsigned long long)ret);
 	return NULL;
 }
