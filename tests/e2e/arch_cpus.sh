@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The unit tests of arch/ for the other CPUs, each with the code that only its build has, run by qemu-user.
-# timeout: 120
+# The unit tests of arch/, and what tests/fuzz has of register sets, for the other CPUs: each with the code that only its
+# build has, run by qemu-user.
+# timeout: 240
 . "$(dirname "$0")/../lib/e2e.sh"
 
 # What the tests take from cmocka, whose library these compilers do not come with.
@@ -39,6 +40,22 @@ struct CMUnitTest {
 	})
 X
 
+# Of what restores the fuzz target takes one file; this stands for the rest.
+cat >"$TMPDIR/rest.c" <<'X'
+#include "src/target/put.h"
+bool put_has_shadow(void)
+{
+	return true;
+}
+X
+replay=(tests/fuzz/regsets.c tests/fuzz/driver.c src/ops/restore_cpu.c src/image/model.c src/image/arena.c "$TMPDIR/rest.c")
+
+build() { # NAME COMPILER SOURCE...
+	"$2" -std=gnu11 -D_GNU_SOURCE -D__SANE_USERSPACE_TYPES__ -O1 -Wall -Werror -fno-strict-aliasing -static \
+		-I"$TMPDIR/include" -I. -o "$TMPDIR/test" "${@:3}" 2>"$TMPDIR/errors" ||
+		die "$1: $3: $(head -n 20 "$TMPDIR/errors")"
+}
+
 check() { # NAME FOLDER COMPILER QEMU
 	local name=$1 folder=$2 cc=$3 qemu=$4 sources=(arch/arch.c) f t said
 	[ "$name" != "$(uname -m)" ] || return
@@ -56,13 +73,15 @@ check() { # NAME FOLDER COMPILER QEMU
 		*_"$folder".c) ;;
 		*_x86.c | *_aarch64.c | *_ppc64.c | *_s390.c) continue ;;
 		esac
-		"$cc" -std=gnu11 -D_GNU_SOURCE -O1 -Wall -Werror -fno-strict-aliasing -static -I"$TMPDIR/include" -I. \
-			-o "$TMPDIR/test" "$t" "${sources[@]}" 2>"$TMPDIR/errors" ||
-			die "$name: $t: $(head -n 20 "$TMPDIR/errors")"
+		build "$name" "$cc" "$t" "${sources[@]}"
 		said=$("$qemu" "$TMPDIR/test") || bad "$name: $t: $said"
 		[[ $said =~ ^[1-9][0-9]*\ passed$ ]] || bad "$name: $t: $said"
 		done="$done $name:$(basename "$t" .c)"
 	done
+	build "$name" "$cc" "${replay[@]}" "${sources[@]}"
+	said=$("$qemu" "$TMPDIR/test" tests/fuzz/corpus/regsets 2>&1) || bad "$name: register sets: exit $?: $said"
+	[[ $said =~ ^[1-9][0-9]*\ inputs$ ]] || bad "$name: register sets: $said"
+	done="$done $name:fuzz/regsets(${said% inputs})"
 }
 
 missing='' done=''
