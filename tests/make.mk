@@ -4,8 +4,8 @@
 # --- the victim: tests/victims/victim/*.c linked into one program --------------------------------
 # Always without sanitizers: their shadow memory and handlers are not what the tests want to dump.
 VICTIM := $(B)/tests/victim
-# regs_CPU.c, regs_CPU.S, regs_CPU_*.c: the CPU's own; shadow_CPU.c and shadow.c: where it has shadow stacks.
-VICTIM_REGS := $(or $(wildcard tests/victims/victim/regs_$(ARCH_DIR).[cS] tests/victims/victim/regs_$(ARCH_DIR)_*.c),tests/victims/victim/regs_none.c)
+# regs_CPU.c, regs_CPU.S, regs_CPU_*.c, rest_CPU.S: the CPU's own; shadow_CPU.c and shadow.c: where it has shadow stacks.
+VICTIM_REGS := $(or $(wildcard tests/victims/victim/regs_$(ARCH_DIR).[cS] tests/victims/victim/regs_$(ARCH_DIR)_*.c tests/victims/victim/rest_$(ARCH_DIR).S),tests/victims/victim/regs_none.c)
 VICTIM_SHADOW := $(addprefix tests/victims/victim/,$(if $(wildcard tests/victims/victim/shadow_$(ARCH_DIR).c),shadow.c shadow_$(ARCH_DIR).c))
 VICTIM_SRC := $(sort $(filter-out tests/victims/victim/regs_% tests/victims/victim/shadow%,$(wildcard tests/victims/victim/*.c)) $(VICTIM_REGS) $(VICTIM_SHADOW))
 VICTIM_OBJS := $(patsubst %.c,$(B)/%.o,$(filter %.c,$(VICTIM_SRC))) $(patsubst %.S,$(B)/%.S.o,$(filter %.S,$(VICTIM_SRC)))

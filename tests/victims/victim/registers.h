@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "tests/victims/victim/rest.h"
 #include "tests/victims/victim/victim.h"
 
 enum { MAX_THREADS = 64 };

@@ -134,6 +134,22 @@ static void tagged_check(void)
 		v_bad("tagged: addresses with tags are not taken any more");
 }
 
+/* All but what a call takes, returns or spoils, and the pointer to the table. */
+const struct victim_rest_cpu cpu_rest = {
+	.gpr = {[2] = "x2",   [3] = "x3",   [4] = "x4",	  [5] = "x5",	[6] = "x6",   [7] = "x7",
+		[9] = "x9",   [10] = "x10", [11] = "x11", [12] = "x12", [13] = "x13", [14] = "x14",
+		[15] = "x15", [16] = "x16", [17] = "x17", [18] = "x18", [20] = "x20", [21] = "x21",
+		[22] = "x22", [23] = "x23", [24] = "x24", [25] = "x25", [26] = "x26", [27] = "x27",
+		[28] = "x28", [29] = "x29", [30] = "x30"},
+	.nvecs = 32,
+	.facts = true,
+};
+
+bool cpu_rest_vectors(void)
+{
+	return true;
+}
+
 const struct scenario cpu_scenarios[] = {
 	{"pac", "pointer authentication with one key switched off", pac_setup, pac_check},
 	{"tagged", "system calls take addresses with tags", tagged_setup, tagged_check},

@@ -46,6 +46,34 @@ void *cpu_regs_thread(void *arg)
 	return NULL;
 }
 
+/* All but what a call takes, returns or spoils, and the pointer to the table. */
+const struct victim_rest_cpu cpu_rest = {
+	.gpr = {[14] = "r14",
+		[15] = "r15",
+		[16] = "r16",
+		[17] = "r17",
+		[18] = "r18",
+		[19] = "r19",
+		[20] = "r20",
+		[21] = "r21",
+		[22] = "r22",
+		[23] = "r23",
+		[24] = "r24",
+		[25] = "r25",
+		[26] = "r26",
+		[27] = "r27",
+		[28] = "r28",
+		[29] = "r29",
+		[30] = "r30"},
+	.nvecs = 64,
+	.facts = false,
+};
+
+bool cpu_rest_vectors(void)
+{
+	return true;
+}
+
 const struct scenario cpu_scenarios[] = {
 	{},
 };

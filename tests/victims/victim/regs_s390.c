@@ -3,6 +3,7 @@
  * Threads that hold known values in every register of an s390x CPU and compare them for ever.
  */
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/resource.h>
 
 #include "tests/victims/victim/registers.h"
@@ -42,6 +43,31 @@ void *cpu_regs_thread(void *arg)
 	      "condition code, FPC, access registers; 1000: vectors)",
 	      gettid_(), (unsigned long long)ret);
 	return NULL;
+}
+
+/* All but what a call takes, returns or spoils, and the pointer to the table. */
+const struct victim_rest_cpu cpu_rest = {
+	.gpr = {[0] = "r0",
+		[1] = "r1",
+		[4] = "r4",
+		[5] = "r5",
+		[6] = "r6",
+		[7] = "r7",
+		[8] = "r8",
+		[9] = "r9",
+		[10] = "r10",
+		[11] = "r11",
+		[12] = "r12",
+		[14] = "r14"},
+	.nvecs = 32,
+	.facts = false,
+};
+
+bool cpu_rest_vectors(void)
+{
+	enum { HWCAP_VX = 1 << 11 }; /* Linux arch/s390/include/asm/elf.h */
+
+	return getauxval(AT_HWCAP) & HWCAP_VX;
 }
 
 const struct scenario cpu_scenarios[] = {

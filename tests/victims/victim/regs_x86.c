@@ -155,6 +155,26 @@ static void amx_setup(void)
 	v_await_ticks(1);
 }
 
+/* All but what a call takes, returns or spoils, and the pointer to the table. */
+const struct victim_rest_cpu cpu_rest = {
+	.gpr = {[2] = "rdx",
+		[5] = "rbp",
+		[8] = "r8",
+		[9] = "r9",
+		[10] = "r10",
+		[12] = "r12",
+		[13] = "r13",
+		[14] = "r14",
+		[15] = "r15"},
+	.nvecs = 16,
+	.facts = true,
+};
+
+bool cpu_rest_vectors(void)
+{
+	return true;
+}
+
 const struct scenario cpu_scenarios[] = {
 	{"amx", "a thread with data in AMX tiles", amx_setup},
 	{"gdt", "entries of the GDT that are a thread's own", gdt_setup, gdt_check},
