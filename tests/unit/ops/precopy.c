@@ -299,6 +299,10 @@ static void test_has_direct(void **state)
 	assert_int_equal(result.round_bytes[0], 0);
 	stop_and_look();
 	assert_int_equal(bytes_in(&p->taken, HERE, LEN), LEN);
+	ok(precopy_tell_direct(p, &err));
+	assert_true(model->nfindings > 0);
+	assert_non_null(strstr(model->findings[model->nfindings - 1].text, "O_DIRECT"));
+	assert_false(model->findings[model->nfindings - 1].fatal);
 	release(&c);
 }
 
