@@ -24,6 +24,7 @@
 #define R_SCR_Z	   9616
 #define R_HAS_ZT   17808
 #define R_POR	   17816		/* 0: none */
+#define R_SAVED	   17824		/* the caller's x29, x30, x19 to x28, d8 to d15 */
 
 	.arch	armv9-a+sme
 
@@ -87,16 +88,19 @@
 	.globl	victim_regs_spin
 	.type	victim_regs_spin, %function
 victim_regs_spin:
-	stp	x29, x30, [sp, #-176]!
-	stp	x19, x20, [sp, #16]
-	stp	x21, x22, [sp, #32]
-	stp	x23, x24, [sp, #48]
-	stp	x25, x26, [sp, #64]
-	stp	x27, x28, [sp, #80]
-	stp	d8, d9, [sp, #96]
-	stp	d10, d11, [sp, #112]
-	stp	d12, d13, [sp, #128]
-	stp	d14, d15, [sp, #144]
+	/* Not below sp, where a tool that dies leaves a frame. */
+	add	x2, x0, #4, lsl #12
+	add	x2, x2, #R_SAVED - 16384
+	stp	x29, x30, [x2, #0]
+	stp	x19, x20, [x2, #16]
+	stp	x21, x22, [x2, #32]
+	stp	x23, x24, [x2, #48]
+	stp	x25, x26, [x2, #64]
+	stp	x27, x28, [x2, #80]
+	stp	d8, d9, [x2, #96]
+	stp	d10, d11, [x2, #112]
+	stp	d12, d13, [x2, #128]
+	stp	d14, d15, [x2, #144]
 	mov	x1, sp
 	str	x1, [x0, #R_SAVED_SP]
 	mov	sp, x0
@@ -269,17 +273,19 @@ victim_regs_spin:
 	smstop
 1:	msr	fpcr, xzr
 	ldr	x1, [sp, #R_SAVED_SP]
+	add	x2, sp, #4, lsl #12
+	add	x2, x2, #R_SAVED - 16384
+	ldp	x29, x30, [x2, #0]
+	ldp	x19, x20, [x2, #16]
+	ldp	x21, x22, [x2, #32]
+	ldp	x23, x24, [x2, #48]
+	ldp	x25, x26, [x2, #64]
+	ldp	x27, x28, [x2, #80]
+	ldp	d8, d9, [x2, #96]
+	ldp	d10, d11, [x2, #112]
+	ldp	d12, d13, [x2, #128]
+	ldp	d14, d15, [x2, #144]
 	mov	sp, x1
-	ldp	x19, x20, [sp, #16]
-	ldp	x21, x22, [sp, #32]
-	ldp	x23, x24, [sp, #48]
-	ldp	x25, x26, [sp, #64]
-	ldp	x27, x28, [sp, #80]
-	ldp	d8, d9, [sp, #96]
-	ldp	d10, d11, [sp, #112]
-	ldp	d12, d13, [sp, #128]
-	ldp	d14, d15, [sp, #144]
-	ldp	x29, x30, [sp], #176
 	ret
 	.size	victim_regs_spin, . - victim_regs_spin
 	.section .note.GNU-stack, "", %progbits

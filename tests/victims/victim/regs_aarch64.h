@@ -30,6 +30,7 @@ struct victim_regs {
 	uint8_t p[560], z[32 * VICTIM_VL_MAX];
 	uint8_t scratch_p[560], scratch_z[32 * VICTIM_VL_MAX];
 	uint64_t has_zt, por; /* POR_EL0; 0: this CPU has none */
+	uint64_t saved[20];
 } __attribute__((aligned(16)));
 _Static_assert(offsetof(struct victim_regs, vl) == 280, "regs_aarch64.S");
 _Static_assert(offsetof(struct victim_regs, fpmr) == 296, "regs_aarch64.S");
@@ -38,6 +39,7 @@ _Static_assert(offsetof(struct victim_regs, z) == 864, "regs_aarch64.S");
 _Static_assert(offsetof(struct victim_regs, scratch_p) == 9056, "regs_aarch64.S");
 _Static_assert(offsetof(struct victim_regs, scratch_z) == 9616, "regs_aarch64.S");
 _Static_assert(offsetof(struct victim_regs, has_zt) == 17808, "regs_aarch64.S");
+_Static_assert(offsetof(struct victim_regs, saved) == 17824, "regs_aarch64.S");
 
 uint64_t victim_regs_spin(struct victim_regs *r);
 
