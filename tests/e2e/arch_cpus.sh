@@ -40,7 +40,7 @@ struct CMUnitTest {
 	})
 X
 
-# Of what restores the fuzz target takes one file; this stands for the rest.
+# Of what restores the fuzz target takes a function and what that asks; this stands for the rest.
 cat >"$TMPDIR/rest.c" <<'X'
 #include "src/target/put.h"
 bool put_has_shadow(void)
@@ -48,10 +48,12 @@ bool put_has_shadow(void)
 	return true;
 }
 X
-replay=(tests/fuzz/regsets.c tests/fuzz/driver.c src/ops/restore_cpu.c src/image/model.c src/image/arena.c "$TMPDIR/rest.c")
+replay=(tests/fuzz/regsets.c tests/fuzz/driver.c src/ops/restore_cpu.c src/image/model.c src/image/arena.c src/target/keys.c \
+	"$TMPDIR/rest.c")
 
 build() { # NAME COMPILER SOURCE...
 	"$2" -std=gnu11 -D_GNU_SOURCE -D__SANE_USERSPACE_TYPES__ -O1 -Wall -Werror -fno-strict-aliasing -static \
+		-ffunction-sections -Wl,--gc-sections \
 		-I"$TMPDIR/include" -I. -o "$TMPDIR/test" "${@:3}" 2>"$TMPDIR/errors" ||
 		die "$1: $3: $(head -n 20 "$TMPDIR/errors")"
 }
