@@ -2,6 +2,7 @@
 /* Text of /proc: reading it, and the parsers of stat and status. */
 #include "src/target/procfs.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -359,6 +360,8 @@ static void status_line(const char *key, size_t len, const char *v, struct procf
 		r->seccomp = (uint32_t)number(v);
 	} else if (KEY("voluntary_ctxt_switches")) {
 		r->nvcsw = number(v);
+	} else if (KEY("untag_mask")) {
+		r->ignored = ~hex(v);
 	} else if (KEY("x86_Thread_features")) {
 		r->shadow = shadow_bits(v);
 	} else if (KEY("x86_Thread_features_locked")) {
@@ -380,6 +383,11 @@ int procfs_parse_status(const char *text, struct procfs_status *ret)
 		line = nl ? nl + 1 : NULL;
 	}
 	return ret->tgid && ret->pid ? 0 : -EBADMSG;
+}
+
+bool procfs_masks_addresses(const struct procfs_status *st, uint16_t machine)
+{
+	return machine == EM_X86_64 && st->ignored;
 }
 
 int procfs_status(pid_t tid, char *text, size_t room, struct procfs_status *ret)

@@ -80,10 +80,16 @@ struct procfs_status {
 	uint32_t no_new_privs, seccomp;
 	uint64_t nvcsw;			/* voluntary_ctxt_switches */
 	uint32_t shadow, shadow_locked; /* bits of x86-64's shadow stack features, Linux 6.6 */
-	const char *groups;		/* the rest of the Groups line in the text, NULL: none */
+	uint64_t ignored;   /* address bits that the CPU is to ignore (untag_mask, Linux 6.4) */
+	const char *groups; /* the rest of the Groups line in the text, NULL: none */
 };
 
 int procfs_parse_status(const char *text, struct procfs_status *ret);
+/*
+ * The process has asked for addresses with bits that do not count: LAM of x86-64. Those of aarch64
+ * never count, and a mask is there always.
+ */
+bool procfs_masks_addresses(const struct procfs_status *st, uint16_t machine);
 /* @text receives the file; @ret->groups points into it. */
 int procfs_status(pid_t tid, char *text, size_t room, struct procfs_status *ret);
 

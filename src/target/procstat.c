@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "arch/arch.h"
 #include "base/cleanup.h"
 #include "src/target/collect.h"
 #include "src/target/procfs.h"
@@ -182,13 +183,20 @@ static int cgroups_read(struct procstat *s, struct err *err)
 	return s->p->cgroups ? 0 : err_set(err, ENOMEM, "cgroups of pid %u", s->p->pid);
 }
 
-static void status_read(struct procstat *s)
+static int status_read(struct procstat *s, struct err *err)
 {
 	struct procfs_status st;
 
-	if (proctext_read(&s->text, s->dir, "status") >= 0 &&
-	    procfs_parse_status(s->text.data, &st) == 0)
-		s->p->umask = st.umask;
+	if (proctext_read(&s->text, s->dir, "status") < 0 ||
+	    procfs_parse_status(s->text.data, &st) < 0)
+		return 0;
+	s->p->umask = st.umask;
+	if (procfs_masks_addresses(&st, arch_host()->elf_machine) &&
+	    finding_fatal(s->m, s->p->pid,
+			  "linear address masking (LAM, ARCH_ENABLE_TAGGED_ADDR): not supported") <
+		    0)
+		return err_set(err, ENOMEM, "findings of pid %u", s->p->pid);
+	return 0;
 }
 
 static void numbers_read(struct procstat *s)
@@ -236,9 +244,10 @@ static int procstat_read(struct procstat *s, struct err *err)
 	comm_read(s);
 	if (s->p->state == M_DEAD)
 		return 0;
-	status_read(s);
+	ret = status_read(s, err);
 	numbers_read(s);
-	ret = cmdline_read(s, err);
+	if (ret == 0)
+		ret = cmdline_read(s, err);
 	if (ret == 0)
 		ret = cgroups_read(s, err);
 	if (ret == 0)

@@ -159,6 +159,7 @@ static void status_keys(void **state)
 	assert_int_equal(st.seccomp, 2);
 	assert_memory_equal(st.groups, "\t9 10 \n", 7);
 	assert_int_equal(st.shadow | st.shadow_locked, 0);
+	assert_true(!st.ignored);
 	assert_int_equal(procfs_parse_status("Name:\tx\n", &st), -EBADMSG);
 }
 
@@ -182,6 +183,29 @@ static void status_of_shadow_stacks(void **state)
 		assert_int_equal(procfs_parse_status(text, &st), 0);
 		assert_int_equal(st.shadow, cases[i].on);
 		assert_int_equal(st.shadow_locked, cases[i].locked);
+	}
+}
+
+/* As Linux 6.4 writes it. */
+static void status_of_address_masks(void **state)
+{
+	static const struct {
+		const char *text;
+		uint16_t machine;
+		bool masks;
+	} cases[] = {
+		{"", EM_X86_64, false},
+		{"untag_mask:\t0xffffffffffffffff\n", EM_X86_64, false},
+		{"untag_mask:\t0x81ffffffffffffff\n", EM_X86_64, true},
+		{"untag_mask:\t0xffffffffffffff\n", EM_AARCH64, false},
+	};
+	struct procfs_status st;
+	char text[256];
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(text, sizeof(text), "Tgid:\t42\nPid:\t43\n%s", cases[i].text);
+		assert_int_equal(procfs_parse_status(text, &st), 0);
+		assert_int_equal(procfs_masks_addresses(&st, cases[i].machine), cases[i].masks);
 	}
 }
 
@@ -348,6 +372,7 @@ int main(void)
 		cmocka_unit_test(stat_with_any_name),
 		cmocka_unit_test(stat_cut_anywhere),
 		cmocka_unit_test(status_keys),
+		cmocka_unit_test(status_of_address_masks),
 		cmocka_unit_test(status_of_shadow_stacks),
 		cmocka_unit_test(timers_of_all_kinds),
 		cmocka_unit_test(text_grows),
