@@ -103,7 +103,7 @@ struct precopy *precopy_begin(struct target *t, const struct dump_opts *opts,
 	p->parent = parent;
 	p->res = ret;
 	p->tracks = target_tracks(t);
-	if (precopy_arm(p, err) < 0 || precopy_list_direct(p, err) < 0 ||
+	if (precopy_arm(p, err) < 0 || precopy_list_aio(p, err) < 0 ||
 	    (parent && adopt_parent(p, err) < 0)) {
 		precopy_free(p);
 		return NULL;
@@ -124,7 +124,7 @@ void precopy_free(struct precopy *p)
 	if (!p)
 		return;
 	free(p->ranges);
-	free(p->direct);
+	free(p->aio);
 	free(p->todo_ranges);
 	extents_free(&p->stored);
 	extents_free(&p->clean);
@@ -191,13 +191,13 @@ static enum md_pick pick_for(const struct precopy *p, const struct target_track 
 static int list_ranges(struct precopy *p, enum list_for look, struct err *err)
 {
 	p->nranges = 0;
-	precopy_keep_direct(p);
+	precopy_keep_aio(p);
 	for (uint32_t i = 0; i < p->tracks->n; i++) {
 		struct list_arg arg = {p, p->tracks->v[i].pid, pick_for(p, &p->tracks->v[i], look)};
 		struct err e = {0};
 		int ret;
 
-		if (!p->tracks->v[i].on || precopy_is_direct(p, arg.pid))
+		if (!p->tracks->v[i].on || precopy_has_aio(p, arg.pid))
 			continue;
 		ret = p->soft || look == LOOK_PREDICT
 			      ? target_private((pid_t)arg.pid, list_range, &arg, &e)
@@ -447,7 +447,7 @@ static int predict(struct precopy *p, uint64_t *ret_dirty, struct err *err)
 	p->res->predicted_ns =
 		scan_ns + p->res->arm_ns + p->tracks->nprocs * (uint64_t)PROC_NS +
 		p->tracks->nthreads * (uint64_t)THREAD_NS +
-		(l.bytes + p->untracked + p->direct_bytes) / PRECOPY_READ_BYTES_US * 1000;
+		(l.bytes + p->untracked + p->aio_bytes) / PRECOPY_READ_BYTES_US * 1000;
 	*ret_dirty = l.bytes;
 	return 0;
 }

@@ -8,10 +8,13 @@
  *
  *	asleep in another call			it is
  *	running, with more time in user mode	it is
+ *	running, alone, and no file is O_DIRECT	it is: what else pins it would wait for
  *	anything else				not yet
  *
  * Memory that is pinned for good (buffers of an io_uring, RDMA: VmPin of /proc/PID/status) may be
- * written to at any time. process_vm_writev() by somebody outside of the tree is not seen.
+ * written to at any time, and so may what an asynchronous read is to fill (io_submit): of a process
+ * with an AIO ring all is copied while it stands still. process_vm_writev() by somebody outside of
+ * the tree is not seen.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -129,6 +132,7 @@ static void list(struct threads *l, int pid, unsigned depth)
 	}
 }
 
+/* So are pipes in packet mode, which costs time alone. */
 static bool is_direct(int pid, unsigned long fd)
 {
 	char path[64], text[512];
@@ -155,53 +159,69 @@ static bool has_direct(int pid)
 	return found;
 }
 
-int precopy_list_direct(struct precopy *p, struct err *err)
+/* Asynchronous reads fill pages at any time. */
+static bool has_aio(int pid)
+{
+	char path[64], *line = NULL;
+	bool found = false;
+	size_t room = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	cleanup_file FILE *f = fopen(path, "re");
+
+	while (f && !found && getline(&line, &room, f) > 0)
+		found = strstr(line, " /[aio]");
+	free(line);
+	return found;
+}
+
+int precopy_list_aio(struct precopy *p, struct err *err)
 {
 	const struct target_tracks *t = p->tracks;
 
-	p->direct = calloc(t->n + 1, sizeof(*p->direct));
-	if (!p->direct)
+	p->aio = calloc(t->n + 1, sizeof(*p->aio));
+	if (!p->aio)
 		return err_set(err, ENOMEM, "list of %u processes", t->n);
 	for (uint32_t i = 0; i < t->n; i++) {
-		if (!t->v[i].on || !has_direct((int)t->v[i].pid))
+		if (!t->v[i].on || !has_aio((int)t->v[i].pid))
 			continue;
-		p->direct[p->ndirect++] = t->v[i].pid;
-		p->direct_bytes += target_private_bytes((pid_t)t->v[i].pid);
-		pr_info("pid %u: has a file open with O_DIRECT: not copied while it runs\n",
-			t->v[i].pid);
+		p->aio[p->naio++] = t->v[i].pid;
+		p->aio_bytes += target_private_bytes((pid_t)t->v[i].pid);
+		pr_info("pid %u: has an AIO ring: not copied while it runs\n", t->v[i].pid);
 	}
 	return 0;
 }
 
-void precopy_keep_direct(struct precopy *p)
+void precopy_keep_aio(struct precopy *p)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < p->ndirect; i++)
-		if (has_direct((int)p->direct[i]))
-			p->direct[n++] = p->direct[i];
-	if (n == p->ndirect)
+	for (size_t i = 0; i < p->naio; i++)
+		if (has_aio((int)p->aio[i]))
+			p->aio[n++] = p->aio[i];
+	if (n == p->naio)
 		return;
-	p->ndirect = n;
-	p->direct_bytes = 0;
+	p->naio = n;
+	p->aio_bytes = 0;
 	for (size_t i = 0; i < n; i++)
-		p->direct_bytes += target_private_bytes((pid_t)p->direct[i]);
+		p->aio_bytes += target_private_bytes((pid_t)p->aio[i]);
 }
 
-int precopy_tell_direct(const struct precopy *p, struct err *err)
+int precopy_tell_aio(const struct precopy *p, struct err *err)
 {
-	for (size_t i = 0; i < p->ndirect; i++)
-		if (finding_add(p->model, p->direct[i],
-				"has a file open with O_DIRECT: all its memory was copied while it "
-				"stood still") < 0)
-			return err_set(err, ENOMEM, "notes of pid %u", p->direct[i]);
+	for (size_t i = 0; i < p->naio; i++)
+		if (finding_add(
+			    p->model, p->aio[i],
+			    "has asynchronous I/O (io_setup): all its memory was copied while it "
+			    "stood still") < 0)
+			return err_set(err, ENOMEM, "notes of pid %u", p->aio[i]);
 	return 0;
 }
 
-bool precopy_is_direct(const struct precopy *p, uint32_t pid)
+bool precopy_has_aio(const struct precopy *p, uint32_t pid)
 {
-	for (size_t i = 0; i < p->ndirect; i++)
-		if (p->direct[i] == pid)
+	for (size_t i = 0; i < p->naio; i++)
+		if (p->aio[i] == pid)
 			return true;
 	return false;
 }
@@ -265,18 +285,21 @@ bool precopy_await_writers(const struct precopy *p)
 	const struct timespec wait = {.tv_nsec = WAIT_US * 1000L};
 	struct threads l = {0};
 	size_t left = 1;
+	bool strict;
 
 	list(&l, p->opts->pid, 0);
+	strict = l.nprocs > 1;
 	for (unsigned i = 0; i < TRIES && left && !l.short_of_memory; i++) {
 		/* Of those that sleep it is seen at once. */
 		if (i)
 			nanosleep(&wait, NULL);
+		/* Alone in the tree it would have to name itself, or such a file. */
+		strict |= i == 1 && has_direct(p->opts->pid);
 		left = 0;
 		for (size_t k = 0; k < l.n; k++) {
 			struct seen *t = &l.v[k];
 
-			/* Alone in the tree it would have to name itself. */
-			t->past = t->past || is_past(t, l.nprocs > 1 || !i);
+			t->past = t->past || is_past(t, strict || !i);
 			left += !t->past;
 		}
 	}

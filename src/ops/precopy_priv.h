@@ -21,12 +21,12 @@ struct precopy {
 	struct md_soft *soft;	/* NULL: by userfaultfd */
 	bool noted;		/* soft has what an earlier dump noted */
 	uint64_t untracked;	/* bytes of processes that are not tracked, at the last look */
-	uint32_t *direct;	/* pids with a file open with O_DIRECT ever since it began */
-	size_t ndirect;
-	uint64_t direct_bytes; /* of their memory */
-	uint64_t began_ns;     /* the last round; 0: none */
-	bool hurry;	       /* at low priority, and packing, it did not get on */
-	bool beside;	       /* the tree runs: a run of the pipe keeps to opts->max_cpu */
+	uint32_t *aio;		/* pids with an AIO ring ever since it began */
+	size_t naio;
+	uint64_t aio_bytes; /* of their memory */
+	uint64_t began_ns;  /* the last round; 0: none */
+	bool hurry;	    /* at low priority, and packing, it did not get on */
+	bool beside;	    /* the tree runs: a run of the pipe keeps to opts->max_cpu */
 	struct spare spare;
 	int calls_cpu;	/* where the tree's calls are made in the stop; -1: not known */
 	bool apart;	/* the calling thread and its children keep to spare CPUs ... */
@@ -96,16 +96,16 @@ void precopy_note_gone(struct precopy *p, struct md_reader *reader);
 int precopy_forget_gone(struct precopy *p, struct err *err);
 
 /*
- * Notes which processes have a file open with O_DIRECT: a device may write to their memory past the
- * page tables, so that all of it is read while frozen. What a round reads of it would be for
+ * Notes which processes have an AIO ring: a device may write to their memory past the page tables
+ * at any time, so that all of it is read while frozen. What a round reads of it would be for
  * nothing.
  */
-int precopy_list_direct(struct precopy *p, struct err *err);
-bool precopy_is_direct(const struct precopy *p, uint32_t pid);
+int precopy_list_aio(struct precopy *p, struct err *err);
+bool precopy_has_aio(const struct precopy *p, uint32_t pid);
 /* Those that have none any more are copied from now on. */
-void precopy_keep_direct(struct precopy *p);
+void precopy_keep_aio(struct precopy *p);
 /* A note for each of them, when the tree has been let go. */
-int precopy_tell_direct(const struct precopy *p, struct err *err);
+int precopy_tell_aio(const struct precopy *p, struct err *err);
 
 /*
  * Waits until every system call that may have pinned pages of the tree for writing before now has

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
@@ -62,24 +63,24 @@ static void child_plain(struct child *c)
 	map_here();
 }
 
-static int open_direct(void)
+static unsigned long make_ring(void)
 {
-	int fds[2];
+	unsigned long ctx = 0;
 
-	if (syscall(SYS_pipe2, fds, O_DIRECT | O_CLOEXEC) < 0)
+	if (syscall(SYS_io_setup, 1, &ctx) < 0)
 		_exit(97);
-	return fds[1];
+	return ctx;
 }
 
 /* Once the dump has begun there is none any more. */
-static void child_closes_direct(struct child *c)
+static void child_ends_aio(struct child *c)
 {
-	int fd;
+	unsigned long ctx;
 
 	map_here();
-	fd = open_direct();
+	ctx = make_ring();
 	child_sync(c);
-	close(fd);
+	syscall(SYS_io_destroy, ctx);
 }
 
 /* Another process of the tree waits in a call that may write past page tables. */
@@ -102,17 +103,61 @@ static void child_has_reader(struct child *c)
 	usleep(20000);
 }
 
+static void child_has_aio(struct child *c)
+{
+	map_here();
+	make_ring();
+}
+
+static void open_direct(void)
+{
+	int fds[2];
+
+	if (syscall(SYS_pipe2, fds, O_DIRECT | O_CLOEXEC) < 0)
+		_exit(97);
+}
+
 static void child_has_direct(struct child *c)
 {
 	map_here();
 	open_direct();
 }
 
-static void child_opens_direct(struct child *c)
+static void child_has_uring(struct child *c)
 {
+	struct io_uring_params ring = {0};
+
 	map_here();
-	child_sync(c);
+	if (syscall(SYS_io_uring_setup, 1, &ring) < 0)
+		_exit(97);
+}
+
+/* Runs, and is hardly ever seen outside of the kernel. */
+static void *read_zeros(void *arg)
+{
+	int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	char *at = mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	while (read(fd, at, 64 * MIB) > 0)
+		*(volatile char *)arg = 1;
+	return NULL;
+}
+
+static void child_runs(struct child *c)
+{
+	pthread_t t;
+
+	map_here();
+	if (pthread_create(&t, NULL, read_zeros, c->shared))
+		_exit(97);
+	while (!*(volatile char *)c->shared)
+		usleep(1000);
+}
+
+static void child_runs_with_direct(struct child *c)
+{
 	open_direct();
+	child_runs(c);
 }
 
 /* Where memory was that is tracked, with a userfaultfd of its own; of many mappings. */
@@ -145,12 +190,9 @@ static void child_registers(struct child *c)
 
 static void child_makes_ring(struct child *c)
 {
-	unsigned long ctx = 0;
-
 	map_here();
 	child_sync(c);
-	if (syscall(SYS_io_setup, 1, &ctx) < 0)
-		_exit(97);
+	make_ring();
 }
 
 /* --- a dump without its image ----------------------------------------------------------------- */
@@ -182,8 +224,8 @@ static void copy_rounds(struct child *c, void (*fn)(struct child *c))
 	p = precopy_begin(target, &opts, NULL, &result, &err);
 	if (!p)
 		fail_msg("not tracked: %s %s", result.reason, err.msg);
-	if (fn == child_closes_direct) {
-		assert_int_equal(p->ndirect, 1);
+	if (fn == child_ends_aio) {
+		assert_int_equal(p->naio, 1);
 		child_next(c);
 	}
 	ok(precopy_rounds(p, writer, &mopts, &err));
@@ -290,27 +332,27 @@ static void test_in_a_call(void **state)
 }
 
 /* Of such a process all would be read for nothing, and nothing is. */
-static void test_has_direct(void **state)
+static void test_has_aio(void **state)
 {
 	struct child c;
 
-	copy_rounds(&c, child_has_direct);
-	assert_true(precopy_is_direct(p, (uint32_t)c.pid));
+	copy_rounds(&c, child_has_aio);
+	assert_true(precopy_has_aio(p, (uint32_t)c.pid));
 	assert_int_equal(result.round_bytes[0], 0);
 	stop_and_look();
 	assert_int_equal(bytes_in(&p->taken, HERE, LEN), LEN);
-	ok(precopy_tell_direct(p, &err));
+	ok(precopy_tell_aio(p, &err));
 	assert_true(model->nfindings > 0);
-	assert_non_null(strstr(model->findings[model->nfindings - 1].text, "O_DIRECT"));
+	assert_non_null(strstr(model->findings[model->nfindings - 1].text, "io_setup"));
 	assert_false(model->findings[model->nfindings - 1].fatal);
 	release(&c);
 }
 
-static void test_closes_direct(void **state)
+static void test_ends_aio(void **state)
 {
 	struct child c;
 
-	copy_rounds(&c, child_closes_direct);
+	copy_rounds(&c, child_ends_aio);
 	assert_int_equal(bytes_in(&p->stored, HERE, LEN), LEN);
 	stop_and_look();
 	assert_int_equal(bytes_in(&p->taken, HERE, LEN), 0);
@@ -336,22 +378,13 @@ static void test_registered(void **state)
 	release(&c);
 }
 
-static void test_devices(struct child *c)
+/* All that was stored, or nothing of it, counts when it stands still. */
+static void check_counts(struct child *c, bool counts)
 {
-	assert_int_equal(bytes_in(&p->stored, HERE, LEN), LEN);
-	child_next(c);
 	stop_and_look();
-	assert_int_equal(bytes_in(&p->taken, HERE, LEN), LEN);
-	assert_int_equal(bytes_in(&p->clean, HERE, LEN), 0);
+	assert_int_equal(bytes_in(&p->taken, HERE, LEN), counts ? 0 : LEN);
+	assert_int_equal(bytes_in(&p->clean, HERE, LEN), counts ? LEN : 0);
 	release(c);
-}
-
-static void test_o_direct(void **state)
-{
-	struct child c;
-
-	copy_rounds(&c, child_opens_direct);
-	test_devices(&c);
 }
 
 static void test_ring(void **state)
@@ -359,7 +392,48 @@ static void test_ring(void **state)
 	struct child c;
 
 	copy_rounds(&c, child_makes_ring);
-	test_devices(&c);
+	assert_int_equal(bytes_in(&p->stored, HERE, LEN), LEN);
+	child_next(&c);
+	check_counts(&c, false);
+}
+
+static void test_uring(void **state)
+{
+	struct io_uring_params ring = {0};
+	int fd = (int)syscall(SYS_io_uring_setup, 1, &ring);
+	struct child c;
+
+	if (fd < 0)
+		skip();
+	close(fd);
+	copy_rounds(&c, child_has_uring);
+	assert_int_equal(bytes_in(&p->stored, HERE, LEN), LEN);
+	check_counts(&c, false);
+}
+
+/* Asleep in no such call: all counts. */
+static void test_has_direct(void **state)
+{
+	struct child c;
+
+	copy_rounds(&c, child_has_direct);
+	assert_int_equal(bytes_in(&p->stored, HERE, LEN), LEN);
+	check_counts(&c, true);
+}
+
+/* Of a thread that runs nobody can say in which call: with such a file it may be a read of that. */
+static void test_runs(void **state)
+{
+	struct child c;
+
+	copy_rounds(&c, child_runs);
+	assert_int_equal(bytes_in(&p->stored, HERE, LEN), LEN);
+	check_counts(&c, true);
+	copy_rounds(&c, child_runs_with_direct);
+	assert_int_equal(bytes_in(&p->stored, HERE, LEN), 0);
+	stop_and_look();
+	assert_int_equal(bytes_in(&p->taken, HERE, LEN), LEN);
+	release(&c);
 }
 
 /* What was written and then could not be read is not stored, whatever was before. */
@@ -473,12 +547,14 @@ int main(void)
 		cmocka_unit_test(test_stored),
 		cmocka_unit_test(test_never_stored),
 		cmocka_unit_test(test_in_a_call),
+		cmocka_unit_test(test_has_aio),
 		cmocka_unit_test(test_has_direct),
-		cmocka_unit_test(test_o_direct),
+		cmocka_unit_test(test_runs),
+		cmocka_unit_test(test_uring),
 		cmocka_unit_test(test_end_of_the_look),
 		cmocka_unit_test(test_registered),
 		cmocka_unit_test(test_ring),
-		cmocka_unit_test(test_closes_direct),
+		cmocka_unit_test(test_ends_aio),
 	};
 
 	if (geteuid() != 0 || !target_has_wp_async()) {
