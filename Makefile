@@ -28,7 +28,7 @@ else
 Q := @
 endif
 
-ARCH_DIR := $(if $(filter x86_64,$(ARCH)),x86,$(if $(filter aarch64,$(ARCH)),aarch64,$(if $(filter ppc64le ppc64,$(ARCH)),ppc64,$(if $(filter s390x,$(ARCH)),s390,$(error ARCH=$(ARCH) is not one of x86_64 aarch64 ppc64le s390x)))))
+ARCH_DIR := $(if $(filter x86_64,$(ARCH)),x86,$(if $(filter aarch64,$(ARCH)),aarch64,$(if $(filter ppc64le,$(ARCH)),ppc64,$(if $(filter s390x,$(ARCH)),s390,$(error ARCH=$(ARCH) is not one of x86_64 aarch64 ppc64le s390x)))))
 
 CFLAGS ?= -O2 -g
 ALL_CPPFLAGS := -D_GNU_SOURCE -D__SANE_USERSPACE_TYPES__ -DSTASIS_VERSION='"$(VERSION)"' -I. -I$(B)/gen $(if $(SYSROOT),-isystem $(SYSROOT)/usr/include -isystem $(SYSROOT)/usr/include/$(TRIPLE)) $(if $(FAULTS),-DFAULTS) $(CPPFLAGS)
@@ -92,6 +92,7 @@ all: $(PROGRAMS) $(ALL_LIBS)  ## all programs and libraries (V=1 shows commands,
 
 SYSROOT_DONE := $(if $(SYSROOT),$(SYSROOT)/.done)
 $(SYSROOT_DONE): tools/setup/sysroot.sh
+	@command -v $(firstword $(CC)) >/dev/null || { echo "there is no $(firstword $(CC)), which 'make deps' installs" && exit 1; }
 	$(Q)tools/setup/sysroot.sh $(ARCH) $(SYSROOT)
 
 $(B)/%.o: %.c $(PB_HDRS) | $(SYSROOT_DONE)

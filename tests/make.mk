@@ -42,10 +42,7 @@ check-vm: deps  ## Debian's kernels under qemu, without KVM: tests/vm alone
 # Not a part of make check: emulators and kernels of newer Debians, and slow ones.
 .PHONY: check-vm-shadow
 check-vm-shadow: deps  ## shadow stacks: GCS under QEMU, SHSTK under Bochs: tests/vm-shadow alone
-	$(MAKE_IN) tests
-	$(MAKE_IN) FAULTS=1 all
-	$(MAKE_IN) ARCH=aarch64 tests
-	$(MAKE_IN) ARCH=aarch64 FAULTS=1 all
+	$(MAKE_IN) $(SHADOW_CPUS:%=build-shadow-%)
 	$(Q)VM_SHADOW=1 BUILD=$(PLAIN_B) tests/run.sh vm-shadow/
 
 check-builds:  ## what check needs: plain, clang, ASan+UBSan, TSan (memdump, binlog), failure points
@@ -57,7 +54,7 @@ check-builds:  ## what check needs: plain, clang, ASan+UBSan, TSan (memdump, bin
 
 # What machines of other CPUs boot. Where there is no compiler, or libraries cannot be had, their tests skip and
 # say so; what does not compile is an error.
-VM_CPUS := $(filter-out $(HOST_ARCH),aarch64 ppc64le s390x)
+VM_CPUS := $(filter-out $(HOST_ARCH),x86_64 aarch64 ppc64le s390x)
 .PHONY: builds-vm tests-vm sysroot
 builds-vm: $(VM_CPUS:%=build-vm-%)
 build-vm-%:
@@ -65,7 +62,17 @@ build-vm-%:
 	+$(Q)if mkdir -p build/$* && $(MAKE) --no-print-directory ARCH=$* sysroot >build/$*/why 2>&1; then \
 		rm -f build/$*/why && $(MAKE) --no-print-directory ARCH=$* CFLAGS=-O1 tests-vm; \
 	else \
-		rm -f build/$*/tests/victim && echo "not built for $*: $$(tail -n 1 build/$*/why)"; \
+		rm -f build/$*/tests/victim && echo "not built for $*: $$(grep -v '^make' build/$*/why | tail -n 1)"; \
+	fi
+
+SHADOW_CPUS := x86_64 aarch64
+build-shadow-%:
+	@mkdir -p build/$* && rm -f build/$*/why
+	+$(Q)if $(MAKE) --no-print-directory ARCH=$* sysroot >build/$*/why 2>&1; then \
+		rm -f build/$*/why && $(MAKE) --no-print-directory ARCH=$* tests && \
+			$(MAKE) --no-print-directory ARCH=$* FAULTS=1 all; \
+	else \
+		rm -f build/$*/tests/victim && echo "not built for $*: $$(grep -v '^make' build/$*/why | tail -n 1)"; \
 	fi
 
 sysroot: $(SYSROOT_DONE)

@@ -76,7 +76,7 @@ static const struct argp_option options[] = {
 	 "Of the first N bytes, or every Nth byte; default 1024", 2},
 	{"cpu-cap", OPT_CPU_CAP, "CAP", 0,
 	 "In what this CPU must have all that the image's had: fpu (registers), ins (instructions), "
-	 "all, none; ^CAP takes one away. Default: all",
+	 "cpu (both), all, none; ^CAP takes one away. Default: all",
 	 2},
 	{"threads", OPT_THREADS, "N", 0, "Threads that fill memory; default: every CPU we may use",
 	 2},

@@ -214,8 +214,10 @@ int inspect_bt(struct image *img, FILE *out, uint32_t pid, struct err *err)
 		ret = err_set(err, ENOMEM, "unwind stacks");
 	else if (m->elf_machine != arch_host()->elf_machine)
 		ret = err_fail(err, EOPNOTSUPP, ERR_UNSUPPORTED,
-			       "the image is of %s, and libunwind here unwinds %s only: make a "
-			       "core file of it by `stasis core`, for gdb-multiarch",
+			       "the image is of %s, and libunwind here unwinds %s only: let "
+			       "qemu-user run a stasis of that CPU, or make a core file by "
+			       "`stasis core`, for gdb-multiarch beside the program and its "
+			       "libraries",
 			       cpu_name(m), arch_host()->name);
 	else
 		ret = bt_all(out, mem, m, objects, pid, err);

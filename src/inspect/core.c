@@ -310,7 +310,9 @@ static void put_ehdr(struct core *c, uint64_t nphdrs, uint64_t shoff)
 	core_put_uint(s, 0, 8);
 	core_put_uint(s, sizeof(Elf64_Ehdr), 8);
 	core_put_uint(s, shoff, 8);
-	core_put_uint(s, 0, 4);
+	/* ELFv2, as the kernel's own have it for little-endian programs (asm/elf.h). */
+	core_put_uint(
+		s, c->arch->elf_machine == EM_PPC64 && c->arch->elf_data == ELFDATA2LSB ? 2 : 0, 4);
 	core_put_uint(s, sizeof(Elf64_Ehdr), 2);
 	core_put_uint(s, sizeof(Elf64_Phdr), 2);
 	core_put_uint(s, shoff ? PN_XNUM : nphdrs, 2);

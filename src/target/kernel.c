@@ -9,6 +9,7 @@
 #include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -60,7 +61,9 @@ enum feature {
 	F_SET_TID,
 	F_MEMBARRIER,
 	F_GUARD,
+#if defined(__x86_64__) || defined(__aarch64__)
 	F_SHSTK,
+#endif
 	F_NFTABLES,
 	F_CAP_PTRACE,
 	F_CAP_ADMIN,
@@ -103,8 +106,13 @@ static struct target_feature features[F_END + 1] = {
 			  .without = "membarrier registrations are not recorded"},
 	[F_GUARD] = {"guard pages by madvise", .since = "Linux 6.13",
 		     .without = "nothing: no program on this kernel has any"},
+#ifdef __x86_64__
 	[F_SHSTK] = {"x86 user shadow stack", .since = "Linux 6.6 on a CPU with CET",
 		     .without = "nothing: no program on this machine has one"},
+#elif defined(__aarch64__)
+	[F_SHSTK] = {"guarded control stacks", .since = "Linux 6.13 on a CPU with FEAT_GCS",
+		     .without = "nothing: no program on this machine has one"},
+#endif
 	[F_NFTABLES] = {"nf_tables", .since = "Linux 5.12, with CAP_NET_ADMIN",
 			.without = "packets of TCP connections with others cannot be held back "
 				   "between dump and restore: --network-lock skip"},
@@ -283,8 +291,8 @@ static void probe_shstk(void)
 	unsigned long status;
 
 	have_result(F_SHSTK, syscall(SYS_arch_prctl, ARCH_SHSTK_STATUS_X86, &status));
-#else
-	have(F_SHSTK, false, ENOSYS);
+#elif defined(__aarch64__)
+	have(F_SHSTK, getauxval(AT_HWCAP) >> 32 & 1 /* HWCAP_GCS */, ENOSYS);
 #endif
 }
 

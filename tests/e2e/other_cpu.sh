@@ -65,6 +65,8 @@ for name, value in want.items():
     assert found[places[name]] == value, f"core: {name} is {found[places[name]]:#x}"
 END
 
+readelf -h "$TMPDIR/core" | grep -q "Flags:.*0x2, abiv2" || bad "core: not of ELFv2: $(readelf -h "$TMPDIR/core" | grep Flags)"
+
 stasis bt "$image"
 [ "$RC" != 0 ] || bad "bt: no refusal"
 [[ $ERR == *"of ppc64le, and libunwind here unwinds $(uname -m) only"*"stasis core"* ]] || bad "bt: not said why: $ERR"

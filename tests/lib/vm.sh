@@ -134,8 +134,8 @@ vm_images() { # CPU DIR LIST
 }
 
 # Why there are no programs for a CPU.
-vm_why() { # CPU
-	if [ -s "build/$1/why" ]; then tail -n 1 "build/$1/why"; else echo "make check-vm builds it"; fi
+vm_why() { # CPU [TARGET]
+	if [ -s "build/$1/why" ]; then grep -v '^make' "build/$1/why" | tail -n 1; else echo "make ${2:-check-vm} builds it"; fi
 }
 
 vm_main() { # CPU KERNEL [LIST]

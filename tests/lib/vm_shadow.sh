@@ -105,7 +105,7 @@ vm_shadow_main() { # KIND
 	gcs) cpu=aarch64 ;;
 	shstk) cpu=x86_64 ;;
 	esac
-	[ -x "build/$cpu/tests/victim" ] || vm_skip "build/$cpu is not built: make ARCH=$cpu tests"
+	[ -x "build/$cpu/tests/victim" ] || vm_skip "build/$cpu is not built: $(vm_why "$cpu" check-vm-shadow)"
 	vm_tmp
 	tests/lib/vm_shadow_prepare.sh "$1" || exit $?
 	log=$home/console.log out=$home/out

@@ -23,7 +23,7 @@ die() {
 	exit 1
 }
 
-command -v apt-get >/dev/null || die "this is not Debian: put the libraries of README.md for $arch into $dir and touch $dir/.done"
+command -v apt-get >/dev/null || die "this is not Debian: put what Debian has in these packages into $dir, for $arch, and touch $dir/.done:" "$packages"
 # shellcheck disable=SC2016
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/*$' | head -n 1)
 [ -n "$mirror" ] || die "no Debian mirror in apt's lists: run apt-get update, then try again"
