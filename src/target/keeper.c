@@ -209,6 +209,8 @@ void keeper_take_over(pid_t root, struct dirty *d)
 	if (fd < 0 || address(root, &a, &len) < 0)
 		return;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+	/* Of connect(), too: anybody can have that name, and leave those who come waiting. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
 	if (connect(fd, (struct sockaddr *)&a, len) < 0 || !is_one_of_us(fd))
 		return;
 	while ((got = take_one(fd, &h, &uffd)) > 0) {

@@ -88,20 +88,25 @@ static void test_handed_on(void **state)
 	child_end(&c);
 }
 
-static int connect_to(pid_t root)
+static socklen_t name_of(pid_t root, struct sockaddr_un *ret)
 {
-	struct sockaddr_un a = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	struct procfs_stat st;
 	int n;
 
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
 	assert_int_equal(procfs_stat(root, 0, &st), 0);
-	n = snprintf(a.sun_path + 1, sizeof(a.sun_path) - 1, "stasis-track-%d-%" PRIu64, root,
+	n = snprintf(ret->sun_path + 1, sizeof(ret->sun_path) - 1, "stasis-track-%d-%" PRIu64, root,
 		     st.start_time);
-	assert_int_equal(
-		connect(fd, (struct sockaddr *)&a,
-			(socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)),
-		0);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
+}
+
+static int connect_to(pid_t root)
+{
+	struct sockaddr_un a;
+	socklen_t len = name_of(root, &a);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, len), 0);
 	return fd;
 }
 
@@ -139,12 +144,42 @@ static void test_notes_broken_off(void **state)
 	broken_off(true);
 }
 
+/* Anybody can have that name: one who lets nobody in does not keep a dump waiting for ever. */
+static void test_lets_nobody_in(void **state)
+{
+	enum { FAR_TOO_LONG_S = 60, MOST = 64 };
+	int fds[MOST], fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), n = 0;
+	struct sockaddr_un a;
+	struct child c;
+	struct dirty *d;
+	socklen_t len;
+
+	child_start(&c, child_waits);
+	len = name_of(c.pid, &a);
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, len), 0);
+	assert_int_equal(listen(fd, 0), 0);
+	do {
+		assert_in_range(n, 0, MOST - 1);
+		fds[n] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	} while (connect(fds[n++], (struct sockaddr *)&a, len) == 0);
+	alarm(FAR_TOO_LONG_S);
+	d = take_over(c.pid);
+	alarm(0);
+	assert_false(dirty_tracks(d, c.pid));
+	dirty_close(d);
+	while (n > 0)
+		close(fds[--n]);
+	close(fd);
+	child_end(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_handed_on),
 		cmocka_unit_test(test_broken_off),
 		cmocka_unit_test(test_notes_broken_off),
+		cmocka_unit_test(test_lets_nobody_in),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
