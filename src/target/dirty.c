@@ -35,7 +35,8 @@ enum { WORTH_BYTES = 2 << 20 };
 
 struct armed {
 	pid_t pid;
-	int uffd; /* -1: gone */
+	int uffd;  /* -1: gone */
+	bool left; /* the memory that it was of: an exec */
 	struct target_track *report;
 };
 
@@ -296,16 +297,28 @@ static void give_up(struct armed *a)
 	drop(a);
 }
 
+static void leave(struct armed *a)
+{
+	why_not(a->report, "it has called exec since");
+	drop(a);
+	a->left = true;
+}
+
 static void register_in(struct dirty *d, struct armed *a)
 {
 	const uint32_t nspans = d->report->nspans;
+	struct told told;
 
 	if (smaps_read(&d->smaps, a->pid, "maps") < 0)
 		return;
-	if (register_all(a, at_smaps, &d->smaps, d->smaps.n, d->report).busy) {
-		d->report->nspans = nspans;
+	told = register_all(a, at_smaps, &d->smaps, d->smaps.n, d->report);
+	if (!told.busy && !told.gone)
+		return;
+	d->report->nspans = nspans;
+	if (told.busy)
 		give_up(a);
-	}
+	else
+		leave(a);
 }
 
 static struct armed *armed_find(const struct dirty *d, pid_t pid)
@@ -343,8 +356,7 @@ static bool sure(struct armed *a, const struct m_proc *p)
 	if (told.busy) {
 		give_up(a);
 	} else if (told.gone) {
-		why_not(a->report, "it has called exec since");
-		drop(a);
+		leave(a);
 	}
 	return !told.busy;
 }
@@ -396,8 +408,7 @@ static int prepare(struct tree *t, const struct proc *p, struct err *err)
 	return ret;
 }
 
-static int arm_in(struct dirty *d, struct tree *t, struct proc *p, struct target_track *rep,
-		  struct err *err)
+static int arm_in(struct dirty *d, struct tree *t, struct proc *p, struct armed *a, struct err *err)
 {
 	/* WP_ASYNC alone: memory without pages is not looked at, so it needs no marks. */
 	struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC};
@@ -419,18 +430,20 @@ static int arm_in(struct dirty *d, struct tree *t, struct proc *p, struct target
 	if (ret < 0)
 		return ret;
 	if (fd < 0) {
-		why_not(rep, "%s: %s", what, strerrordesc_np(-fd));
+		why_not(a->report, "%s: %s", what, strerrordesc_np(-fd));
 		return 0;
 	}
 	if (ioctl(fd, UFFDIO_API, &api) < 0) {
-		why_not(rep, "userfaultfd without WP_ASYNC (Linux 6.7): %s",
+		why_not(a->report, "userfaultfd without WP_ASYNC (Linux 6.7): %s",
 			strerrordesc_np(errno));
 		close(fd);
 		return 0;
 	}
-	rep->on = true;
-	d->v[d->n] = (struct armed){p->pid, fd, rep};
-	register_in(d, &d->v[d->n++]);
+	a->report->on = true;
+	*a = (struct armed){.pid = p->pid, .uffd = fd, .report = a->report};
+	if (a == &d->v[d->n])
+		d->n++;
+	register_in(d, a);
 	return 0;
 }
 
@@ -453,7 +466,7 @@ void dirty_adopt(struct dirty *d, pid_t pid, int uffd, uint64_t since)
 	}
 	rep->since = since;
 	rep->v[rep->n] = (struct target_track){.pid = (uint32_t)pid, .on = true, .kept = true};
-	d->v[d->n++] = (struct armed){pid, uffd, &rep->v[rep->n++]};
+	d->v[d->n++] = (struct armed){.pid = pid, .uffd = uffd, .report = &rep->v[rep->n++]};
 }
 
 void dirty_adopt_notes(struct dirty *d, int fd, uint64_t since)
@@ -510,13 +523,30 @@ static void list_all(struct dirty *d, const struct tree *t)
 				(struct target_track){.pid = (uint32_t)t->procs[i].pid, .on = true};
 }
 
-/* Tracked, or given up: which it would be again. */
-static bool dirty_knows(const struct dirty *d, pid_t pid)
+/* Tracked, given up, or of memory that the process has left. */
+static struct armed *known(const struct dirty *d, pid_t pid)
 {
 	for (uint32_t i = 0; i < d->n; i++)
 		if (d->v[i].pid == pid)
-			return true;
-	return false;
+			return &d->v[i];
+	return NULL;
+}
+
+/* One that was given up would be again. */
+static struct armed *to_arm(struct dirty *d, const struct proc *p)
+{
+	struct armed *a = known(d, p->pid);
+
+	if ((a && !a->left) || !worth_it(p))
+		return NULL;
+	if (!a) {
+		if (d->report->n == TARGET_TRACKS)
+			return NULL;
+		a = &d->v[d->n];
+		a->report = &d->report->v[d->report->n++];
+	}
+	*a->report = (struct target_track){.pid = (uint32_t)p->pid};
+	return a;
 }
 
 int dirty_arm(struct dirty *d, struct tree *t, enum target_way way, struct err *err)
@@ -533,21 +563,15 @@ int dirty_arm(struct dirty *d, struct tree *t, enum target_way way, struct err *
 	for (uint32_t i = 0; i < d->n; i++)
 		if (d->v[i].uffd >= 0)
 			register_in(d, &d->v[i]);
-	for (uint32_t i = 0; i < t->nprocs && d->report->n < TARGET_TRACKS; i++) {
-		struct proc *p = &t->procs[i];
-		struct target_track *rep = &d->report->v[d->report->n];
+	for (uint32_t i = 0; i < t->nprocs; i++) {
+		struct armed *a = to_arm(d, &t->procs[i]);
 		struct err why = {0};
-		int ret;
+		int ret = a ? arm_in(d, t, &t->procs[i], a, &why) : 0;
 
-		if (dirty_knows(d, p->pid) || !worth_it(p))
-			continue;
-		*rep = (struct target_track){.pid = (uint32_t)p->pid};
-		d->report->n++;
-		ret = arm_in(d, t, p, rep, &why);
 		if (ret < 0 && (why.class == ERR_TARGET_GONE || why.class == ERR_TIMEOUT))
 			return err_take(err, &why);
 		if (ret < 0)
-			why_not(rep, "%s", why.errnum ? why.msg : strerrordesc_np(-ret));
+			why_not(a->report, "%s", why.errnum ? why.msg : strerrordesc_np(-ret));
 	}
 	return 0;
 }
