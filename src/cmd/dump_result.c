@@ -92,6 +92,9 @@ void dump_print_json(const struct dump_opts *o, const struct dump_result *r, con
 	json_object_set_new(j, "write", json_stage(&m->write));
 	json_object_set_new(j, "bottleneck", json_string(m->bottleneck ? m->bottleneck : ""));
 	json_object_set_new(j, "io_uring", json_boolean(m->io_uring));
+	json_object_set_new(j, "lost_bytes", json_integer((json_int_t)r->lost_bytes));
+	json_object_set_new(j, "note", cmd_json_text(r->note));
+	json_object_set_new(j, "why_not_kept", cmd_json_text(r->precopy.why_not_kept));
 	json_object_set_new(j, "held", json_string(r->held));
 	json_t *list = json_array();
 	for (uint32_t i = 0; i < r->nfindings; i++)

@@ -58,7 +58,8 @@ static int check_process(const struct dump_opts *o, struct image *img, struct er
 			       why.msg);
 	/* That it has gone is seen soon enough. */
 	else if (p && procfs_stat(o->pid, 0, &st) == 0 && !is_the_same(m, p, &st))
-		ret = of_another(o, err, p->comm, ", which had ended before this one got");
+		ret = of_another(o, err, p->comm,
+				 ", which started at another time than this one, had");
 	model_free(m);
 	image_close(from);
 	return ret;

@@ -350,9 +350,8 @@ bool dirty_others(struct dirty *d, pid_t pid, const struct smaps *s)
 
 static bool sure(struct armed *a, const struct m_proc *p)
 {
-	struct told told;
+	struct told told = register_all(a, at_model, &p->mm, p->mm.nvmas, NULL);
 
-	told = register_all(a, at_model, &p->mm, p->mm.nvmas, NULL);
 	if (told.busy) {
 		give_up(a);
 	} else if (told.gone) {
@@ -533,6 +532,15 @@ static struct armed *known(const struct dirty *d, pid_t pid)
 }
 
 /* One that was given up would be again. */
+/* One for each process, armed or not; NULL: there is no room. */
+static struct target_track *report_of(struct target_tracks *t, pid_t pid)
+{
+	for (uint32_t i = 0; i < t->n; i++)
+		if (t->v[i].pid == (uint32_t)pid)
+			return &t->v[i];
+	return t->n < TARGET_TRACKS ? &t->v[t->n++] : NULL;
+}
+
 static struct armed *to_arm(struct dirty *d, const struct proc *p)
 {
 	struct armed *a = known(d, p->pid);
@@ -540,10 +548,12 @@ static struct armed *to_arm(struct dirty *d, const struct proc *p)
 	if ((a && !a->left) || !worth_it(p))
 		return NULL;
 	if (!a) {
-		if (d->report->n == TARGET_TRACKS)
+		struct target_track *report = report_of(d->report, p->pid);
+
+		if (!report)
 			return NULL;
 		a = &d->v[d->n];
-		a->report = &d->report->v[d->report->n++];
+		a->report = report;
 	}
 	*a->report = (struct target_track){.pid = (uint32_t)p->pid};
 	return a;
@@ -583,9 +593,8 @@ bool dirty_tracks(const struct dirty *d, pid_t pid)
 
 void dirty_disarm(struct dirty *d)
 {
-	for (uint32_t i = 0; i < d->n; i++) {
+	for (uint32_t i = 0; i < d->n; i++)
 		if (d->v[i].uffd >= 0)
 			drop(&d->v[i]);
-	}
 	d->n = 0;
 }

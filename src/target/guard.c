@@ -352,6 +352,17 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 }
 
 /* True with a command; false when the tool is gone or has closed its end. */
+/* Who asks whose turn it is has been told by the kernel: a queue that is full would keep others
+ * out. */
+static void let_askers_go(const struct guard *g)
+{
+	int fd;
+
+	while ((fd = accept4(g->turn_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+		close(fd);
+	errno = 0;
+}
+
 static bool next_command(struct guard *g, struct guard_cmd *cmd)
 {
 	struct pollfd soon = {.fd = SOCK_FD, .events = POLLIN};
@@ -363,16 +374,17 @@ static bool next_command(struct guard *g, struct guard_cmd *cmd)
 	if (poll(&soon, 1, SOON_MS) < 0)
 		errno = 0;
 	for (;;) {
-		struct pollfd fds[2] = {
+		struct pollfd fds[3] = {
 			{.fd = SOCK_FD, .events = POLLIN},
 			{.fd = g->tree.wake_fd, .events = POLLIN},
+			{.fd = g->turn_fd, .events = POLLIN},
 		};
 		struct signalfd_siginfo_room {
 			char bytes[128 * 16];
 		} drop;
 		ssize_t n;
 
-		if (poll(fds, 2, -1) < 0 && errno == EINTR)
+		if (poll(fds, 3, -1) < 0 && errno == EINTR)
 			continue;
 		if (fds[0].revents) {
 			n = recv(SOCK_FD, cmd, sizeof(*cmd), 0);
@@ -386,6 +398,8 @@ static bool next_command(struct guard *g, struct guard_cmd *cmd)
 		 */
 		if (fds[1].revents && read(g->tree.wake_fd, &drop, sizeof(drop)) > 0)
 			tree_reap(&g->tree);
+		if (fds[2].revents)
+			let_askers_go(g);
 	}
 }
 

@@ -84,7 +84,7 @@ int turn_take(pid_t root, int *ret_fd, struct ucred *ret_stranger, struct err *e
 	if (turn_name("dump", root, &a, &len) < 0)
 		return 0;
 	for (int i = 0; i < TRIES; i++) {
-		cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		cleanup_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		int ret;
 
 		if (fd >= 0 && bind(fd, (struct sockaddr *)&a, len) == 0 &&

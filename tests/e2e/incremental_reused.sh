@@ -57,7 +57,7 @@ end $pid
 python3 "$TMPDIR/numbered.py" $pid python3 "$TMPDIR/program.py" "$TMPDIR/second" 2 </dev/null >"$TMPDIR/out" 2>&1 &
 ready "$TMPDIR/second"
 expect_refusal 2 "another process with that number" dump -t $pid -D "$TMPDIR/i.3" --prev-images-dir ../i.2 -R
-[[ $ERR == *"the earlier image ../i.2 is of another process: python3, which had ended before this one got pid $pid"* ]] ||
+[[ $ERR == *"the earlier image ../i.2 is of another process: python3, which started at another time than this one, had pid $pid"* ]] ||
 	bad "another process with that number: $ERR"
 nothing_left "$TMPDIR/i.3" "another process with that number"
 stasis dump -t $pid -D "$TMPDIR/i.3" || bad "without a parent: $ERR"

@@ -102,6 +102,23 @@ dump_slowly() {
 
 program plain
 dump_slowly "$TMPDIR/first"
+# Who asks as often as a queue of the kernel's is long (somaxconn, 4096) takes nobody's turn away.
+python3 - "$pid" <<'PY' || bad "whose turn it is cannot be asked 5000 times"
+import socket, sys, time
+pid = sys.argv[1]
+start = open("/proc/%s/stat" % pid).read().rpartition(")")[2].split()[19]
+full = 0
+for _ in range(5000):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    s.setblocking(False)
+    try:
+        s.connect("\0stasis-dump-%s-%s" % (pid, start))
+    except BlockingIOError:
+        full += 1
+        time.sleep(0.01)
+    s.close()
+sys.exit(full > 50)
+PY
 expect_refusal 8 "a second dump" dump -t "$pid" -D "$TMPDIR/second" -R
 [[ $ERR == *"another dump of pid $pid is under way (stasis, pid $tool)"*"try again"* ]] || bad "a second dump: $ERR"
 nothing_left "$TMPDIR/second" "a second dump"
