@@ -8,7 +8,6 @@
  * told to stop, 100 + n when general register n was wrong, 200 for the condition code, 201 for FPC,
  * 202 for the access registers, 1000 for floating point and vectors. Offsets as in regs_s390.c.
  */
-#define R_SAVED_SP  160
 #define R_COUNT	    168
 #define R_STOP	    176
 #define R_VX	    180
@@ -23,15 +22,16 @@
 #define R_SAVED_FPR 1496	/* f8 to f15 */
 #define R_SAVED_ACR 1560
 #define R_SAVED_FPC 1624
+#define R_SAVED_GPR 1632	/* r6 to r15 */
 
 	.machine z13
 	.text
 	.globl	victim_regs_spin
 	.type	victim_regs_spin, @function
 victim_regs_spin:
-	stmg	%r6, %r15, 48(%r15)
+	/* Not where the caller has room for them, below *r: a tool that dies leaves a frame there. */
 	lgr	%r1, %r2
-	stg	%r15, R_SAVED_SP(%r1)
+	stmg	%r6, %r15, R_SAVED_GPR(%r1)
 	.irp	n, 8, 9, 10, 11, 12, 13, 14, 15
 	std	%f\n, R_SAVED_FPR + 8 * (\n - 8)(%r1)
 	.endr
@@ -126,8 +126,7 @@ victim_regs_spin:
 	.irp	n, 8, 9, 10, 11, 12, 13, 14, 15
 	ld	%f\n, R_SAVED_FPR + 8 * (\n - 8)(%r1)
 	.endr
-	lg	%r15, R_SAVED_SP(%r1)
-	lmg	%r6, %r14, 48(%r15)
+	lmg	%r6, %r15, R_SAVED_GPR(%r1)
 	br	%r14
 	.size	victim_regs_spin, . - victim_regs_spin
 	.section .note.GNU-stack, "", @progbits

@@ -13,7 +13,7 @@
 /* Offsets are known to regs_s390.S. */
 struct victim_regs {
 	uint64_t save_area[20]; /* r15 points here: a callee's, should there be one */
-	uint64_t saved_sp;
+	uint64_t unused;
 	uint64_t count;
 	uint32_t stop, vx;
 	uint32_t fpc, cc; /* cc: condition code and program mask, as IPM tells them */
@@ -27,8 +27,9 @@ struct victim_regs {
 	uint64_t saved_fpr[8];
 	uint32_t saved_acr[16];
 	uint32_t saved_fpc, saved_cc;
+	uint64_t saved_gpr[10]; /* r6 to r15 */
 } __attribute__((aligned(16)));
-_Static_assert(offsetof(struct victim_regs, saved_sp) == 160, "regs_s390.S");
+_Static_assert(offsetof(struct victim_regs, count) == 168, "regs_s390.S");
 _Static_assert(offsetof(struct victim_regs, gpr) == 192, "regs_s390.S");
 _Static_assert(offsetof(struct victim_regs, acr) == 320, "regs_s390.S");
 _Static_assert(offsetof(struct victim_regs, vec) == 384, "regs_s390.S");
@@ -39,6 +40,7 @@ _Static_assert(offsetof(struct victim_regs, scr_gpr) == 1480, "regs_s390.S");
 _Static_assert(offsetof(struct victim_regs, saved_fpr) == 1496, "regs_s390.S");
 _Static_assert(offsetof(struct victim_regs, saved_acr) == 1560, "regs_s390.S");
 _Static_assert(offsetof(struct victim_regs, saved_fpc) == 1624, "regs_s390.S");
+_Static_assert(offsetof(struct victim_regs, saved_gpr) == 1632, "regs_s390.S");
 
 uint64_t victim_regs_spin(struct victim_regs *r);
 
