@@ -32,7 +32,10 @@ class Ticker:
         p = subprocess.run([self.program, "ask", self.ctl, command, str(ms)], stdout=subprocess.PIPE, check=False)
         if p.returncode:
             raise Failed(f"the victim does not answer to '{command}'")
-        return json.loads(p.stdout) if p.stdout else None
+        o = json.loads(p.stdout) if p.stdout else None
+        if o and "error" in o:
+            raise Failed(f"the victim, asked for '{command}': {o['error']} (make bench-downtime builds it)")
+        return o
 
     def end(self):
         self.process.kill()
