@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "src/ops/precopy_priv.h"
 #include "tests/unit/target/child.h"
@@ -132,14 +133,18 @@ static void child_has_uring(struct child *c)
 		_exit(97);
 }
 
-/* Runs, and is hardly ever seen outside of the kernel. */
-static void *read_zeros(void *arg)
+/* Runs, and is in one call for seconds. */
+static void *read_random(void *arg)
 {
-	int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
-	char *at = mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	static struct iovec iov[1000];
+	static char room[2 * MIB];
+	int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 
-	while (read(fd, at, 64 * MIB) > 0)
-		*(volatile char *)arg = 1;
+	for (int i = 0; i < 1000; i++)
+		iov[i] = (struct iovec){room, sizeof(room)};
+	*(volatile char *)arg = 1;
+	while (readv(fd, iov, 1000) > 0)
+		;
 	return NULL;
 }
 
@@ -148,10 +153,11 @@ static void child_runs(struct child *c)
 	pthread_t t;
 
 	map_here();
-	if (pthread_create(&t, NULL, read_zeros, c->shared))
+	if (pthread_create(&t, NULL, read_random, c->shared))
 		_exit(97);
 	while (!*(volatile char *)c->shared)
 		usleep(1000);
+	usleep(20000);
 }
 
 static void child_runs_with_direct(struct child *c)
