@@ -352,8 +352,7 @@ static int guard_command(struct guard *g, const struct guard_cmd *cmd, struct er
 }
 
 /* True with a command; false when the tool is gone or has closed its end. */
-/* Who asks whose turn it is has been told by the kernel: a queue that is full would keep others
- * out. */
+/* Who asks whose turn it is has its answer from the kernel: a full queue would keep others out. */
 static void let_askers_go(const struct guard *g)
 {
 	int fd;
