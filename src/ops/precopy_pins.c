@@ -280,6 +280,18 @@ static bool any_pinned(const struct threads *l)
 	return false;
 }
 
+/* A ring that has come since: what it fills may have been pinned before it was protected. */
+static bool any_new_aio(const struct precopy *p)
+{
+	for (uint32_t i = 0; i < p->tracks->n; i++) {
+		const struct target_track *t = &p->tracks->v[i];
+
+		if (t->on && !precopy_has_aio(p, t->pid) && has_aio((int)t->pid))
+			return true;
+	}
+	return false;
+}
+
 bool precopy_await_writers(const struct precopy *p)
 {
 	const struct timespec wait = {.tv_nsec = WAIT_US * 1000L};
@@ -303,7 +315,7 @@ bool precopy_await_writers(const struct precopy *p)
 			left += !t->past;
 		}
 	}
-	left |= any_pinned(&l);
+	left |= any_pinned(&l) || any_new_aio(p);
 	free(l.v);
 	return !left && !l.short_of_memory;
 }

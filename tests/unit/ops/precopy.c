@@ -104,6 +104,15 @@ static void child_has_reader(struct child *c)
 	usleep(20000);
 }
 
+/* Once the dump has begun there is one. */
+static void child_begins_aio(struct child *c)
+{
+	map_here();
+	child_sync(c);
+	make_ring();
+	c->shared[0] = 1;
+}
+
 static void child_has_aio(struct child *c)
 {
 	map_here();
@@ -234,6 +243,12 @@ static void copy_rounds(struct child *c, void (*fn)(struct child *c))
 		assert_int_equal(p->naio, 1);
 		child_next(c);
 	}
+	if (fn == child_begins_aio) {
+		assert_int_equal(p->naio, 0);
+		child_next(c);
+		while (!*(volatile uint64_t *)c->shared)
+			usleep(1000);
+	}
 	ok(precopy_rounds(p, writer, &mopts, &err));
 }
 
@@ -351,6 +366,17 @@ static void test_has_aio(void **state)
 	assert_true(model->nfindings > 0);
 	assert_non_null(strstr(model->findings[model->nfindings - 1].text, "io_setup"));
 	assert_false(model->findings[model->nfindings - 1].fatal);
+	release(&c);
+}
+
+static void test_begins_aio(void **state)
+{
+	struct child c;
+
+	copy_rounds(&c, child_begins_aio);
+	assert_int_equal(bytes_in(&p->stored, HERE, LEN), 0);
+	stop_and_look();
+	assert_int_equal(bytes_in(&p->taken, HERE, LEN), LEN);
 	release(&c);
 }
 
@@ -561,6 +587,7 @@ int main(void)
 		cmocka_unit_test(test_registered),
 		cmocka_unit_test(test_ring),
 		cmocka_unit_test(test_ends_aio),
+		cmocka_unit_test(test_begins_aio),
 	};
 
 	if (geteuid() != 0 || !target_has_wp_async()) {
